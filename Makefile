@@ -1,0 +1,64 @@
+# What a developer does here, each target being something that could be typed. `make help` lists them.
+
+PYTHON ?= python3
+# where the tools live; .venv is made by whichever target needs it first, with any Python from 3.11
+VENV ?= .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+.DEFAULT_GOAL = help
+.PHONY: help demo check check-all format test cover lint types docs bench dist clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+demo: $(VENV)/.demo ## serve a Flask application on SQLite, load it over HTTP, show what the pool did
+	python -m examples.flask_app.demo
+
+check: lint types docs cover ## everything that must hold before a commit
+
+check-all: $(VENV)/.dev ## run the tests on every other interpreter found, free-threaded ones included
+	tox run
+
+test: $(VENV)/.dev ## run the tests, and the examples of README and docs
+	pytest
+
+cover: $(VENV)/.dev ## run the tests, and fail when a branch of the library was not taken
+	pytest --cov
+
+format: $(VENV)/.dev ## lay the code out
+	ruff format .
+	ruff check --fix .
+
+lint: $(VENV)/.dev ## check the layout, the code's habits, the import contract
+	ruff format --check .
+	ruff check .
+	lint-imports --config setup.cfg
+
+types: $(VENV)/.dev ## check the types, with mypy and pyright, and that every public name has one
+	mypy
+	pyright
+	pyright --verifytypes ProxyPatternPool --ignoreexternal
+
+docs: $(VENV)/.dev ## build the documentation into docs/_build
+	sphinx-build -q -W -b html docs docs/_build/html
+
+bench: $(VENV)/.dev ## measure against the peers, and print ratios
+	python -m benchmarks
+
+dist: $(VENV)/.dev ## build the wheel and the source archive into dist/
+	python -m build
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) .tox .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build dist build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	pip install -q --config-settings editable_mode=compat -e '.[demo]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	pip install -q --config-settings editable_mode=compat -e '.[dev]'
+	touch $@ $(VENV)/.demo
