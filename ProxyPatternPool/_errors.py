@@ -1,0 +1,25 @@
+"""Every exception of the library, in one tree under `PPPException`."""
+
+
+class PPPException(Exception):
+    """The base of all exceptions raised by ProxyPatternPool itself."""
+
+
+class ProxyException(PPPException):
+    """A proxy that is not set, or is set in a way that cannot work."""
+
+
+class PoolException(PPPException):
+    """A pool was asked for something that it cannot do."""
+
+
+class PoolClosed(PoolException):
+    """The pool has been shut down: no object can be had from it any more."""
+
+
+class TimeOut(PoolException, TimeoutError):
+    """No object came back within the time allowed."""
+
+
+class IllegalMove(PPPException, RuntimeError):
+    """A slot was asked to do what its state does not allow; nothing has changed. A bug of a driver, never of a user."""

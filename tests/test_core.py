@@ -1,0 +1,120 @@
+"""The core by value: the figures and the corner cases which the naive model does not compute."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from ProxyPatternPool._core import PoolCore, Slot, State, Waiter
+from ProxyPatternPool._errors import IllegalMove
+
+
+def lease(core: PoolCore[object], now: float = 0.0) -> Slot[object]:
+    """Get an object as a driver does."""
+    slot = core.take(now, "me")
+    if slot is None:
+        waiter: Waiter[object] = Waiter("me")
+        assert core.enter(waiter, now)
+        slot = waiter.slot
+        assert slot is not None
+        if slot.state is State.CREATING:
+            assert core.delivered(slot, object(), "me", now)
+    core.wakes.clear()
+    return slot
+
+
+def test_durations_are_counted_where_they_belong() -> None:
+    """Otherwise the statistics would blame the database for the pool, or the pool for its users."""
+    core: PoolCore[object] = PoolCore(max_size=1, max_use=3)
+    waiter: Waiter[object] = Waiter("first")
+    core.enter(waiter, 10.0)
+    slot = waiter.slot
+    assert slot is not None
+    core.delivered(slot, object(), "first", 12.0)
+    second: Waiter[object] = Waiter("second")
+    core.enter(second, 13.0)
+    assert second.parked
+    assert not waiter.parked
+    core.give(slot.obj, 16.0)
+    core.match(16.0)
+    assert second.slot is slot
+    core.give(slot.obj, 17.0)
+    assert core.counters.creation.snapshot() == {"count": 1, "sum": 2.0, "max": 2.0}
+    assert core.counters.wait.snapshot() == {"count": 1, "sum": 3.0, "max": 3.0}
+    assert (slot.uses, slot.busy, slot.longest) == (2, 5.0, 4.0)
+    lease(core, 20.0)
+    core.give(slot.obj, 20.5)  # worn out
+    assert core.counters.use.count == 0
+    core.ended(core.doomed.popleft(), 21.0)
+    assert core.counters.use.snapshot() == {"count": 3, "sum": 5.5, "max": 4.0}
+
+
+def test_a_wait_is_counted_whatever_comes_of_it() -> None:
+    """Otherwise a pool that is too small would look better the more callers give up."""
+    core: PoolCore[object] = PoolCore(max_size=1)
+    lease(core)
+    waiters: list[Waiter[object]] = [Waiter("me") for _ in range(2)]
+    for waiter in waiters:
+        core.enter(waiter, 1.0)
+    core.leave(waiters[0], 3.0)
+    core.abandon(waiters[1], 4.0)
+    assert core.counters.wait.snapshot() == {"count": 2, "sum": 5.0, "max": 3.0}
+    assert core.counters.timeouts == 1
+
+
+def test_what_is_being_closed_is_not_what_min_size_keeps() -> None:
+    """Otherwise the last good objects would be closed for a broken one that is still on its way out."""
+    core: PoolCore[object] = PoolCore(min_size=2, max_delay=5.0)
+    slots = [lease(core) for _ in range(3)]
+    core.discard(slots[0].obj, 0.0)
+    for slot in slots[1:]:
+        core.give(slot.obj, 0.0)
+    assert core.sweep(100.0) == 105.0
+    assert [slot.state for slot in slots] == [State.CLOSING, State.IDLE, State.IDLE]
+
+
+def test_the_next_sweep_is_when_the_next_object_expires() -> None:
+    """Otherwise idle objects would live longer than they may, or the housekeeper would be busy with nothing."""
+    core: PoolCore[object] = PoolCore(max_delay=5.0)
+    assert core.sweep(0.0) == 5.0
+    one, two = lease(core), lease(core)
+    core.give(one.obj, 1.0)
+    core.give(two.obj, 2.0)
+    assert core.sweep(3.0) == 6.0
+    assert core.sweep(6.0) == 7.0
+    assert list(core.doomed) == [one]
+    core.shutdown(6.5)
+    assert core.sweep(6.5) == inf
+    assert PoolCore[object]().sweep(0.0) == inf
+
+
+def test_a_failed_refill_is_tried_again_when_its_pause_is_over() -> None:
+    """Otherwise min_size would be forgotten after the first failure, or tried without a pause."""
+    core: PoolCore[object] = PoolCore(min_size=2)
+    core.match(0.0)
+    assert len(core.refills) == 2
+    core.refill_failed(core.refills.popleft(), 0.0, 0.0)
+    assert not core.refills
+    assert core.sweep(0.05) == pytest.approx(0.1)
+    assert not core.refills
+    assert core.sweep(0.1) == inf
+    assert len(core.refills) == 2
+
+
+def test_slots_that_are_gone_are_kept_until_the_lock_is_free() -> None:
+    """Otherwise a destructor could run under the lock, and ask the same pool for an object."""
+    core: PoolCore[object] = PoolCore(closes=False)
+    slot = lease(core)
+    core.discard(slot.obj, 0.0)
+    core.match(0.0)
+    assert list(core.gone) == [slot]
+    assert repr(slot) == "<slot 0 gone, 1 uses>"
+
+
+def test_a_slot_of_another_pool_is_refused() -> None:
+    """Otherwise two pools that are mixed up would both lose count."""
+    core: PoolCore[object] = PoolCore()
+    with pytest.raises(IllegalMove, match="slot 7 creating"):
+        core.delivered(Slot(7, 0.0), object(), "me", 0.0)
+    assert not core.registry
