@@ -1,0 +1,134 @@
+"""What both pools have in common: everything that does not wait."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+from ProxyPatternPool._config import PoolConfig
+from ProxyPatternPool._core import PoolCore, Slot, State
+from ProxyPatternPool._errors import PoolClosed, PoolException, TimeOut
+from ProxyPatternPool._stats import PoolStats, Timing
+
+T = TypeVar("T")
+
+log = logging.getLogger("ProxyPatternPool")
+
+
+class BasePool(ABC, Generic[T]):
+    """The configuration, the core, the statistics and the words of a pool."""
+
+    def __init__(self, config: PoolConfig[T]) -> None:
+        self._config = config
+        self._clock = config.clock
+        self._closer = config.closer()
+        self._core: PoolCore[T] = PoolCore(
+            max_size=config.max_size,
+            min_size=config.min_size,
+            max_use=config.max_use,
+            max_delay=config.max_delay,
+            closes=config.close is not None,
+        )
+
+    @property
+    def name(self) -> str:
+        """What the pool calls itself in logs, errors and statistics."""
+        return str(self._config.name)
+
+    @property
+    def size(self) -> int:
+        """How many objects there are, those being made or closed included."""
+        return len(self._core.registry)
+
+    def stats(self) -> PoolStats:
+        """Tell configuration, sizes and counters as plain data. Takes no lock, never blocks.
+
+        The figures are read one after the other while others go on: each is right, but a sum may be off by those
+        who were just moving.
+        """
+        config, core = self._config, self._core
+        counters = core.counters
+        slots = list(core.registry)
+        states = [slot.state for slot in slots]
+        use = Timing()
+        use.add(counters.use.count, counters.use.total, counters.use.longest)
+        for slot in slots:
+            use.add(slot.uses, slot.busy, slot.longest)
+        nuses, use.count = use.count, use.count - states.count(State.LEASED)
+        return {
+            "name": self.name,
+            "max_size": config.max_size,
+            "min_size": config.min_size,
+            "timeout": config.timeout,
+            "max_use": config.max_use,
+            "max_delay": config.max_delay,
+            "closed": core.closed,
+            "size": len(slots),
+            "creating": states.count(State.CREATING),
+            "in_use": states.count(State.LEASED),
+            "idle": states.count(State.IDLE),
+            "closing": states.count(State.CLOSING),
+            "nwaiting": self._nwaiting(),
+            "nuses": nuses,
+            "ncreated": counters.created,
+            "ncreation_errors": counters.creation_errors,
+            "ntimeouts": counters.timeouts,
+            "nbad_returns": counters.bad_returns,
+            "nclosed": dict(counters.closed),
+            "wait": counters.wait.snapshot(),
+            "use": use.snapshot(),
+            "creation": counters.creation.snapshot(),
+        }
+
+    def __repr__(self) -> str:
+        state = "closed" if self._core.closed else "open"
+        limit = self._config.max_size or "unlimited"
+        return f"<{type(self).__name__} {self.name} {state}: max {limit}, {self._sizes()}>"
+
+    def _nwaiting(self) -> int:
+        return len(self._core.waiters) - self._core.closed  # the mark that shutdown leaves is nobody
+
+    def _sizes(self) -> str:
+        states = [slot.state for slot in list(self._core.registry)]
+        texts = [f"{states.count(State.LEASED)} in use", f"{states.count(State.IDLE)} idle"]
+        if State.CREATING in states:
+            texts.append(f"{states.count(State.CREATING)} being made")
+        if State.CLOSING in states:
+            texts.append(f"{states.count(State.CLOSING)} being closed")
+        return ", ".join([*texts, f"{self._nwaiting()} waiting"])
+
+    def _describe(self, obj: object) -> str:
+        """Tell an object in a log or an error, without its own text, which may hold a password."""
+        slot = self._core.known.get(id(obj))
+        return f"{type(obj).__name__} object" + (f" number {slot.number}" if slot else "")
+
+    @abstractmethod
+    def _holder_name(self, holder: object) -> str:
+        """Tell who has a lease: what the driver gave to the core as ``holder``."""
+
+    def _closed_error(self) -> PoolClosed:
+        return PoolClosed(f"{self.name}: the pool has been shut down")
+
+    def _timeout_error(self, timeout: float) -> TimeOut:
+        limit, seconds = self._config.max_size, float(timeout)
+        text = f"{self.name}: pool max size reached ({limit}), timeout after {seconds} s: {self._sizes()}"
+        oldest = min(list(self._core.leased.values()), key=lambda slot: slot.since, default=None)
+        if oldest is not None:
+            text += f"; oldest held {self._clock() - oldest.since:.1f} s by {self._holder_name(oldest.holder)}"
+        return TimeOut(text)
+
+    def _twice_error(self, slot: Slot[T], obj: T) -> PoolException:
+        return PoolException(
+            f"{self.name}: fun({slot.number}) returned an object that is already in the pool: {self._describe(obj)}"
+        )
+
+    def _bad_return(self, obj: object) -> None:
+        self._core.counters.bad_returns += 1
+        log.warning("%s: %s given back, but it is not out: ignored", self.name, self._describe(obj), stacklevel=3)
+
+    def _blame(self, error: BaseException, what: str) -> None:
+        """Note on an exception of user code which pool it hit; once, for the same one may be raised again and again."""
+        note = f"{self.name}: raised by {what}"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)

@@ -1,0 +1,97 @@
+"""The housekeeper: one thread per process which keeps time for all pools, and nothing else.
+
+It is started by the first pool that needs something done later or elsewhere, and ends when no pool does. It runs
+no user code: a pool's `round` only changes the pool's state, and starts the pool's own worker thread when there is
+an object to make or to close, so that a `close` which hangs stops no other pool.
+
+Everything here can be called from a finaliser or a signal handler: nothing blocks. That is why the thread is
+started with the bare ``_thread.start_new_thread``: `threading.Thread.start` takes locks, and waits.
+"""
+
+from __future__ import annotations
+
+import _thread
+import threading
+import weakref
+from collections import deque
+from math import inf
+from time import monotonic
+from typing import Protocol
+
+from ProxyPatternPool._park import Parker
+
+#: Seconds for which the thread stays when there is nothing left to wait for: starting one costs more than that.
+LINGER = 1.0
+
+
+class Kept(Protocol):
+    """What the housekeeper knows of a pool."""
+
+    def round(self) -> float:
+        """Do what is due; return in how many seconds to come again, infinity for not at all."""
+        ...
+
+
+class Housekeeper:
+    """Calls `round` of every pool in its time, or at once when asked to by `call`. Keeps no pool alive."""
+
+    def __init__(self) -> None:
+        self._alive = threading.Lock()  # held as long as the thread lives
+        self._calls: deque[Kept] = deque()  # who wants a round now; kept alive until they have had it
+        self._due: dict[weakref.ref[Kept], float] = {}  # when the next rounds are; the thread's own
+        self._parker = Parker()  # what the thread sleeps on, now or next
+
+    def call(self, pool: Kept) -> None:
+        """Have ``pool.round()`` run soon, in the thread. Never blocks, never fails."""
+        self._calls.append(pool)
+        self._parker.unpark()
+        self._start()
+
+    def _start(self) -> None:
+        if self._alive.acquire(False):
+            try:
+                _thread.start_new_thread(self._run, ())
+            except RuntimeError:  # no more threads, or no more interpreter: what was called waits for the next call
+                self._alive.release()
+
+    def _run(self) -> None:
+        lingering = False
+        while not lingering or self._due or self._calls:
+            self._parker = Parker()  # published before the calls are looked at: one that comes after that unparks it
+            self._keep_house()
+            lingering = not self._due
+            self._parker.park(LINGER if lingering else max(0.0, min(self._due.values()) - monotonic()))
+        self._alive.release()
+        self._calls.rotate(0)  # locks the deque: without the GIL a bare length may be a stale one
+        if self._calls:
+            self._start()
+
+    def _keep_house(self) -> None:
+        while True:
+            try:
+                pool = self._calls.popleft()
+            except IndexError:
+                break
+            self._visit(pool)
+        now = monotonic()
+        for ref, due in list(self._due.items()):
+            kept = ref()
+            if kept is None:
+                del self._due[ref]
+            elif due <= now:
+                self._visit(kept)
+
+    def _visit(self, pool: Kept) -> None:
+        pause = pool.round()
+        ref = weakref.ref(pool, self._dropped)
+        if pause == inf:
+            self._due.pop(ref, None)
+        else:
+            self._due[ref] = monotonic() + pause
+
+    def _dropped(self, _ref: weakref.ref[Kept]) -> None:
+        self._parker.unpark()
+
+
+#: The one of this process.
+housekeeper = Housekeeper()

@@ -1,0 +1,96 @@
+"""What the tests share: things to pool, and a way to wait for a state without guessing how long it takes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+#: Seconds after which something that should have happened is called lost. Never waited for when all is well.
+PATIENCE = 20.0
+
+
+def until(condition: Callable[..., object], *arguments: object) -> None:
+    """Wait until the condition holds; fail when it does not within `PATIENCE`."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition(*arguments):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.001)
+
+
+class Thing:
+    """Something expensive: it knows whether it is used by two at once, or after its end."""
+
+    def __init__(self, factory: Factory, number: int) -> None:
+        self.factory = factory
+        self.number = number
+        self.closed = 0
+        self.users = 0
+
+    def close(self) -> None:
+        self.closed += 1
+        self.factory.closed.append(self.number)
+
+    def __enter__(self) -> None:
+        self.users += 1
+        assert self.users == 1, "shared"
+        assert not self.closed, "used after its end"
+
+    def __exit__(self, *error: object) -> None:
+        self.users -= 1
+
+
+class Factory:
+    """Makes things, and remembers all of them."""
+
+    def __init__(self) -> None:
+        self.things: list[Thing] = []
+        self.closed: list[int] = []  # numbers, in the order of closing
+
+    def __call__(self, number: int) -> Thing:
+        thing = Thing(self, number)
+        self.things.append(thing)
+        return thing
+
+
+@pytest.fixture
+def factory() -> Factory:
+    """Return a new factory of things."""
+    return Factory()
+
+
+class Crew:
+    """Threads whose failures are the test's."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+        self.errors: list[BaseException] = []
+
+    def start(self, work: Callable[..., object], *arguments: object) -> threading.Thread:
+        def run() -> None:
+            try:
+                work(*arguments)
+            except BaseException as error:  # passed on by `join`
+                self.errors.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+        return thread
+
+    def join(self) -> None:
+        """Wait for all of them; raise what the first of them to fail raised."""
+        for thread in self.threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), f"{thread.name} hangs"
+        self.threads.clear()
+        if self.errors:
+            raise self.errors[0]
+
+
+@pytest.fixture
+def crew() -> Crew:
+    """Return a new crew."""
+    return Crew()

@@ -1,0 +1,61 @@
+"""The parameters: bad input is refused at once, by name and value."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from ProxyPatternPool import Pool, Proxy
+from ProxyPatternPool._config import PoolConfig, PoolParameters
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "text"),
+    [
+        ({"max_size": -1}, ValueError, "max_size must not be negative, but is -1"),
+        ({"min_size": -1}, ValueError, "min_size must not be negative, but is -1"),
+        ({"max_use": -1}, ValueError, "max_use must not be negative, but is -1"),
+        ({"max_size": 2.5}, TypeError, "max_size must be a whole number, not 2.5"),
+        ({"min_size": "3"}, TypeError, "min_size must be a whole number, not '3'"),
+        ({"max_use": True}, TypeError, "max_use must be a whole number, not True"),
+        ({"max_size": ""}, TypeError, "max_size must be a whole number, not ''"),
+        ({"max_size": 2, "min_size": 3}, ValueError, r"min_size must not be above max_size \(2\), but is 3"),
+        ({"timeout": -1}, ValueError, "timeout must be a finite number of seconds from 0, not -1"),
+        ({"timeout": "1"}, TypeError, "timeout must be a number of seconds, not '1'"),
+        ({"max_delay": -0.1}, ValueError, "max_delay must be a finite number of seconds from 0, not -0.1"),
+        ({"max_delay": float("nan")}, ValueError, "max_delay must be a finite number of seconds from 0, not nan"),
+        ({"max_delay": None}, TypeError, "max_delay must be a number of seconds, not None"),
+        ({"close": 3}, TypeError, "close must be a callable, the name of a method, or None, not 3"),
+        ({"close": ""}, TypeError, "close must be a callable, the name of a method, or None, not ''"),
+        ({"name": 3}, TypeError, "name must be a text, not 3"),
+        ({"max_sise": 3}, TypeError, r"has no parameter max_sise \(given as 3\): did you mean max_size\?"),
+        ({"colour": "red"}, TypeError, r"has no parameter colour \(given as 'red'\)$"),
+    ],
+)
+@pytest.mark.parametrize("what", [Pool, Proxy])
+def test_bad_parameters(what: Any, parameters: dict[str, Any], error: type[Exception], text: str) -> None:
+    """Otherwise a slip would show only under load."""
+    with pytest.raises(error, match=text):
+        what(fun=lambda n: n, **parameters)
+
+
+@pytest.mark.parametrize("fun", [None, 3, "connect"])
+def test_a_function_that_is_none(fun: Any) -> None:
+    """Otherwise the first caller would hear of it, and not who made the mistake."""
+    with pytest.raises(TypeError, match=f"fun must be callable, not {fun!r}"):
+        Pool(fun)
+
+
+def test_what_no_limit_may_look_like() -> None:
+    """Otherwise programs written for earlier releases would fail."""
+    assert Pool(lambda n: n, None, min_size=0).stats()["max_size"] == 0
+    assert Pool(lambda n: n, timeout=None).stats()["timeout"] is None
+    assert Pool(lambda n: n, timeout=3, max_delay=1).stats()["max_delay"] == 1
+
+
+def test_the_parameters_are_the_same_for_the_type_checker() -> None:
+    """Otherwise a parameter would exist that a type checker refuses, or the other way round."""
+    of_config = [field.name for field in fields(PoolConfig) if field.name not in ("fun", "max_size")]
+    assert of_config == list(PoolParameters.__annotations__)

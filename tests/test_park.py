@@ -1,0 +1,31 @@
+"""What a waiting caller parks on."""
+
+from __future__ import annotations
+
+from ProxyPatternPool._park import Parker
+from tests.conftest import Crew
+
+
+def test_unparked_before_parking(crew: Crew) -> None:
+    """Otherwise a caller that is served quickly would sleep until its timeout."""
+    parker = Parker()
+    parker.unpark()
+    parker.unpark()
+    crew.start(lambda: parker.park(None))
+    crew.join()
+
+
+def test_unparked_by_another_thread(crew: Crew) -> None:
+    """Otherwise nobody could be served."""
+    parker = Parker()
+    crew.start(lambda: parker.park(None))
+    crew.start(parker.unpark)
+    crew.join()
+
+
+def test_a_timeout_beyond_what_the_system_can_wait() -> None:
+    """Otherwise a generous timeout would be an OverflowError."""
+    parker = Parker()
+    parker.unpark()
+    parker.park(1e18)
+    Parker().park(0.0)
