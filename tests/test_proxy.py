@@ -1,0 +1,430 @@
+"""The proxy: setting, scopes, what reaches the object, and what does not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from ProxyPatternPool import Pool, Proxy, ProxyException, TimeOut
+from tests.conftest import Crew, Factory, Thing, until
+
+Scope = Proxy.Scope
+
+# -- setting
+
+
+def test_an_object_set_later() -> None:
+    """Otherwise a module could not be imported before what it needs exists."""
+    stuff: Any = Proxy()
+    stuff.set_obj("hello world!")
+    assert str(stuff) == "hello world!"
+    assert stuff._get_obj() == "hello world!"
+    stuff.set_obj("bye")
+    assert stuff == "bye"
+
+
+@pytest.mark.parametrize("value", [0, "", [], None, False])
+def test_falsy_objects_are_objects(value: object) -> None:
+    """Otherwise an empty list could not be shared."""
+    proxy: Proxy[object] = Proxy()
+    proxy.set_obj(value)
+    assert proxy._get_obj() is value
+    assert proxy._local.obj is value
+    assert (proxy._has_obj(), proxy._nobjs) == (True, 1)
+    assert not proxy
+
+
+def test_setters_can_be_renamed_or_left_out() -> None:
+    """Otherwise the proxy would hide methods of its object."""
+    renamed: Any = Proxy(set_name="set_object")
+    renamed.set_object([1])
+    assert renamed[0] == 1
+    renamed.set_object_fun(lambda n: [n])
+    assert renamed == [0]
+    bare: Any = Proxy({"set": 1}, set_name=None)
+    assert not hasattr(bare, "set")
+    bare._set_obj({1})
+    bare._set({1, 2})
+    bare._set(fun=lambda n: {n})
+    bare._set_fun(lambda n: {n + 1})
+    assert bare == {1}
+
+
+@pytest.mark.parametrize("name", ["_get", "_pool", "_set", 3, "two words", ""])
+def test_a_name_that_cannot_be_a_setter(name: Any) -> None:
+    """Otherwise the proxy would lose one of its own methods."""
+    if name in ("_get", "_pool", "_set"):
+        with pytest.raises(ProxyException, match=f"set_name must not be '{name}': it would hide {name}"):
+            Proxy(set_name=name)
+    else:
+        with pytest.raises(ProxyException, match=f"set_name must be the name of a method, or None, not {name!r}"):
+            Proxy(set_name=name)
+
+
+def test_a_setter_that_hides_a_method_of_the_object(caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise calling the object's method would replace the object."""
+    proxy: Any = Proxy(threading.Event())
+    assert caplog.messages == ["a proxy hides set() of its Event: choose another set_name"]
+    proxy.set_obj(1)
+    assert len(caplog.messages) == 1
+
+
+def test_contradictions() -> None:
+    """Otherwise one of two wishes would be dropped silently."""
+    with pytest.raises(ProxyException, match=r"^Proxy cannot set both obj and fun$"):
+        Proxy(1, fun=lambda n: n)
+    proxy: Any = Proxy()
+    with pytest.raises(ProxyException, match=r"^Proxy must set either obj or fun$"):
+        proxy.set()
+    with pytest.raises(ProxyException, match=r"^Proxy cannot set both obj and fun$"):
+        proxy.set(1, fun=lambda n: n)
+    with pytest.raises(ProxyException, match=r"scope must be a Proxy\.Scope, not 'THREAD'"):
+        Proxy(scope="THREAD")  # type: ignore[arg-type]  # that is what is tested
+    for scope in (Scope.THREAD, Scope.VERSATILE):
+        with pytest.raises(ProxyException, match=f"scope {scope.name} needs fun"):
+            Proxy(1, scope=scope)
+    with pytest.raises(TypeError, match="fun must be callable, not 3"):
+        proxy.set(fun=3)
+    assert not proxy._has_obj()
+
+
+def test_a_proxy_that_is_not_set_says_how_to_set_it() -> None:
+    """Otherwise a forgotten initialisation would be a riddle."""
+    text = r"db: the proxy is not set yet: call {}_obj\(…\) or {}_fun\(…\) before using it"
+    proxy: Any = Proxy(name="db")
+    for use in (lambda: proxy.cursor, lambda: proxy(), lambda: proxy[0], lambda: str(proxy), proxy._get_obj):
+        with pytest.raises(ProxyException, match=text.format("set", "set")):
+            use()
+    with pytest.raises(ProxyException, match="not set yet"):
+        proxy.attribute = 1
+    with pytest.raises(ProxyException, match="not set yet"):
+        del proxy.attribute
+    with pytest.raises(ProxyException, match=text.format("_set", "_set")):
+        Proxy(name="db", set_name=None)._get_obj()
+    with pytest.raises(ProxyException, match=text.format("fill", "fill")):
+        Proxy(name="db", set_name="fill")._get_obj()
+
+
+def test_a_proxy_that_is_not_set_can_be_looked_at() -> None:
+    """Otherwise debuggers and documentation tools would fail on any module that has one."""
+    proxy: Proxy[object] = Proxy(name="db")
+    assert repr(proxy) == "<Proxy db: not set>"
+    assert not proxy
+    assert "_get_obj" in dir(proxy)
+    assert not proxy._has_obj()
+    assert not hasattr(proxy, "__wrapped__")
+    assert (proxy._pool, proxy._nobjs, proxy._local.obj) == (None, 0, None)
+    proxy._ret_obj()  # as a teardown does that comes before the set-up
+    assert not hasattr(Proxy.__new__(Proxy), "__setstate__")  # as copy and pickle ask
+
+
+def test_setting_again_shuts_the_pool_down(factory: Factory) -> None:
+    """Otherwise each reconfiguration would leak connections."""
+    proxy: Any = Proxy(fun=factory, close="close")
+    proxy._get_obj()
+    proxy._ret_obj()
+    first = proxy._pool
+    proxy.set_fun(factory)
+    assert factory.closed == [0]
+    assert repr(first).startswith(f"<Pool {first.name} closed")
+    assert proxy.number == 0
+
+
+def test_pool_parameters_may_come_before_the_function(factory: Factory) -> None:
+    """Otherwise a module-level proxy could not be configured from a file."""
+    proxy: Any = Proxy(name="db")
+    proxy._set_pool(max_size=3, max_use=2, name="db2")
+    proxy.set_fun(factory)
+    assert (proxy._pool.stats()["max_size"], proxy._pool.stats()["max_use"], proxy._pool.name) == (3, 2, "db2")
+    with pytest.raises(ProxyException, match="too late: the proxy is set already"):
+        proxy._set_pool(max_size=4)
+    assert Proxy()._pool is None  # the function that stands in for the missing one is never called
+    with pytest.raises(NotImplementedError):
+        Proxy()._Proxy__config.fun(0)
+    with pytest.raises(TypeError, match="max_sise"):
+        Proxy()._set_pool(max_sise=4)  # type: ignore[call-arg]  # that is what is tested
+
+
+# -- scopes
+
+
+def test_a_pool_opens_at_first_use(factory: Factory) -> None:
+    """Otherwise importing a module would open connections, before a fork perhaps."""
+    proxy: Any = Proxy(fun=factory, max_size=5, min_size=3)
+    assert isinstance(proxy._pool, Pool)
+    assert proxy._pool.stats()["size"] == 0
+    assert not factory.things
+    assert proxy.number in range(3)
+    until(lambda: proxy._nobjs == 3 and not proxy._pool.stats()["creating"])
+
+
+def test_each_thread_has_its_own_object_until_it_returns_it(factory: Factory, crew: Crew) -> None:
+    """Otherwise two requests would share a transaction."""
+    db: Any = Proxy(fun=factory, max_size=2, timeout=None)
+    assert db.number == 0
+    assert db._has_obj()
+    assert db._local.obj is db._get_obj()
+
+    def work() -> None:
+        assert not db._has_obj()
+        assert db.number == 1
+        db._ret_obj()
+        assert not db._has_obj()
+        assert db._local.obj is None
+
+    crew.start(work)
+    crew.join()
+    crew.start(work)
+    crew.join()
+    assert db.number == 0
+    assert db._nobjs == 2
+    db._ret_obj()
+    db._ret_obj()
+    assert db._pool.stats()["nbad_returns"] == 0
+
+
+def test_a_block_returns_its_object_whatever_ends_it(factory: Factory) -> None:
+    """Otherwise an error would cost a connection."""
+    db: Any = Proxy(fun=factory, max_size=1)
+    with pytest.raises(ZeroDivisionError), db._obj() as thing:
+        1 / thing.closed
+    assert not db._has_obj()
+    with db._obj():
+        with db._obj() as inner:
+            assert inner is db._get_obj()
+        assert db._has_obj()  # the outer block is not over
+    assert db._pool.stats()["in_use"] == 0
+
+
+def test_a_timeout_reaches_the_caller(factory: Factory, crew: Crew) -> None:
+    """Otherwise the limit of the pool would not be one for its users."""
+    db: Any = Proxy(fun=factory, max_size=1, name="db")
+    crew.start(db._get_obj)
+    crew.join()
+    with pytest.raises(TimeOut, match="db: pool max size reached"):
+        db._get_obj(timeout=0)
+    with pytest.raises(TimeOut), db._obj(timeout=0):
+        pass
+    assert not db._has_obj()
+
+
+def test_an_object_that_cannot_be_kept_is_returned(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise an interrupt at a bad moment would cost a connection."""
+    db: Any = Proxy(fun=factory, max_size=1)
+
+    def fail(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(db._local._storage, "set", fail)
+        with pytest.raises(KeyboardInterrupt):
+            db._get_obj()
+    assert db._pool.stats()["in_use"] == 0
+
+
+@pytest.mark.parametrize("scope", [Scope.VERSATILE, Scope.WERKZEUG, Scope.GEVENT, Scope.EVENTLET])
+def test_versatile(factory: Factory, scope: Any) -> None:
+    """Otherwise a child task would use its parent's connection."""
+    db: Any = Proxy(fun=factory, scope=scope, max_size=3)
+    assert db.number == 0
+
+    async def child() -> int:
+        number: int = db.number
+        db._ret_obj()
+        return number
+
+    async def parent() -> None:
+        assert db.number == 1
+        assert await asyncio.create_task(child()) == 2
+        assert await asyncio.to_thread(child_in_thread) == 2
+        assert db.number == 1
+        db._ret_obj()
+
+    def child_in_thread() -> int:
+        number: int = db.number
+        db._ret_obj()
+        return number
+
+    asyncio.run(parent())
+    assert db.number == 0
+    assert db._pool.stats()["in_use"] == 1
+
+
+def test_thread_scope_is_the_thread_whatever_runs_in_it(factory: Factory) -> None:
+    """Otherwise THREAD and VERSATILE would be the same."""
+    db: Any = Proxy(fun=factory, max_size=1)
+    assert db.number == 0
+
+    async def task() -> None:
+        assert db.number == 0
+
+    asyncio.run(task())
+
+
+def test_a_shared_function_is_called_once(factory: Factory, crew: Crew) -> None:
+    """Otherwise each of those who come first would make the object again."""
+    start = threading.Barrier(8)
+    making = threading.Event()
+
+    def fun(number: int) -> Thing:
+        assert making.wait(20)
+        return factory(number)
+
+    proxy: Any = Proxy(fun=fun, scope=Scope.SHARED)
+    assert (proxy._has_obj(), proxy._nobjs, proxy._pool, proxy._local.obj) == (False, 0, None, None)
+
+    def work() -> None:
+        start.wait(20)
+        assert proxy.number == 0
+
+    for _ in range(7):
+        crew.start(work)
+    start.wait(20)
+    making.set()
+    crew.join()
+    assert len(factory.things) == 1
+    assert (proxy._has_obj(), proxy._nobjs, proxy._local.obj) == (True, 1, factory.things[0])
+    proxy._ret_obj()
+    assert proxy._get_obj() is factory.things[0]
+
+
+def test_a_shared_function_that_fails_is_tried_again() -> None:
+    """Otherwise a proxy would stay broken after a passing fault."""
+    errors = [OSError("no route")]
+
+    def fun(_: int) -> str:
+        if errors:
+            raise errors.pop()
+        return "made"
+
+    proxy: Any = Proxy(fun=fun, scope=Scope.SHARED)
+    with pytest.raises(OSError, match="no route"):
+        proxy._get_obj()
+    assert proxy == "made"
+
+
+def test_without_a_pool(factory: Factory, crew: Crew) -> None:
+    """Otherwise each thread could not simply have its own for as long as it lives."""
+    proxy: Any = Proxy(fun=factory, max_size=None)
+    assert (proxy._pool, proxy._has_obj(), proxy._nobjs, proxy._local.obj) == (None, False, 0, None)
+    assert proxy.number == 0
+    crew.start(lambda: proxy.number == 1 or pytest.fail("shared"))
+    crew.join()
+    proxy._ret_obj()
+    assert (proxy.number, proxy._has_obj(), proxy._nobjs) == (0, True, 2)
+    assert proxy._local.obj is factory.things[0]
+    proxy.set_obj(3)
+    assert proxy == 3
+
+
+# -- what reaches the object
+
+
+class Target:
+    """Has an attribute and a method named as some of the proxy's own internals would be."""
+
+    kind = "target"
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def __call__(self, /, *args: object, **kwargs: object) -> tuple[object, ...]:
+        return (*args, *kwargs.items())
+
+    def __enter__(self) -> str:
+        self.log.append("enter")
+        return "entered"
+
+    def __exit__(self, *error: object) -> bool:
+        self.log.append("exit")
+        return error[0] is ValueError
+
+
+def test_attributes() -> None:
+    """Otherwise the proxy would be something else than its object."""
+    target = Target()
+    proxy: Any = Proxy(target)
+    assert proxy.kind == "target"
+    proxy.colour = "red"
+    assert target.colour == "red"  # type: ignore[attr-defined]  # that is what is tested
+    del proxy.colour
+    assert not hasattr(target, "colour")
+    assert not hasattr(proxy, "colour")
+    assert "log" in dir(proxy)
+    with pytest.raises(AttributeError, match="'Target' object has no attribute 'missing'"):
+        proxy.missing  # noqa: B018  # the access is what is tested
+
+
+def test_the_proxys_own_attributes_stay_its_own() -> None:
+    """Otherwise subclasses could not have any."""
+
+    class Reference(Proxy[Any]):
+        """A proxy with something of its own."""
+
+        note = "default"
+
+    reference = Reference(Target())
+    reference.note = "own"
+    assert not hasattr(reference._get_obj(), "note")
+    del reference.note
+    assert reference.note == "default"
+    assert str(Proxy[Any](3)) == "3"  # which makes Python set an attribute on it
+
+
+def test_operations() -> None:
+    """Otherwise code that is given the proxy would have to know that it is one."""
+    numbers: Any = Proxy([3, 1, 2])
+    assert (len(numbers), numbers[0], numbers[1:], 3 in numbers, list(reversed(numbers))) == (
+        3,
+        3,
+        [1, 2],
+        True,
+        [2, 1, 3],
+    )
+    numbers[0] = 9
+    del numbers[1]
+    assert sorted(numbers) == [2, 9]
+    assert numbers == [9, 2]
+    assert numbers != [9]
+    assert numbers == Proxy([9, 2])
+    assert numbers
+    assert (str(numbers), repr(numbers), f"{numbers}") == ("[9, 2]",) * 3
+    with pytest.raises(TypeError, match="unhashable type: 'list'"):
+        hash(numbers)
+    three: Any = Proxy(3)
+    assert three < 4
+    assert three <= 3
+    assert three > 2
+    assert three >= 3
+    assert hash(three) == hash(3)
+    assert f"{three:03}" == "003"
+    items: Any = Proxy(iter("ab"))
+    assert next(items) == "a"
+    assert list(items) == ["b"]
+    call: Any = Proxy(Target())
+    assert call(1, self=2, operation=3) == (1, ("self", 2), ("operation", 3))
+    with call as entered:
+        assert entered == "entered"
+    with call:
+        raise ValueError("swallowed by the object")
+    assert call.log == ["enter", "exit"] * 2
+
+
+def test_setting_while_others_use_it(crew: Crew) -> None:
+    """Otherwise a reload would show a half-set proxy to those at work."""
+    proxy: Any = Proxy("a")
+    done = threading.Event()
+
+    def use() -> None:
+        while not done.is_set():
+            assert str(proxy) in ("a", "b")
+
+    for _ in range(4):
+        crew.start(use)
+    for turn in range(500):
+        proxy.set_obj("ab"[turn % 2])
+    done.set()
+    crew.join()
