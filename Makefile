@@ -3,7 +3,9 @@
 PYTHON ?= python3
 # where the tools live; .venv is made by whichever target needs it first, with any Python from 3.11
 VENV ?= .venv
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# the interpreters that pyenv keeps are found by check-all, as are those in PATH, and those in the variable TOX_DISCOVER
+PYENV := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.*/bin)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(shell echo $(PYENV) | tr ' ' ':')
 .DEFAULT_GOAL = help
 .PHONY: help demo check check-all format test cover lint types docs bench dist clean
 
@@ -16,7 +18,7 @@ demo: $(VENV)/.demo ## serve a Flask application on SQLite, load it over HTTP, s
 check: lint types docs cover ## everything that must hold before a commit
 
 check-all: $(VENV)/.dev ## run the tests on every other interpreter found, free-threaded ones included
-	tox run
+	tox run -q
 
 test: $(VENV)/.dev ## run the tests, and the examples of README and docs
 	pytest

@@ -318,8 +318,8 @@ class Lease(Generic[T]):
     def __init__(self, pool: Pool[T], timeout: float | Default | None) -> None:
         self._pool = pool
         self._timeout = timeout
-        self._slot: Slot[T] | None = None
-        self._use = 0
+        self._slot: Slot[T] | None = None  # between entering and leaving
+        self._use: int  # which of the slot's leases it is
 
     def __enter__(self) -> T:
         pool = self._pool
