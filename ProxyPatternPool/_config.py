@@ -39,6 +39,12 @@ class PoolParameters(TypedDict, Generic[T], total=False):
     clock: Callable[[], float]
 
 
+class ProxyParameters(PoolParameters[T], total=False):
+    """The parameters of the pool of a proxy, all keyword-only; a `max_size` of None means no pool."""
+
+    max_size: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolConfig(Generic[T]):
     """The checked parameters of a pool. Seconds are floats on the monotonic clock; a ``max_`` of 0 is no limit.

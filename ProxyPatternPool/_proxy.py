@@ -10,12 +10,11 @@ import operator
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from ProxyPatternPool._base import log
-from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, configure
+from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters, configure
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import PerOwner, PerThread
 from ProxyPatternPool._pool import Pool
@@ -44,9 +43,9 @@ class Proxy(Generic[T]):
     an object whenever a `scope` needs one. ``Proxy()`` waits for ``set(obj)`` or ``set(fun=…)``, ``set_obj(obj)``,
     ``set_fun(fun)``, which `set_name` renames, and None removes.
 
-    Objects of a function live in a `Pool`, unless `max_size` is None or the scope is shared. The other parameters are
+    Objects of a function live in a `Pool`, unless `max_size` is None or the scope is shared; all other parameters are
     the pool's. An owner keeps its object from its first use until it calls `_ret_obj`. The pool opens at first use:
-    setting a function creates nothing.
+    setting a function creates nothing. Setting again shuts the previous pool down.
     """
 
     Scope: TypeAlias = ProxyScope
@@ -54,8 +53,7 @@ class Proxy(Generic[T]):
     # Everything else that is set on a proxy is set on its object.
     __scope: ProxyScope
     __set_name: str | None
-    __pooled: bool  # objects of a function live in a pool
-    __config: PoolConfig[T]  # of the pool that there is, or will be
+    __parameters: dict[str, Any]  # of the pool that there is, or will be
     __target: Target[T]  # replaced as a whole by setting, never changed
     __setting: threading.Lock
 
@@ -66,18 +64,17 @@ class Proxy(Generic[T]):
         fun: Callable[[int], T] | None = None,
         scope: ProxyScope = ProxyScope.AUTO,
         set_name: str | None = "set",
-        max_size: int | None = 0,
-        **parameters: Unpack[PoolParameters[T]],
+        **parameters: Unpack[ProxyParameters[T]],
     ) -> None:
         if not isinstance(scope, ProxyScope):
             raise ProxyException(f"scope must be a Proxy.Scope, not {scope!r}")
+        name = configure("Proxy", {"fun": _no_function, **parameters}).name
         own = object.__setattr__
         own(self, "_Proxy__scope", scope)
-        own(self, "_Proxy__pooled", max_size is not None)
-        own(self, "_Proxy__config", configure("Proxy", {"fun": _no_function, "max_size": max_size, **parameters}))
-        own(self, "_Proxy__setting", threading.Lock())
         own(self, "_Proxy__set_name", set_name)
-        own(self, "_Proxy__target", Target(self.__advice()))
+        own(self, "_Proxy__parameters", {**parameters, "name": name})
+        own(self, "_Proxy__target", Target(f"{name}: the proxy is not set yet: {_advice(set_name)}"))
+        own(self, "_Proxy__setting", threading.Lock())
         if set_name is not None:
             self.__name_setters(set_name)
         if obj is not None or fun is not None:
@@ -85,43 +82,50 @@ class Proxy(Generic[T]):
 
     # -- setting it
 
-    def _set(self, obj: T | None = None, *, fun: Callable[[int], T] | None = None) -> None:
+    def _set(
+        self,
+        obj: T | None = None,
+        *,
+        fun: Callable[[int], T] | None = None,
+        **parameters: Unpack[ProxyParameters[T]],
+    ) -> None:
         """Set the object or the function; `ProxyException` for both or neither. See `_set_obj` and `_set_fun`."""
         if obj is not None and fun is not None:
             raise ProxyException("Proxy cannot set both obj and fun")
         if fun is not None:
-            self._set_fun(fun)
+            self._set_fun(fun, **parameters)
         elif obj is not None:
             self._set_obj(obj)
         else:
             raise ProxyException("Proxy must set either obj or fun")
 
     def _set_obj(self, obj: T) -> None:
-        """Set the object which everybody shares: anything, None included. A pool set before is shut down."""
+        """Set the object which everybody shares, None included. `ProxyException` when the scope is not shared."""
         if self.__scope not in (ProxyScope.AUTO, ProxyScope.SHARED):
             raise ProxyException(f"an object is shared by everybody: scope {self.__scope.name} needs fun")
         set_name = self.__set_name
-        if set_name is not None and hasattr(obj, set_name):
+        if set_name is not None and hasattr(type(obj), set_name):
             log.warning("a proxy hides %s() of its %s: choose another set_name", set_name, type(obj).__name__)
         self.__point_to(SharedObject(obj))
 
-    def _set_fun(self, fun: Callable[[int], T]) -> None:
-        """Set the function that makes objects, which is not called before the first use. See `_set_obj` too."""
-        config: PoolConfig[T] = replace(self.__config, fun=fun)
+    def _set_fun(self, fun: Callable[[int], T], **parameters: Unpack[ProxyParameters[T]]) -> None:
+        """Set the function that makes objects, and change what `parameters` the pool is to have.
+
+        What is not given stays as it was. The function is not called before the first use.
+        """
+        config: PoolConfig[T] = self.__configure(fun, parameters)
         if self.__scope is ProxyScope.SHARED:
             self.__point_to(SharedFunction(fun))
-        elif self.__pooled:
-            self.__point_to(Pooled(Pool.unopened(config), self.__storage()))
-        else:
+        elif self.__parameters.get("max_size", 0) is None:
             self.__point_to(Unpooled(fun, self.__storage()))
+        else:
+            self.__point_to(Pooled(Pool.unopened(config), self.__storage()))
 
-    def _set_pool(self, max_size: int | None = 0, **parameters: Unpack[PoolParameters[T]]) -> None:
-        """Replace the parameters of the pool, all of them. `ProxyException` once the proxy is set."""
-        if type(self.__target) is not Target:
+    def _set_pool(self, **parameters: Unpack[ProxyParameters[T]]) -> None:
+        """Change parameters of the pool that will be: before the proxy is set, `ProxyException` afterwards."""
+        if self.__is_set:
             raise ProxyException("the pool's parameters come too late: the proxy is set already")
-        own = object.__setattr__
-        own(self, "_Proxy__pooled", max_size is not None)
-        own(self, "_Proxy__config", configure("Proxy", {"fun": _no_function, "max_size": max_size, **parameters}))
+        self.__configure(_no_function, parameters)
 
     # -- the object
 
@@ -193,11 +197,11 @@ class Proxy(Generic[T]):
                 raise ProxyException(f"set_name must not be {name!r}: it would hide {setter} of the proxy itself")
             object.__setattr__(self, setter, method)
 
-    def __advice(self) -> str:
-        prefix = self.__set_name or "_set"
-        return (
-            f"{self.__config.name}: the proxy is not set yet: call {prefix}_obj(…) or {prefix}_fun(…) before using it"
-        )
+    def __configure(self, fun: Callable[[int], T], changes: Any) -> PoolConfig[T]:
+        parameters = {**self.__parameters, **changes}
+        config = configure("Proxy", {**parameters, "fun": fun})
+        object.__setattr__(self, "_Proxy__parameters", parameters)
+        return config
 
     # -- attributes: what the proxy does not have itself is the object's
 
@@ -224,7 +228,7 @@ class Proxy(Generic[T]):
     # -- what must work before it is set, too
 
     def __repr__(self) -> str:
-        return repr(self._get_obj()) if self.__is_set else f"<Proxy {self.__config.name}: not set>"
+        return repr(self._get_obj()) if self.__is_set else f"<Proxy {self.__parameters['name']}: not set>"
 
     def __bool__(self) -> bool:
         return bool(self._get_obj()) if self.__is_set else False
@@ -236,6 +240,11 @@ class Proxy(Generic[T]):
 def _no_function(_number: int) -> Any:
     """Stand in the configuration of a proxy for the function that is not known yet."""
     raise NotImplementedError  # replaced before any pool sees it
+
+
+def _advice(set_name: str | None) -> str:
+    prefix = set_name or "_set"
+    return f"call {prefix}_obj(…) or {prefix}_fun(…) before using it"
 
 
 def _is_special(name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import Pool, Proxy, ProxyException, TimeOut
+from ProxyPatternPool._proxy import _no_function
 from tests.conftest import Crew, Factory, Thing, until
 
 Scope = Proxy.Scope
@@ -136,14 +137,19 @@ def test_setting_again_shuts_the_pool_down(factory: Factory) -> None:
 def test_pool_parameters_may_come_before_the_function(factory: Factory) -> None:
     """Otherwise a module-level proxy could not be configured from a file."""
     proxy: Any = Proxy(name="db")
-    proxy._set_pool(max_size=3, max_use=2, name="db2")
-    proxy.set_fun(factory)
-    assert (proxy._pool.stats()["max_size"], proxy._pool.stats()["max_use"], proxy._pool.name) == (3, 2, "db2")
+    proxy._set_pool(max_size=3, max_use=2)
+    proxy.set_fun(factory, max_use=4, close="close")
+    assert (proxy._pool.stats()["max_size"], proxy._pool.stats()["max_use"], proxy._pool.name) == (3, 4, "db")
+    proxy._get_obj()
+    proxy._ret_obj()
+    proxy.set(fun=factory, max_size=None)  # as an application factory does that is called again
+    assert factory.closed == [0]
+    assert proxy._pool is None
     with pytest.raises(ProxyException, match="too late: the proxy is set already"):
         proxy._set_pool(max_size=4)
     assert Proxy()._pool is None  # the function that stands in for the missing one is never called
     with pytest.raises(NotImplementedError):
-        Proxy()._Proxy__config.fun(0)
+        _no_function(0)
     with pytest.raises(TypeError, match="max_sise"):
         Proxy()._set_pool(max_sise=4)  # type: ignore[call-arg]  # that is what is tested
 

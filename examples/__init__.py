@@ -1,0 +1,1 @@
+"""Programs that use ProxyPatternPool, to be read, run and copied."""

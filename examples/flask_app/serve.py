@@ -1,0 +1,78 @@
+"""Serve the application: ``python -m examples.flask_app.serve --database bank.db``, until SIGTERM or Ctrl-C.
+
+Its first line of output is ``{"port": 12345}``: it listens there, on 127.0.0.1. Everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+
+from flask import Flask
+from waitress import create_server
+
+from examples.flask_app import database, ledger, per_request
+from examples.flask_app.app import create_app
+
+#: Threads that handle requests: more than there are connections, which is the point of the pool.
+THREADS = 16
+
+
+def main() -> None:
+    """Serve until told to stop, then close the connections."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    options = parse_options()
+    ledger.create(options.database)
+    app = create_app({"DB_PATH": options.database, "DB_MAX_SIZE": options.max_size}, options.init_database)
+    try:
+        serve(app, options.port)
+    finally:
+        database.shutdown()
+
+
+def serve(app: Flask, port: int) -> None:
+    """Serve the application in `THREADS` threads; returns, or raises SystemExit, when told to stop."""
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # more clients than threads is normal here
+    server = create_server(
+        app,
+        host="127.0.0.1",
+        port=port,
+        threads=THREADS,
+        connection_limit=10_000,
+        asyncore_use_poll=True,  # select() ends at 1,024 files
+    )
+    print(json.dumps({"port": int(server.effective_port)}), flush=True)
+    server.run()
+    server.close()
+
+
+def stop(_signal: int, _frame: object) -> None:
+    """End the program: waitress takes SystemExit as a request to finish what is being handled, and return."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # being told twice must not stop it halfway
+    sys.exit(0)
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m examples.flask_app.serve", description="Serve a small bank.")
+    parser.add_argument("--database", required=True, metavar="FILE", help="SQLite file, made if it does not exist")
+    parser.add_argument("--port", type=int, default=0, help="0: any that is free (default)")
+    parser.add_argument("--max-size", type=int, default=10, help="connections in the pool (default %(default)s)")
+    parser.add_argument(
+        "--per-request",
+        dest="init_database",
+        action="store_const",
+        const=per_request.init_app,
+        default=database.init_app,
+        help="no pool: a connection for each request",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
