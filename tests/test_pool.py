@@ -399,14 +399,18 @@ def test_who_returns_and_asks_again_is_served_last(factory: Factory, crew: Crew)
                 served.put(number)
                 assert go[number].acquire(timeout=20)
 
+    def came(times: int) -> bool:
+        """Tell whether callers have come so often, those included who are still in the queue."""
+        return pool.stats()["nuses"] + pool.stats()["nwaiting"] == times
+
     for number in range(16):
         crew.start(work, number)
-        until(lambda there: states(pool)[0] + states(pool)[2] == there, number + 1)
+        until(came, number + 1)
     for turn in range(16 * 20):
         assert served.get(timeout=20) == turn % 16
         if turn >= 3:  # four hold: the one that came first leaves, and comes back, or ends
             go[(turn - 3) % 16].release()
-            until(lambda waiting: states(pool)[2] == waiting, max(0, min(12, 16 * 20 - turn - 2)))
+            until(came, min(16 * 20, 16 + turn - 2))
     for number in (13, 14, 15):
         go[number].release()
     crew.join()
