@@ -50,7 +50,7 @@ dist: $(VENV)/.dev ## build the wheel and the source archive into dist/
 	python -m build
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) .tox .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build dist build *.egg-info
+	rm -rf $(VENV) .tox .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis docs/_build dist build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

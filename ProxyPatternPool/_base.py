@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from ProxyPatternPool._config import PoolConfig
-from ProxyPatternPool._core import PoolCore, Slot, State
+from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolClosed, PoolException, TimeOut
+from ProxyPatternPool._owner import thread_name
+from ProxyPatternPool._slot import Slot, State
 from ProxyPatternPool._stats import PoolStats, Timing
 
 T = TypeVar("T")
@@ -16,7 +18,7 @@ T = TypeVar("T")
 log = logging.getLogger("ProxyPatternPool")
 
 
-class BasePool(ABC, Generic[T]):
+class BasePool(Generic[T]):
     """The configuration, the core, the statistics and the words of a pool."""
 
     def __init__(self, config: PoolConfig[T]) -> None:
@@ -103,10 +105,6 @@ class BasePool(ABC, Generic[T]):
         slot = self._core.known.get(id(obj))
         return f"{type(obj).__name__} object" + (f" number {slot.number}" if slot else "")
 
-    @abstractmethod
-    def _holder_name(self, holder: object) -> str:
-        """Tell who has a lease: what the driver gave to the core as ``holder``."""
-
     def _closed_error(self) -> PoolClosed:
         return PoolClosed(f"{self.name}: the pool has been shut down")
 
@@ -115,7 +113,7 @@ class BasePool(ABC, Generic[T]):
         text = f"{self.name}: pool max size reached ({limit}), timeout after {seconds} s: {self._sizes()}"
         oldest = min(list(self._core.leased.values()), key=lambda slot: slot.since, default=None)
         if oldest is not None:
-            text += f"; oldest held {self._clock() - oldest.since:.1f} s by {self._holder_name(oldest.holder)}"
+            text += f"; oldest held {self._clock() - oldest.since:.1f} s by {thread_name(oldest.holder)}"
         return TimeOut(text)
 
     def _twice_error(self, slot: Slot[T], obj: T) -> PoolException:
@@ -123,12 +121,9 @@ class BasePool(ABC, Generic[T]):
             f"{self.name}: fun({slot.number}) returned an object that is already in the pool: {self._describe(obj)}"
         )
 
-    def _bad_return(self, obj: object) -> None:
-        self._core.counters.bad_returns += 1
-        log.warning("%s: %s given back, but it is not out: ignored", self.name, self._describe(obj), stacklevel=3)
-
     def _blame(self, error: BaseException, what: str) -> None:
         """Note on an exception of user code which pool it hit; once, for the same one may be raised again and again."""
         note = f"{self.name}: raised by {what}"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+        with suppress(Exception):  # an exception that takes no notes is more important than our note
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from enum import Enum
 from itertools import count
-from math import isfinite
+from math import inf, isfinite
 from numbers import Real
 from time import monotonic
 from typing import Any, Generic, TypedDict, TypeVar
@@ -69,8 +69,8 @@ class PoolConfig(Generic[T]):
             _check_count(parameter, getattr(self, parameter))
         if 0 < self.max_size < self.min_size:
             raise ValueError(f"min_size must not be above max_size ({self.max_size}), but is {self.min_size}")
-        check_timeout(self.timeout)
-        check_seconds("max_delay", self.max_delay)
+        object.__setattr__(self, "timeout", checked_timeout(self.timeout))
+        object.__setattr__(self, "max_delay", checked_seconds("max_delay", self.max_delay))
         if self.close == "" or not (self.close is None or callable(self.close) or isinstance(self.close, str)):
             raise TypeError(f"close must be a callable, the name of a method, or None, not {self.close!r}")
         if not (self.name is None or isinstance(self.name, str)):
@@ -101,18 +101,22 @@ def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
     return PoolConfig(**parameters)
 
 
-def check_timeout(value: object) -> None:
-    """Refuse what is neither None nor a number of seconds."""
-    if value is not None:
-        check_seconds("timeout", value)
+def checked_timeout(value: object) -> float | None:
+    """Return a number of seconds as a float, None as it is; refuse anything else."""
+    return None if value is None else checked_seconds("timeout", value)
 
 
-def check_seconds(parameter: str, value: object) -> None:
-    """Refuse what is not a finite number of seconds from 0."""
+def checked_seconds(parameter: str, value: object) -> float:
+    """Return a number of seconds as a float; refuse what is not finite, negative, or no number."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{parameter} must be a number of seconds, not {value!r}")
-    if not isfinite(value) or value < 0:
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = inf
+    if not isfinite(seconds) or seconds < 0:
         raise ValueError(f"{parameter} must be a finite number of seconds from 0, not {value!r}")
+    return seconds
 
 
 def _check_count(parameter: str, value: object) -> None:

@@ -5,16 +5,6 @@ what happened and when (``now``, monotonic seconds), and finds what is to be don
 waiters to wake, objects to close, objects to make, slots to let go. An outbox, unlike a returned list, loses
 nothing when the thread that should have emptied it is interrupted: whoever comes next empties it.
 
-A slot is the place of one object. In each state exactly one thing owns it::
-
-    CREATING  whoever runs ``fun``; before that, its place in ``refills`` or in a waiter's hand
-    LEASED    its entry in ``leased``
-    IDLE      its place in ``idle``
-    CLOSING   its place in ``doomed``, then whoever popped it there
-    GONE      nobody
-
-Only a successful ``pop`` makes the next owner, so that no two ever settle the same slot.
-
 Three moves take no lock, because a pool lives by them: `take`, `give` and `discard`. They rest on the atomicity of
 single ``deque`` and ``dict`` operations, and on one ordering which makes a lost wake-up impossible: who returns a
 slot publishes it in ``idle`` *before* looking for waiters; who waits enters ``waiters`` *before* looking for idle
@@ -28,11 +18,11 @@ so did the entry into ``waiters``, and the deque's own lock hands that on to who
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
 from math import inf
 from typing import Generic, TypeVar
 
 from ProxyPatternPool._errors import IllegalMove
+from ProxyPatternPool._slot import CLOSING, CREATING, GONE, IDLE, LEASED, Reason, Slot, State, Waiter
 from ProxyPatternPool._stats import Counters
 
 T = TypeVar("T")
@@ -47,61 +37,6 @@ class NotLeased(IllegalMove):
 
 class AlreadyPooled(IllegalMove):
     """The object that was made is in the pool already: two callers would share it."""
-
-
-class State(Enum):
-    """Where a slot is in its life."""
-
-    CREATING = "creating"
-    LEASED = "leased"
-    IDLE = "idle"
-    CLOSING = "closing"
-    GONE = "gone"
-
-
-class Reason(Enum):
-    """Why an object is closed; the value is the key under which it is counted."""
-
-    MAX_USE = "max_use"
-    MAX_DELAY = "max_delay"
-    DISCARD = "discard"
-    SHUTDOWN = "shutdown"
-
-
-# Bound once: on 3.11 looking a member up through its class takes 40 ns, on a path of 300.
-CREATING, LEASED, IDLE, CLOSING, GONE = State
-
-
-class Slot(Generic[T]):
-    """The place of one object: it counts against ``max_size`` from before the creation until after the close."""
-
-    __slots__ = ("busy", "holder", "longest", "number", "obj", "reason", "since", "state", "uses")
-
-    def __init__(self, number: int, now: float) -> None:
-        self.number = number
-        self.obj: T  # set when made, kept until the slot is dropped
-        self.state = CREATING
-        self.since = now  # when the present state began
-        self.holder: object = None  # who has the lease, in the driver's terms
-        self.uses = 0  # also tells one lease of this slot from the next
-        self.busy = 0.0  # seconds spent leased, in all
-        self.longest = 0.0  # seconds of the longest lease
-        self.reason: Reason | None = None  # set with CLOSING
-
-    def __repr__(self) -> str:
-        return f"<slot {self.number} {self.state.value}, {self.uses} uses>"
-
-
-class Waiter(Generic[T]):
-    """A caller in the queue. The driver's subclass adds what it parks on and how it is woken."""
-
-    __slots__ = ("holder", "parked", "since", "slot")
-
-    def __init__(self, holder: object) -> None:
-        self.holder = holder
-        self.since = 0.0  # when it entered
-        self.parked = False  # it was not served at once
-        self.slot: Slot[T] | None = None  # what it was served: from then on its own to settle
 
 
 class PoolCore(Generic[T]):
@@ -149,8 +84,19 @@ class PoolCore(Generic[T]):
             slot = self.idle.pop()
         except IndexError:
             return None
+        if self.waiters:
+            self.idle.append(slot)  # somebody has come between the two looks: it is that one's turn
+            return None
         self._lease(slot, now, holder)
         return slot
+
+    def begin(self, slot: Slot[T], now: float) -> None:
+        """The creation of a slot's object starts now, by the slot's owner."""
+        slot.since = now
+
+    def holds(self, slot: Slot[T], use: int) -> bool:
+        """Tell whether that use of the slot is still on: its object may have been returned by somebody else."""
+        return slot.uses == use and self.leased.get(id(slot.obj)) is slot
 
     def give(self, obj: T, now: float) -> bool:
         """End the lease of `obj`; True when there may be work: then `due` and the outboxes tell.
@@ -188,8 +134,9 @@ class PoolCore(Generic[T]):
         return True
 
     def leave(self, waiter: Waiter[T], now: float) -> None:
-        """Stop waiting: out of the queue, unless it was served meanwhile: the slot is there to be used. Locked."""
-        if self._unqueue(waiter, now):
+        """Stop waiting: out of the queue, unless it was served, if only just now: the slot is to be used. Locked."""
+        self.match(now)  # so that nobody can time out beside an idle object, whatever was interrupted before
+        if waiter.slot is None and self._unqueue(waiter, now):
             self.counters.timeouts += 1
 
     def abandon(self, waiter: Waiter[T], now: float) -> None:
@@ -245,7 +192,7 @@ class PoolCore(Generic[T]):
         self._check(slot, CREATING)
         self.refill_at = now + min(BACKOFF_MAX, BACKOFF * 2**self.refill_failures) * (1 - jitter / 2)
         self.refill_failures = min(self.refill_failures + 1, 10)
-        self._drop_refills(now)  # they would fail too
+        self._drop_refills()  # they would fail too
         self.failed(slot, now)
 
     def ended(self, slot: Slot[T], now: float) -> None:
@@ -278,10 +225,15 @@ class PoolCore(Generic[T]):
             self.drainers.append(waiter)
         return bool(self.registry)
 
+    def undrain(self, waiter: Waiter[T], _now: float) -> None:
+        """Ask no more to be woken. Locked."""
+        if waiter in self.drainers:
+            self.drainers.remove(waiter)
+
     def match(self, now: float) -> None:
         """Bring waiters and slots together, in the order of arrival, until one or the other runs out. Locked."""
         if self.closed:
-            self._clear_out(now)
+            self._clear_out()
         if not self.closes:
             while self.doomed:
                 self._retire(self.doomed.popleft())
@@ -301,16 +253,14 @@ class PoolCore(Generic[T]):
         try:
             return self.idle.pop()  # and not a look at its length first: see the module's essay
         except IndexError:
-            return self._pop_refill(now) or (self._new_slot(now) if self._has_room() else None)
+            return self._pop_refill() or (self._new_slot(now) if self._has_room() else None)
 
-    def _pop_refill(self, now: float) -> Slot[T] | None:
+    def _pop_refill(self) -> Slot[T] | None:
         """Take back a refill that nobody has begun: a waiter makes its object itself, at once."""
         try:
-            slot = self.refills.popleft()
+            return self.refills.popleft()
         except IndexError:
             return None
-        slot.since = now
-        return slot
 
     def _serve(self, waiter: Waiter[T], slot: Slot[T], now: float) -> None:
         if slot.state is IDLE:
@@ -413,12 +363,12 @@ class PoolCore(Generic[T]):
             expiry = now
         return expiry if expiry > now else now + self.max_delay  # what is overdue is kept for min_size: later, perhaps
 
-    def _drop_refills(self, now: float) -> None:
-        while slot := self._pop_refill(now):
+    def _drop_refills(self) -> None:
+        while slot := self._pop_refill():
             self._retire(slot)
 
-    def _clear_out(self, now: float) -> None:
-        self._drop_refills(now)
+    def _clear_out(self) -> None:
+        self._drop_refills()
         while True:
             try:
                 slot = self.idle.pop()

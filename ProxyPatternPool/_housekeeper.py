@@ -1,7 +1,7 @@
 """The housekeeper: one thread per process which keeps time for all pools, and nothing else.
 
 It is started by the first pool that needs something done later or elsewhere, and ends when no pool does. It runs
-no user code: a pool's `round` only changes the pool's state, and starts the pool's own worker thread when there is
+no user code: a pool's `_round` only changes the pool's state, and starts the pool's own worker thread when there is
 an object to make or to close, so that a `close` which hangs stops no other pool.
 
 Everything here can be called from a finaliser or a signal handler: nothing blocks. That is why the thread is
@@ -11,6 +11,7 @@ started with the bare ``_thread.start_new_thread``: `threading.Thread.start` tak
 from __future__ import annotations
 
 import _thread
+import logging
 import threading
 import weakref
 from collections import deque
@@ -20,20 +21,26 @@ from typing import Protocol
 
 from ProxyPatternPool._park import Parker
 
+log = logging.getLogger("ProxyPatternPool")
+
 #: Seconds for which the thread stays when there is nothing left to wait for: starting one costs more than that.
 LINGER = 1.0
+#: Seconds until a round that failed is tried again.
+RETRY = 1.0
+#: Seconds between two rounds of a pool at least, whatever it wants.
+SHORTEST = 0.01
 
 
 class Kept(Protocol):
     """What the housekeeper knows of a pool."""
 
-    def round(self) -> float:
+    def _round(self) -> float:
         """Do what is due; return in how many seconds to come again, infinity for not at all."""
         ...
 
 
 class Housekeeper:
-    """Calls `round` of every pool in its time, or at once when asked to by `call`. Keeps no pool alive."""
+    """Calls `_round` of every pool in its time, or at once when asked to by `call`. Keeps no pool alive."""
 
     def __init__(self) -> None:
         self._alive = threading.Lock()  # held as long as the thread lives
@@ -42,7 +49,7 @@ class Housekeeper:
         self._parker = Parker()  # what the thread sleeps on, now or next
 
     def call(self, pool: Kept) -> None:
-        """Have ``pool.round()`` run soon, in the thread. Never blocks, never fails."""
+        """Have ``pool._round()`` run soon, in the thread. Never blocks, never fails."""
         self._calls.append(pool)
         self._parker.unpark()
         self._start()
@@ -51,20 +58,25 @@ class Housekeeper:
         if self._alive.acquire(False):
             try:
                 _thread.start_new_thread(self._run, ())
-            except RuntimeError:  # no more threads, or no more interpreter: what was called waits for the next call
+            except (RuntimeError, MemoryError):  # no more threads: what was called waits for the next call
                 self._alive.release()
 
     def _run(self) -> None:
+        try:
+            self._keep_on()
+        finally:
+            self._alive.release()
+        self._calls.rotate(0)  # locks the deque: without the GIL a bare length may be a stale one
+        if self._calls:
+            self._start()
+
+    def _keep_on(self) -> None:
         lingering = False
         while not lingering or self._due or self._calls:
             self._parker = Parker()  # published before the calls are looked at: one that comes after that unparks it
             self._keep_house()
             lingering = not self._due
             self._parker.park(LINGER if lingering else max(0.0, min(self._due.values()) - monotonic()))
-        self._alive.release()
-        self._calls.rotate(0)  # locks the deque: without the GIL a bare length may be a stale one
-        if self._calls:
-            self._start()
 
     def _keep_house(self) -> None:
         while True:
@@ -82,12 +94,16 @@ class Housekeeper:
                 self._visit(kept)
 
     def _visit(self, pool: Kept) -> None:
-        pause = pool.round()
+        try:
+            pause = pool._round()
+        except BaseException:  # one pool in trouble must not stop the housekeeping of all the others
+            log.exception("housekeeping failed, and is tried again in %s s", RETRY)
+            pause = RETRY
         ref = weakref.ref(pool, self._dropped)
         if pause == inf:
             self._due.pop(ref, None)
         else:
-            self._due[ref] = monotonic() + pause
+            self._due[ref] = monotonic() + max(pause, SHORTEST)
 
     def _dropped(self, _ref: weakref.ref[Kept]) -> None:
         self._parker.unpark()

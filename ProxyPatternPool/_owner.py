@@ -18,18 +18,32 @@ V = TypeVar("V")
 def current_task() -> Any:
     """Return the asyncio task that runs this code, if any. Imports nothing: without asyncio there is no task."""
     asyncio: Any = sys.modules.get("asyncio")
-    if asyncio is None or asyncio._get_running_loop() is None:
-        return None
-    return asyncio.current_task()
+    # another thread may be importing it just now: then it has nothing yet, and nobody runs a loop
+    running_loop = getattr(asyncio, "_get_running_loop", None)
+    return None if running_loop is None or running_loop() is None else asyncio.current_task()
 
 
 def current_greenlet() -> Any:
     """Return the greenlet that runs this code, unless it is its thread's own. Imports nothing, as `current_task`."""
-    greenlet: Any = sys.modules.get("greenlet")
-    if greenlet is None:
-        return None
-    current = greenlet.getcurrent()
-    return None if current.parent is None else current
+    getcurrent = getattr(sys.modules.get("greenlet"), "getcurrent", None)
+    current = None if getcurrent is None else getcurrent()
+    return None if current is None or current.parent is None else current
+
+
+class _Me(threading.local):
+    """The running thread: the interpreter's own numbers are given to another one as soon as a thread has ended."""
+
+    def __init__(self) -> None:
+        self.thread = weakref.ref(threading.current_thread())
+
+
+me = _Me()
+
+
+def thread_name(thread: object) -> str:
+    """Tell which thread ``me.thread`` was, for a message."""
+    running: Any = thread() if isinstance(thread, weakref.ref) else None
+    return f"thread {running.name!r}" if running and running.is_alive() else "a thread that has ended"
 
 
 class PerThread(Generic[V]):

@@ -13,22 +13,31 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from threading import get_ident
+from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 from ProxyPatternPool._base import BasePool, log
-from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, check_seconds, check_timeout, configure
-from ProxyPatternPool._core import CREATING, LEASED, AlreadyPooled, NotLeased, PoolCore, Slot, Waiter
-from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._housekeeper import housekeeper
+from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_seconds, checked_timeout, configure
+from ProxyPatternPool._core import AlreadyPooled, NotLeased, PoolCore
+from ProxyPatternPool._housekeeper import RETRY, housekeeper
+from ProxyPatternPool._lease import Lease
+from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import Parker
+from ProxyPatternPool._slot import CREATING, Slot, Waiter
+from ProxyPatternPool._worker import Worker
 
 if TYPE_CHECKING:
     from typing import Unpack
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+#: The default of a timeout, bound once: on 3.11 looking a member up through its class takes 40 ns.
+CONFIGURED: Final = Default.TIMEOUT
+
+#: Seconds for which `shutdown` waits at most for what is being closed in the background: a close may hang.
+PATIENCE = 5.0
 
 #: What `_hold` answers when somebody else has the lock.
 BUSY: Final = object()
@@ -40,7 +49,7 @@ class ParkedWaiter(Waiter[T]):
     __slots__ = ("parker",)
 
     def __init__(self) -> None:
-        super().__init__(get_ident())
+        super().__init__(me.thread)
         self.parker = Parker()
 
 
@@ -48,8 +57,9 @@ class Pool(BasePool[T]):
     """At least `min_size` and at most `max_size` objects, each lent to one thread at a time.
 
     `fun(n)` makes object number ``n`` (0, 1, 2...); the `min_size` first ones are made here, and an error of theirs
-    is raised once those made before it are closed. See `PoolConfig` for the other parameters. All methods may be
-    called from any thread. `fun` and `close` run without a lock held: others go on meanwhile.
+    is raised once those made before it are closed. The other parameters are those of `PoolConfig`, which the reference
+    documents. All methods may be called from any thread; `ret`, `discard` and `stats` from a finaliser or a signal
+    handler, too. `fun` and `close` run without a lock held: others go on meanwhile.
     """
 
     def __init__(
@@ -59,7 +69,7 @@ class Pool(BasePool[T]):
         self._fill()
 
     @classmethod
-    def unopened(cls, config: PoolConfig[T]) -> Self:
+    def _unopened(cls, config: PoolConfig[T]) -> Self:
         """Make a pool which creates nothing, not even `min_size` objects, before its first use."""
         pool = cls.__new__(cls)
         pool._open(config)
@@ -67,32 +77,34 @@ class Pool(BasePool[T]):
 
     def _open(self, config: PoolConfig[T]) -> None:
         super().__init__(config)
-        lock = threading.Lock()
-        self._acquire: Callable[[], bool] = lock.acquire
-        self._try_acquire: Callable[[], bool] = partial(lock.acquire, False)
-        self._release = lock.release
-        self._working = threading.Lock()  # held as long as the pool's worker thread lives
+        self._lock = threading.Lock()
+        self._acquire: Callable[[], bool] = self._lock.acquire
+        self._try_acquire: Callable[[], bool] = partial(self._lock.acquire, False)
+        self._worker = Worker()
+        self._complaints: deque[str] = deque()  # warnings that could not be logged where they arose
         self._kept = False  # the housekeeper knows that time matters here
         self._take = self._core.take
         self._give = self._core.give
-        _pools.add(self)
+        _pools[id(self)] = self
 
     # -- using it
 
-    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+    def get(self, timeout: float | Default | None = CONFIGURED) -> T:
         """Take an object, to be given back with `ret` or `discard`.
 
         Waits at most `timeout` seconds (0: not at all; None: for ever; by default, as the pool was told to) while
         all `max_size` objects are out, in the order of arrival; then raises `TimeOut`. What `fun` raises when it is
         this caller's turn to make one is raised here, with a note that names the pool. `PoolClosed` after `shutdown`.
         """
-        slot = self._take(self._clock(), get_ident())
+        if timeout is not CONFIGURED:
+            timeout = checked_timeout(timeout)
+        slot = self._take(self._clock(), me.thread)
         if slot is None:
             slot = self._wait(timeout)
         return slot.obj
 
     def ret(self, obj: T) -> None:
-        """Give an object back. Never blocks and runs no user code: safe in a finaliser or a signal handler.
+        """Give an object back. Never blocks, and never calls `close`: safe in a finaliser or a signal handler.
 
         What is not out (given back twice, or never ours) is counted, logged as a warning, and changes nothing.
         """
@@ -104,34 +116,36 @@ class Pool(BasePool[T]):
             self._bad_return(obj)
 
     def discard(self, obj: T) -> None:
-        """Give an object back broken: it is closed in the background, not lent again. Else as `ret`."""
+        """Give an object back broken: it is closed in the background, not lent again. Otherwise as `ret`."""
         try:
             self._core.discard(obj, self._clock())
-        except NotLeased:
-            self._bad_return(obj)
-        else:
             self._pump()
             self._finish()
+        except NotLeased:
+            self._bad_return(obj)
 
-    def obj(self, timeout: float | Default | None = Default.TIMEOUT) -> Lease[T]:
+    def obj(self, timeout: float | Default | None = CONFIGURED) -> Lease[T]:
         """Borrow an object for a ``with`` block, at whose end it is returned, whatever ended it. Waits as `get`."""
-        return Lease(self, timeout)
+        return Lease(self, timeout if timeout is CONFIGURED else checked_timeout(timeout))
 
     def shutdown(self, delay: float = 0.0) -> None:
-        """End the pool, for good. Whoever waits is sent away with `PoolClosed`, idle objects are closed here.
+        """End the pool, for good. Whoever waits is sent away with `PoolClosed`, idle objects are closed, here and now.
 
         Then waits at most `delay` seconds for those in use. Those which come back later are closed then, in the
-        background, never while they are used. Doing it twice does no harm.
+        background, never while they are used. What is being closed in the background already is waited for, 5 seconds
+        at most. Doing it twice does no harm.
         """
-        check_seconds("delay", delay)
+        delay = checked_seconds("delay", delay)
         drainer: ParkedWaiter[T] = ParkedWaiter()
-        self._locked(self._core.shutdown)
         try:
+            self._locked(self._core.shutdown)
             self._work()
             if delay and self._locked(self._core.drain, drainer):
                 drainer.parker.park(delay)
                 self._work()
+            self._worker.join(PATIENCE)
         finally:
+            self._locked(self._core.undrain, drainer)
             self._finish()
 
     def __enter__(self) -> Self:
@@ -148,7 +162,6 @@ class Pool(BasePool[T]):
         """Queue up; on return the slot is leased. Whatever goes wrong on the way, one handler settles it."""
         core = self._core
         patience = self._config.timeout if isinstance(timeout, Default) else timeout
-        check_timeout(patience)
         waiter: ParkedWaiter[T] = ParkedWaiter()
         try:
             if not self._locked(core.enter, waiter):
@@ -172,6 +185,7 @@ class Pool(BasePool[T]):
 
     def _make(self, slot: Slot[T]) -> None:
         """Make the object of a slot that was served to this caller, who then has its lease."""
+        self._core.begin(slot, self._clock())
         try:
             obj = self._config.fun(slot.number)
         except BaseException as error:
@@ -179,7 +193,7 @@ class Pool(BasePool[T]):
             self._blame(error, "fun")
             raise
         try:
-            if not self._locked(self._core.delivered, slot, obj, get_ident()):
+            if not self._locked(self._core.delivered, slot, obj, me.thread):
                 raise self._closed_error()
         except AlreadyPooled:
             self._locked(self._core.failed, slot)
@@ -187,6 +201,7 @@ class Pool(BasePool[T]):
 
     def _refill(self, slot: Slot[T]) -> None:
         """Make the object of a slot that nobody waits for: it becomes idle."""
+        self._core.begin(slot, self._clock())
         try:
             obj = self._config.fun(slot.number)
         except BaseException as error:
@@ -226,6 +241,8 @@ class Pool(BasePool[T]):
     def _work(self) -> None:
         """Close what is doomed, make what is missing, until nothing is left. Safe in several threads at once."""
         core = self._core
+        for text in _drain(self._complaints):
+            log.warning(text)
         while core.doomed or core.refills:
             for slot in _drain(core.doomed):
                 self._end(slot)
@@ -233,56 +250,77 @@ class Pool(BasePool[T]):
                 self._refill(slot)
         core.gone.clear()
 
-    def _finish(self) -> None:
-        """Let go of what is gone, and have the rest done in the background."""
+    def _has_work(self) -> bool:
         core = self._core
-        core.gone.clear()
-        if core.doomed or core.refills or (core.max_delay and not self._kept):
+        return bool(core.doomed or core.refills or core.gone or self._complaints)
+
+    def _finish(self) -> None:
+        """Let go of what is gone, and have the rest done in the background. Never blocks.
+
+        Letting go runs destructors. This may be a finaliser in the middle of the locked region of this very thread,
+        where one that uses the pool would wait for itself: so not while anybody has the lock.
+        """
+        if not self._lock.locked():
+            self._core.gone.clear()
+        if self._has_work() or (self._core.max_delay and not self._kept):
             self._kept = True
             housekeeper.call(self)
 
-    def round(self) -> float:
+    def _bad_return(self, obj: T) -> None:
+        """Complain about what is not out; in the background when the lock is taken, for the reason `_finish` has."""
+        self._core.counters.bad_returns += 1
+        text = f"{self.name}: {self._describe(obj)} given back, but it is not out: ignored"
+        if self._lock.locked():
+            self._complaints.append(text)
+            housekeeper.call(self)
+        else:
+            log.warning(text, stacklevel=3)
+
+    def _round(self) -> float:
         """Do what time asks for: the housekeeper's call. Nothing of the user runs here, but in the worker thread."""
         pause = self._locked(self._core.sweep) - self._clock()
-        if self._core.doomed or self._core.refills or self._core.gone:
-            self._start_worker()
+        if self._has_work() and not self._worker.start(self._work_on, f"{self.name}-worker", self._call_housekeeper):
+            pause = min(pause, RETRY)
         return max(0.0, pause)
 
-    def _start_worker(self) -> None:
-        if self._working.acquire(False):
-            try:
-                threading.Thread(target=self._run_worker, name=f"{self.name}-worker", daemon=True).start()
-            except RuntimeError:  # no more threads, or no more interpreter: the work stays until somebody asks again
-                self._working.release()
-
-    def _run_worker(self) -> None:
+    def _work_on(self) -> None:
         try:
             self._work()
         except BaseException:
             # whatever user code raises, SystemExit included, ends nothing but the call that raised it
             log.exception("%s: failed in the background", self.name)
-        finally:
-            self._working.release()
-            housekeeper.call(self)  # for what came after the last look, and to plan the next try of what failed
+
+    def _call_housekeeper(self) -> None:
+        """Ask for a round: to go on after a failure, with what came after the last look, or when a pause is over."""
+        housekeeper.call(self)
+
+    def _close_at_exit(self) -> None:
+        """Shut down, again and again as long as that ends something: whatever `close` raises."""
+        before = inf
+        while self.size < before:
+            before = self.size
+            try:
+                self.shutdown()
+            except BaseException:
+                log.exception("%s: failed at exit", self.name)
 
     def __del__(self) -> None:
-        # In a finaliser: nothing may block, no user code may run. The call keeps the pool alive until it is empty.
+        # In a finaliser: nothing may block, no user code may run. The call keeps the pool alive until it is empty,
+        # and so does, should the program end before, its being listed again: the collector has ended the weak entry.
         core: PoolCore[T] | None = getattr(self, "_core", None)
         if core is not None and core.closes and core.idle:
+            _pools[id(self)] = self
             self._hold(self._try_acquire, core.shutdown)
             housekeeper.call(self)
-
-    def _holder_name(self, holder: object) -> str:
-        names = [thread.name for thread in threading.enumerate() if thread.ident == holder]
-        return f"thread {names[0]!r}" if names else "a thread that has ended"
 
     # -- the lock
 
     def _locked(self, move: Callable[..., R], *arguments: object) -> R:
         """Run a move of the core under the lock, then bring out what it and others have caused meanwhile."""
-        result = self._hold(self._acquire, move, *arguments)
-        self._pump()
-        return cast(R, result)
+        try:
+            return cast(R, self._hold(self._acquire, move, *arguments))
+        finally:
+            self._pump()
 
     def _pump(self) -> None:
         """Match while there is something to match, then wake who was served. Never blocks.
@@ -290,11 +328,13 @@ class Pool(BasePool[T]):
         Who finds the lock taken may leave: its holder comes by here after releasing it, and looks again.
         """
         core = self._core
-        while core.due():
-            if self._hold(self._try_acquire, core.match) is BUSY:
-                break
-        for waiter in _drain(core.wakes):
-            cast(ParkedWaiter[T], waiter).parker.unpark()
+        try:
+            while core.due():
+                if self._hold(self._try_acquire, core.match) is BUSY:
+                    break
+        finally:
+            for waiter in _drain(core.wakes):
+                cast(ParkedWaiter[T], waiter).parker.unpark()
 
     def _hold(self, acquire: Callable[[], bool], move: Callable[..., R], *arguments: object) -> R | object:
         """Take the lock, run the move, release the lock: the one place that does. `BUSY` when it was not to be had.
@@ -306,42 +346,8 @@ class Pool(BasePool[T]):
             try:
                 return move(*arguments, self._clock())
             finally:
-                self._release()
+                self._lock.release()
         return BUSY
-
-
-class Lease(Generic[T]):
-    """One use of an object: a context manager which returns just that use, and not what came of the object later."""
-
-    __slots__ = ("_pool", "_slot", "_timeout", "_use")
-
-    def __init__(self, pool: Pool[T], timeout: float | Default | None) -> None:
-        self._pool = pool
-        self._timeout = timeout
-        self._slot: Slot[T] | None = None  # between entering and leaving
-        self._use: int  # which of the slot's leases it is
-
-    def __enter__(self) -> T:
-        pool = self._pool
-        if self._slot is not None:
-            raise PoolException(f"{pool.name}: this lease is in use, call obj() again for another")
-        slot = pool._take(pool._clock(), get_ident()) or pool._wait(self._timeout)
-        self._slot = slot
-        self._use = slot.uses
-        return slot.obj
-
-    @property
-    def held(self) -> T:
-        """The object, between entering and leaving."""
-        assert self._slot is not None
-        return self._slot.obj
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        slot, self._slot = self._slot, None
-        if slot is not None and slot.state is LEASED and slot.uses == self._use:
-            self._pool.ret(slot.obj)
 
 
 def _drain(queue: deque[T]) -> Iterator[T]:
@@ -355,9 +361,10 @@ def _drain(queue: deque[T]) -> Iterator[T]:
 
 
 def _close_all() -> None:
-    for pool in list(_pools):
-        pool.shutdown()
+    """Close the idle objects of all pools, each of them whatever happens with the others: the program ends."""
+    for pool in filter(None, [ref() for ref in _pools.valuerefs()]):
+        pool._close_at_exit()
 
 
-_pools: weakref.WeakSet[Pool[Any]] = weakref.WeakSet()
+_pools: weakref.WeakValueDictionary[int, Pool[Any]] = weakref.WeakValueDictionary()
 atexit.register(_close_all)

@@ -18,7 +18,7 @@ from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters, confi
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import PerOwner, PerThread
 from ProxyPatternPool._pool import Pool
-from ProxyPatternPool._target import Pooled, SharedFunction, SharedObject, Target, Unpooled
+from ProxyPatternPool._target import Pooled, SharedFunction, SharedObject, Storage, Target, Unpooled
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -37,7 +37,10 @@ class ProxyScope(Enum):
 
 
 class Proxy(Generic[T]):
-    """Stands for an object, or for one object per owner, that may be set later: every operation goes to it.
+    """Stands for an object, or for one object per owner, that may be set later.
+
+    Attributes, calls, items, length, iteration, ``with``, comparison, text, truth and hash are the object's: each of
+    them takes the object, if its owner has none yet. What is the proxy's own begins with an underscore.
 
     Set it with an object (`obj`), which everybody shares, or with a function (`fun`), called with 0, 1, 2... to make
     an object whenever a `scope` needs one. ``Proxy()`` waits for ``set(obj)`` or ``set(fun=…)``, ``set_obj(obj)``,
@@ -54,6 +57,7 @@ class Proxy(Generic[T]):
     __scope: ProxyScope
     __set_name: str | None
     __parameters: dict[str, Any]  # of the pool that there is, or will be
+    __storage: Storage[T]  # what each owner has
     __target: Target[T]  # replaced as a whole by setting, never changed
     __setting: threading.Lock
 
@@ -67,13 +71,16 @@ class Proxy(Generic[T]):
         **parameters: Unpack[ProxyParameters[T]],
     ) -> None:
         if not isinstance(scope, ProxyScope):
-            raise ProxyException(f"scope must be a Proxy.Scope, not {scope!r}")
+            names = ", ".join(ProxyScope.__members__)
+            raise ProxyException(f"scope must be a Proxy.Scope ({names}), not {scope!r}")
         name = configure("Proxy", {"fun": _no_function, **parameters}).name
         own = object.__setattr__
         own(self, "_Proxy__scope", scope)
         own(self, "_Proxy__set_name", set_name)
         own(self, "_Proxy__parameters", {**parameters, "name": name})
-        own(self, "_Proxy__target", Target(f"{name}: the proxy is not set yet: {_advice(set_name)}"))
+        storage: Storage[T] = PerOwner() if scope is ProxyScope.VERSATILE else PerThread()
+        own(self, "_Proxy__storage", storage)
+        own(self, "_Proxy__target", Target(storage, f"{name}: the proxy is not set yet: {_advice(set_name)}"))
         own(self, "_Proxy__setting", threading.Lock())
         if set_name is not None:
             self.__name_setters(set_name)
@@ -106,7 +113,7 @@ class Proxy(Generic[T]):
         set_name = self.__set_name
         if set_name is not None and hasattr(type(obj), set_name):
             log.warning("a proxy hides %s() of its %s: choose another set_name", set_name, type(obj).__name__)
-        self.__point_to(SharedObject(obj))
+        self.__point_to(SharedObject(self.__storage, obj))
 
     def _set_fun(self, fun: Callable[[int], T], **parameters: Unpack[ProxyParameters[T]]) -> None:
         """Set the function that makes objects, and change what `parameters` the pool is to have.
@@ -115,11 +122,11 @@ class Proxy(Generic[T]):
         """
         config: PoolConfig[T] = self.__configure(fun, parameters)
         if self.__scope is ProxyScope.SHARED:
-            self.__point_to(SharedFunction(fun))
+            self.__point_to(SharedFunction(self.__storage, fun))
         elif self.__parameters.get("max_size", 0) is None:
-            self.__point_to(Unpooled(fun, self.__storage()))
+            self.__point_to(Unpooled(self.__storage, fun))
         else:
-            self.__point_to(Pooled(Pool.unopened(config), self.__storage()))
+            self.__point_to(Pooled(self.__storage, Pool._unopened(config)))
 
     def _set_pool(self, **parameters: Unpack[ProxyParameters[T]]) -> None:
         """Change parameters of the pool that will be: before the proxy is set, `ProxyException` afterwards."""
@@ -141,7 +148,11 @@ class Proxy(Generic[T]):
         return self.__target.has()
 
     def _ret_obj(self) -> None:
-        """Give the current owner's object back to the pool. Without one, or without a pool: nothing. Never blocks."""
+        """Give the current owner's object back to the pool that it is from. Never blocks.
+
+        Does nothing without one, or without a pool. An object that is broken is given back with
+        ``_pool.discard(_get_obj())`` instead; the next use takes another.
+        """
         self.__target.ret()
 
     @contextmanager
@@ -185,9 +196,6 @@ class Proxy(Generic[T]):
             previous = self.__target
             object.__setattr__(self, "_Proxy__target", target)
         previous.end()
-
-    def __storage(self) -> PerThread[Any]:
-        return PerOwner() if self.__scope is ProxyScope.VERSATILE else PerThread()
 
     def __name_setters(self, name: object) -> None:
         if not isinstance(name, str) or not name.isidentifier():

@@ -1,34 +1,58 @@
 """What a proxy stands for: one object, or a function that makes one for each owner, with or without a pool.
 
 `Proxy.set` chooses one of these classes; from then on the proxy asks it for the current owner's object, and knows
-nothing of scopes itself.
+nothing of scopes itself. What owners keep is the proxy's, and outlives a setting: so that an owner which holds an
+object of the previous pool gives it back there.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ProxyPatternPool._config import Default
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import PerThread
-from ProxyPatternPool._pool import Lease, Pool
+from ProxyPatternPool._pool import Pool
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Kept(Protocol[T_co]):
+    """What an owner keeps of a target: an object, and the way to give it back."""
+
+    @property
+    def held(self) -> T_co:
+        """The object."""
+        ...
+
+    def is_of(self, source: object) -> bool:
+        """Tell whether the object comes from there, and is still the owner's."""
+        ...
+
+    def end(self) -> None:
+        """Give the object back to where it came from, if it is still the owner's."""
+        ...
+
+
+Storage = PerThread[Kept[T]]
 
 
 class Target(Generic[T]):
     """Nothing yet: what a proxy stands for before it is set, and what all the other targets are like."""
 
+    def __init__(self, storage: Storage[T], advice: str = "") -> None:
+        self._storage = storage
+        self._advice = advice
+
     @property
     def pool(self) -> Pool[T] | None:
         """The pool that the objects come from, if any."""
         return None
-
-    def __init__(self, advice: str = "") -> None:
-        self._advice = advice
 
     def get(self, timeout: float | Default | None) -> T:
         """Return the current owner's object, made or taken from the pool if it has none."""
@@ -45,6 +69,9 @@ class Target(Generic[T]):
 
     def ret(self) -> None:
         """Give the current owner's object back to where it came from. Does nothing when there is nothing to do."""
+        kept = self._storage.pop()
+        if kept is not None:
+            kept.end()
 
     def end(self) -> None:
         """Close what is not in use: the proxy stands for something else now."""
@@ -57,7 +84,8 @@ class Target(Generic[T]):
 class SharedObject(Target[T]):
     """One object for everybody."""
 
-    def __init__(self, obj: T) -> None:
+    def __init__(self, storage: Storage[T], obj: T) -> None:
+        super().__init__(storage)
         self._shared = obj
 
     def get(self, timeout: float | Default | None) -> T:
@@ -77,7 +105,8 @@ class SharedObject(Target[T]):
 class SharedFunction(Target[T]):
     """One object for everybody, made by whoever needs it first; the others wait for it meanwhile."""
 
-    def __init__(self, fun: Callable[[int], T]) -> None:
+    def __init__(self, storage: Storage[T], fun: Callable[[int], T]) -> None:
+        super().__init__(storage)
         self._fun = fun
         self._making = threading.RLock()  # re-entrant: a function that uses its own proxy recurses, and says so
         self._made: list[T] = []  # the object, when there is one: it may be anything, None included
@@ -99,76 +128,111 @@ class SharedFunction(Target[T]):
         return len(self._made)
 
 
-class Unpooled(Target[T]):
-    """One object for each owner, made at its first use; it goes with its owner."""
+class PerOwner(Target[T], ABC):
+    """An object for each owner, from its first use on."""
 
-    def __init__(self, fun: Callable[[int], T], storage: PerThread[tuple[T]]) -> None:
-        self._fun = fun
-        self._storage = storage  # of one-tuples: the object itself may be None
-        self._numbers = itertools.count()
-        self._made = 0
+    @property
+    @abstractmethod
+    def source(self) -> object:
+        """What tells this target's objects from those of an earlier setting."""
+
+    @abstractmethod
+    def take(self, timeout: float | Default | None) -> Kept[T]:
+        """Make an object, or take one from the pool."""
+
+    def kept(self) -> Kept[T] | None:
+        """Return what the current owner has kept of this target, and still has."""
+        kept = self._storage.get()
+        return kept if kept is not None and kept.is_of(self.source) else None
 
     def get(self, timeout: float | Default | None) -> T:
-        kept = self._storage.get()
+        kept = self.kept()
         if kept is None:
-            number = next(self._numbers)
-            kept = (self._fun(number),)
-            self._storage.set(kept)
-            self._made = max(self._made, number + 1)
-        return kept[0]
+            self.ret()  # what was kept of an earlier setting, or was taken away
+            kept = self.take(timeout)
+            try:
+                self._storage.set(kept)
+            except BaseException:
+                kept.end()
+                raise
+        return kept.held
 
     @property
     def obj(self) -> T | None:
-        kept = self._storage.get()
-        return kept[0] if kept else None
+        kept = self.kept()
+        return None if kept is None else kept.held
 
     def has(self) -> bool:
-        return self._storage.get() is not None
+        return self.kept() is not None
+
+
+class Unpooled(PerOwner[T]):
+    """An object for each owner, made at its first use; it goes with its owner."""
+
+    def __init__(self, storage: Storage[T], fun: Callable[[int], T]) -> None:
+        super().__init__(storage)
+        self._fun = fun
+        self._numbers = itertools.count()
+        self._made = 0
+
+    @property
+    def source(self) -> object:
+        return self
+
+    def take(self, timeout: float | Default | None) -> Kept[T]:
+        number = next(self._numbers)
+        own = Own(self, self._fun(number))
+        self._made = max(self._made, number + 1)
+        return own
+
+    def ret(self) -> None:
+        if not self.has():
+            super().ret()
 
     def count(self) -> int:
         return self._made
 
 
-class Pooled(Target[T]):
+class Own(Generic[T]):
+    """An object that stays with its owner."""
+
+    def __init__(self, source: object, obj: T) -> None:
+        self._source = source
+        self._obj = obj
+
+    @property
+    def held(self) -> T:
+        return self._obj
+
+    def is_of(self, source: object) -> bool:
+        return self._source is source
+
+    def end(self) -> None: ...
+
+
+class Pooled(PerOwner[T]):
     """An object of the pool for each owner, from its first use until it is given back.
 
     What is kept is the lease, not only the object: so that giving it back never touches a later lease of the same
-    object by somebody else.
+    object by somebody else, and that an object which was returned or discarded behind the proxy is not used again.
     """
 
-    def __init__(self, pool: Pool[T], storage: PerThread[Lease[T]]) -> None:
+    def __init__(self, storage: Storage[T], pool: Pool[T]) -> None:
+        super().__init__(storage)
         self._pool = pool
-        self._storage = storage
+
+    @property
+    def source(self) -> object:
+        return self._pool
 
     @property
     def pool(self) -> Pool[T]:
         return self._pool
 
-    def get(self, timeout: float | Default | None) -> T:
-        lease = self._storage.get()
-        if lease is not None:
-            return lease.held
+    def take(self, timeout: float | Default | None) -> Kept[T]:
         lease = self._pool.obj(timeout)
-        obj = lease.__enter__()
-        try:
-            self._storage.set(lease)
-        except BaseException:
-            lease.__exit__(None, None, None)
-            raise
-        return obj
-
-    @property
-    def obj(self) -> T | None:
-        lease = self._storage.get()
-        return lease.held if lease else None
-
-    def has(self) -> bool:
-        return self._storage.get() is not None
-
-    def ret(self) -> None:
-        lease = self._storage.pop()
-        if lease is not None:
-            lease.__exit__(None, None, None)
+        lease.__enter__()
+        return lease
 
     def end(self) -> None:
         self._pool.shutdown()

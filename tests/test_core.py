@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 
 import pytest
 
-from ProxyPatternPool._core import PoolCore, Slot, State, Waiter
+from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import IllegalMove
+from ProxyPatternPool._slot import Slot, State, Waiter
 
 
 def lease(core: PoolCore[object], now: float = 0.0) -> Slot[object]:
@@ -118,3 +120,51 @@ def test_a_slot_of_another_pool_is_refused() -> None:
     with pytest.raises(IllegalMove, match="slot 7 creating"):
         core.delivered(Slot(7, 0.0), object(), "me", 0.0)
     assert not core.registry
+
+
+def test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn() -> None:
+    """Otherwise "first come, first served" would hold but for those who are unlucky."""
+    core: PoolCore[object] = PoolCore(max_size=1)
+    slot = lease(core)
+    waiter: Waiter[object] = Waiter("waiter")
+
+    class Idle(deque[Slot[object]]):
+        """Has somebody queue up just when another one has taken the last slot out."""
+
+        def pop(self) -> Slot[object]:  # type: ignore[override]  # without an index
+            taken = super().pop()
+            if not waiter.since:
+                core.enter(waiter, 2.0)
+                assert waiter.parked
+            return taken
+
+    core.idle = Idle()
+    core.give(slot.obj, 1.0)
+    assert core.take(2.0, "newcomer") is None
+    assert core.due()
+    core.match(2.0)
+    assert waiter.slot is slot
+
+
+def test_nobody_times_out_beside_an_idle_object() -> None:
+    """Otherwise an interrupt of the thread that returned it would fail another one."""
+    core: PoolCore[object] = PoolCore(max_size=1)
+    slot = lease(core)
+    waiter: Waiter[object] = Waiter("me")
+    core.enter(waiter, 1.0)
+    assert core.give(slot.obj, 2.0)  # and whoever did that was interrupted before it could match
+    core.leave(waiter, 3.0)
+    assert waiter.slot is slot
+    assert core.counters.timeouts == 0
+
+
+def test_who_stops_waiting_for_the_end_is_forgotten() -> None:
+    """Otherwise each attempt to shut down while an object is out would leave something behind."""
+    core: PoolCore[object] = PoolCore()
+    lease(core)
+    core.shutdown(1.0)
+    waiter: Waiter[object] = Waiter("me")
+    assert core.drain(waiter, 1.0)
+    core.undrain(waiter, 2.0)
+    core.undrain(waiter, 2.0)
+    assert not core.drainers

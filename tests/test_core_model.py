@@ -14,17 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ProxyPatternPool._core import (
-    BACKOFF,
-    BACKOFF_MAX,
-    AlreadyPooled,
-    NotLeased,
-    PoolCore,
-    Slot,
-    State,
-    Waiter,
-)
+from ProxyPatternPool._core import BACKOFF, BACKOFF_MAX, AlreadyPooled, NotLeased, PoolCore
 from ProxyPatternPool._errors import IllegalMove
+from ProxyPatternPool._slot import Slot, State, Waiter
 
 INDEX = st.integers(0, 1000)  # which one of those there are
 
@@ -257,10 +249,12 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.queue)
     @rule(index=INDEX)
     def time_out(self, index: int) -> None:
-        waiter = self.queue.pop(index % len(self.queue))
+        waiter = self.queue[index % len(self.queue)]
         self.core.leave(waiter, self.now)
-        self.settle()
-        assert waiter.slot is None
+        self.settle()  # first who can be served is served: nobody times out beside an idle object
+        if waiter in self.queue:
+            self.queue.remove(waiter)
+            assert waiter.slot is None
 
     @precondition(lambda self: self.queue or self.served or self.making)
     @rule(index=INDEX)

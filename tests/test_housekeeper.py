@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from math import inf
+from time import monotonic
 
 import pytest
 
@@ -23,7 +24,7 @@ class Kept:
         self.pauses = list(pauses)
         self.rounds = 0
 
-    def round(self) -> float:
+    def _round(self) -> float:
         self.rounds += 1
         return self.pauses.pop(0) if self.pauses else inf
 
@@ -84,15 +85,17 @@ def test_when_no_thread_can_be_started_the_call_is_kept(
     """Otherwise a lack of threads would fail those who only return an object, or lose what they left."""
 
     def refuse(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
+        raise errors.pop()
 
+    errors = [MemoryError(), RuntimeError("can't start new thread")]
     kept, other = Kept(), Kept()
     with monkeypatch.context() as patch:
         patch.setattr(_thread, "start_new_thread", refuse)
         housekeeper.call(kept)
+        housekeeper.call(kept)
     assert not kept.rounds
     housekeeper.call(other)
-    until(lambda: kept.rounds and other.rounds)
+    until(lambda: kept.rounds == 2 and other.rounds)
 
 
 def test_a_call_at_the_very_end_of_the_thread_is_not_lost(housekeeper: Housekeeper) -> None:
@@ -102,7 +105,7 @@ def test_a_call_at_the_very_end_of_the_thread_is_not_lost(housekeeper: Housekeep
     class Late(Kept):
         """Calls for another when the thread has looked for the last time."""
 
-        def round(self) -> float:
+        def _round(self) -> float:
             housekeeper._alive = AtRelease(lambda: housekeeper._calls.append(late))  # type: ignore[assignment]  # alike
             return inf
 
@@ -129,3 +132,33 @@ class AtRelease:
         if callable(last):
             last()
         self.lock.release()
+
+
+def test_a_pool_in_trouble_stops_no_other(
+    housekeeper: Housekeeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise one bad clock would end the housekeeping of the whole process."""
+
+    class Troubled(Kept):
+        """Fails the first time."""
+
+        def _round(self) -> float:
+            if super()._round() and self.rounds == 1:
+                raise MemoryError
+            return inf
+
+    monkeypatch.setattr(_housekeeper, "RETRY", 0.0)
+    troubled, kept = Troubled(), Kept()
+    housekeeper.call(troubled)
+    housekeeper.call(kept)
+    until(lambda: (troubled.rounds, kept.rounds) == (2, 1))
+    assert caplog.messages == ["housekeeping failed, and is tried again in 0.0 s"]
+    until(lambda: not housekeeper._alive.locked())
+
+
+def test_rounds_keep_a_distance(housekeeper: Housekeeper) -> None:
+    """Otherwise a pool with a tiny limit would keep a processor busy with nothing."""
+    kept = Kept(0.0)
+    before = monotonic()
+    housekeeper._visit(kept)
+    assert min(housekeeper._due.values()) >= before + _housekeeper.SHORTEST

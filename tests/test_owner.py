@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import sys
+import types
 from typing import Any
 
 import pytest
@@ -118,4 +119,8 @@ def test_nothing_is_imported_to_find_out(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ("asyncio", "greenlet"):
         monkeypatch.setitem(sys.modules, name, None)
     nobody: Any = (current_task(), current_greenlet())
+    assert nobody == (None, None)
+    for name in ("asyncio", "greenlet"):  # as another thread sees them which is just importing them
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    nobody = (current_task(), current_greenlet())
     assert nobody == (None, None)

@@ -82,7 +82,7 @@ def test_contradictions() -> None:
         proxy.set()
     with pytest.raises(ProxyException, match=r"^Proxy cannot set both obj and fun$"):
         proxy.set(1, fun=lambda n: n)
-    with pytest.raises(ProxyException, match=r"scope must be a Proxy\.Scope, not 'THREAD'"):
+    with pytest.raises(ProxyException, match=r"scope must be a Proxy\.Scope \(AUTO, SHARED, .*\), not 'THREAD'"):
         Proxy(scope="THREAD")  # type: ignore[arg-type]  # that is what is tested
     for scope in (Scope.THREAD, Scope.VERSATILE):
         with pytest.raises(ProxyException, match=f"scope {scope.name} needs fun"):
@@ -132,6 +132,41 @@ def test_setting_again_shuts_the_pool_down(factory: Factory) -> None:
     assert factory.closed == [0]
     assert repr(first).startswith(f"<Pool {first.name} closed")
     assert proxy.number == 0
+
+
+def test_what_was_taken_before_a_setting_is_given_back_to_where_it_came_from(factory: Factory) -> None:
+    """Otherwise each reconfiguration would leave the connections in use open for ever."""
+    proxy: Any = Proxy(fun=factory, max_size=2, close="close")
+    first = proxy._pool
+    proxy._get_obj()
+    proxy.set_fun(factory)
+    proxy._ret_obj()
+    until(lambda: factory.closed == [0])
+    proxy._get_obj()
+    second = proxy._pool
+    proxy.set_fun(factory)
+    assert proxy._get_obj() is factory.things[2]  # which gives the other one back
+    until(lambda: factory.closed == [0, 0])
+    proxy.set_obj("shared")
+    proxy._ret_obj()
+    until(lambda: len(factory.closed) == 3)
+    assert [pool.stats()["size"] for pool in (first, second)] == [0, 0]
+    assert proxy == "shared"
+
+
+def test_an_object_returned_behind_the_proxy_is_not_used_again(factory: Factory, crew: Crew) -> None:
+    """Otherwise two threads would share it, or a closed one would be used."""
+    db: Any = Proxy(fun=factory, max_size=2, close="close")
+    db._pool.ret(db._get_obj())
+    assert not db._has_obj()
+    assert db._local.obj is None
+    crew.start(db._get_obj)
+    crew.join()
+    assert db.number == 1
+    db._pool.discard(db._get_obj())
+    assert not db._has_obj()
+    assert db._get_obj(timeout=20).number == 2
+    assert factory.closed == [1]
 
 
 def test_pool_parameters_may_come_before_the_function(factory: Factory) -> None:
@@ -225,7 +260,7 @@ def test_an_object_that_cannot_be_kept_is_returned(factory: Factory, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(db._local._storage, "set", fail)
+        patch.setattr(db._Proxy__storage, "set", fail)
         with pytest.raises(KeyboardInterrupt):
             db._get_obj()
     assert db._pool.stats()["in_use"] == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, abort
 
-from examples.flask_app.database import db
+from .database import db
 
 accounts = Blueprint("accounts", __name__, url_prefix="/accounts")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from flask import Flask
 
-from examples.flask_app import database
-from examples.flask_app.accounts import accounts
-from examples.flask_app.monitoring import monitoring
-from examples.flask_app.transfers import transfers
+from . import database
+from .accounts import accounts
+from .monitoring import monitoring
+from .transfers import transfers
 
 
 def create_app(config: Mapping[str, Any], init_database: Callable[[Flask], None] = database.init_app) -> Flask:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, current_app
 
-from examples.flask_app.database import db
+from .database import db
 
 monitoring = Blueprint("monitoring", __name__)
 

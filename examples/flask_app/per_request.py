@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Flask, g
 
-from examples.flask_app.database import Connector, db
+from .database import Connector, db
 
 
 class RequestConnection:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, abort, request
 
-from examples.flask_app.database import db
+from .database import db
 
 transfers = Blueprint("transfers", __name__, url_prefix="/transfers")
 

@@ -1,0 +1,58 @@
+"""Lease: one use of an object of a pool."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from ProxyPatternPool._config import Default
+from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._owner import me
+from ProxyPatternPool._slot import Slot
+
+if TYPE_CHECKING:
+    from ProxyPatternPool._pool import Pool
+
+T = TypeVar("T")
+
+
+class Lease(Generic[T]):
+    """One use of an object: a context manager which returns just that use, and not what came of the object later."""
+
+    __slots__ = ("_pool", "_slot", "_timeout", "_use")
+
+    def __init__(self, pool: Pool[T], timeout: float | Default | None) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._slot: Slot[T] | None = None  # between entering and leaving
+        self._use: int  # which of the slot's leases it is
+
+    def __enter__(self) -> T:
+        pool = self._pool
+        if self._slot is not None:
+            raise PoolException(f"{pool.name}: this lease is in use, call obj() again for another")
+        slot = pool._take(pool._clock(), me.thread) or pool._wait(self._timeout)
+        self._slot = slot
+        self._use = slot.uses
+        return slot.obj
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        slot, self._slot = self._slot, None
+        if slot is not None and self._pool._core.holds(slot, self._use):
+            self._pool.ret(slot.obj)
+
+    def end(self) -> None:
+        """Return the object, if it is still out: for those who keep a lease, as a proxy does."""
+        self.__exit__(None, None, None)
+
+    def is_of(self, source: object) -> bool:
+        """Tell whether its object is still out, from that pool: not returned or discarded by somebody else."""
+        return self._pool is source and self._slot is not None and self._pool._core.holds(self._slot, self._use)
+
+    @property
+    def held(self) -> T:
+        """The object, between entering and leaving."""
+        assert self._slot is not None
+        return self._slot.obj

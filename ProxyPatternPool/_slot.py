@@ -1,0 +1,74 @@
+"""The place of one object, the states of its life, and who owns it in each.
+
+In each state exactly one thing owns a slot::
+
+    CREATING  whoever runs ``fun``; before that, its place in ``refills`` or in a waiter's hand
+    LEASED    its entry in ``leased``
+    IDLE      its place in ``idle``
+    CLOSING   its place in ``doomed``, then whoever popped it there
+    GONE      nobody
+
+Only a successful ``pop`` makes the next owner, so that no two ever settle the same slot.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class State(Enum):
+    """Where a slot is in its life."""
+
+    CREATING = "creating"
+    LEASED = "leased"
+    IDLE = "idle"
+    CLOSING = "closing"
+    GONE = "gone"
+
+
+class Reason(Enum):
+    """Why an object is closed; the value is the key under which it is counted."""
+
+    MAX_USE = "max_use"
+    MAX_DELAY = "max_delay"
+    DISCARD = "discard"
+    SHUTDOWN = "shutdown"
+
+
+# Bound once: on 3.11 looking a member up through its class takes 40 ns, on a path of 300.
+CREATING, LEASED, IDLE, CLOSING, GONE = State
+
+
+class Slot(Generic[T]):
+    """The place of one object: it counts against ``max_size`` from before the creation until after the close."""
+
+    __slots__ = ("busy", "holder", "longest", "number", "obj", "reason", "since", "state", "uses")
+
+    def __init__(self, number: int, now: float) -> None:
+        self.number = number
+        self.obj: T  # set when made, kept until the slot is dropped
+        self.state = CREATING
+        self.since = now  # when the present state began
+        self.holder: object = None  # who has the lease, in the driver's terms
+        self.uses = 0  # also tells one lease of this slot from the next
+        self.busy = 0.0  # seconds spent leased, in all
+        self.longest = 0.0  # seconds of the longest lease
+        self.reason: Reason | None = None  # set with CLOSING
+
+    def __repr__(self) -> str:
+        return f"<slot {self.number} {self.state.value}, {self.uses} uses>"
+
+
+class Waiter(Generic[T]):
+    """A caller in the queue. The driver's subclass adds what it parks on and how it is woken."""
+
+    __slots__ = ("holder", "parked", "since", "slot")
+
+    def __init__(self, holder: object) -> None:
+        self.holder = holder
+        self.since = 0.0  # when it entered
+        self.parked = False  # it was not served at once
+        self.slot: Slot[T] | None = None  # what it was served: from then on its own to settle
