@@ -103,17 +103,17 @@ class PoolCore(Generic[T]):
 
         Raises `NotLeased`, having changed nothing, when `obj` is not out.
         """
-        slot = self._end_lease(obj, now)
-        if self.max_use and slot.uses >= self.max_use:
-            self._doom(slot, Reason.MAX_USE)
-            return True
-        slot.state = IDLE
-        self.idle.append(slot)  # published before the waiters are looked at: see the module's essay
-        return bool(self.waiters)
+        return self._settle(self._end_lease(obj), now)
+
+    def give_use(self, slot: Slot[T], use: int, now: float) -> bool:
+        """End that use of the slot as `give` does; if it is over already, change nothing, and return False."""
+        if slot.uses != use or self.leased.pop(id(slot.obj), None) is None:
+            return False
+        return self._settle(slot, now)
 
     def discard(self, obj: T, now: float) -> None:
         """End the lease of `obj`, which is broken. Raises `NotLeased`, having changed nothing, when it is not out."""
-        self._doom(self._end_lease(obj, now), Reason.DISCARD)
+        self._settle(self._end_lease(obj), now, Reason.DISCARD)
 
     def due(self) -> bool:
         """Tell whether `match` has something to do. Whoever has held the lock asks after releasing it."""
@@ -309,16 +309,26 @@ class PoolCore(Generic[T]):
         slot.uses += 1
         self.leased[id(slot.obj)] = slot
 
-    def _end_lease(self, obj: T, now: float) -> Slot[T]:
+    def _end_lease(self, obj: T) -> Slot[T]:
         slot = self.leased.pop(id(obj), None)
         if slot is None:
             raise NotLeased(f"no lease of a {type(obj).__name__} at {id(obj):#x}")
+        return slot
+
+    def _settle(self, slot: Slot[T], now: float, reason: Reason | None = None) -> bool:
         held = now - slot.since
         slot.busy += held
         if held > slot.longest:
             slot.longest = held
         slot.since = now
-        return slot
+        if self.max_use and slot.uses >= self.max_use and reason is None:
+            reason = Reason.MAX_USE
+        if reason is not None:
+            self._doom(slot, reason)
+            return True
+        slot.state = IDLE
+        self.idle.append(slot)  # published before the waiters are looked at: see the module's essay
+        return bool(self.waiters)
 
     def _doom(self, slot: Slot[T], reason: Reason) -> None:
         slot.state = CLOSING

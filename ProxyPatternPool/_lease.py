@@ -40,8 +40,9 @@ class Lease(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         slot, self._slot = self._slot, None
-        if slot is not None and self._pool._core.holds(slot, self._use):
-            self._pool.ret(slot.obj)
+        pool = self._pool
+        if slot is not None and pool._give_use(slot, self._use, pool._clock()):
+            pool._follow_up()
 
     def end(self) -> None:
         """Return the object, if it is still out: for those who keep a lease, as a proxy does."""

@@ -85,6 +85,7 @@ class Pool(BasePool[T]):
         self._kept = False  # the housekeeper knows that time matters here
         self._take = self._core.take
         self._give = self._core.give
+        self._give_use = self._core.give_use
         _pools[id(self)] = self
 
     # -- using it
@@ -110,8 +111,7 @@ class Pool(BasePool[T]):
         """
         try:
             if self._give(obj, self._clock()):
-                self._pump()
-                self._finish()
+                self._follow_up()
         except NotLeased:
             self._bad_return(obj)
 
@@ -119,8 +119,7 @@ class Pool(BasePool[T]):
         """Give an object back broken: it is closed in the background, not lent again. Otherwise as `ret`."""
         try:
             self._core.discard(obj, self._clock())
-            self._pump()
-            self._finish()
+            self._follow_up()
         except NotLeased:
             self._bad_return(obj)
 
@@ -321,6 +320,11 @@ class Pool(BasePool[T]):
             return cast(R, self._hold(self._acquire, move, *arguments))
         finally:
             self._pump()
+
+    def _follow_up(self) -> None:
+        """Do what a return may have made possible. Never blocks."""
+        self._pump()
+        self._finish()
 
     def _pump(self) -> None:
         """Match while there is something to match, then wake who was served. Never blocks.
