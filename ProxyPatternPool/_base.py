@@ -10,6 +10,7 @@ from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolClosed, PoolException, TimeOut
 from ProxyPatternPool._owner import thread_name
+from ProxyPatternPool._process import keep
 from ProxyPatternPool._slot import Slot, State
 from ProxyPatternPool._stats import PoolStats, Timing
 
@@ -25,13 +26,26 @@ class BasePool(Generic[T]):
         self._config = config
         self._clock = config.clock
         self._closer = config.closer()
+        self._parents: dict[int, Slot[T]] = {}  # id(obj) -> slot: the objects that a forked child must leave alone
+        self._start()
+
+    def _start(self) -> None:
+        """Begin, or begin again in a forked child: with nothing."""
         self._core: PoolCore[T] = PoolCore(
-            max_size=config.max_size,
-            min_size=config.min_size,
-            max_use=config.max_use,
-            max_delay=config.max_delay,
-            closes=config.close is not None,
+            max_size=self._config.max_size,
+            min_size=self._config.min_size,
+            max_use=self._config.max_use,
+            max_delay=self._config.max_delay,
+            closes=self._config.close is not None,
         )
+
+    def _renew(self) -> None:
+        parent = self._core
+        keep(parent)
+        self._parents = {**self._parents, **parent.known}
+        self._start()
+        if parent.closed:
+            self._core.shutdown(self._clock())
 
     @property
     def name(self) -> str:

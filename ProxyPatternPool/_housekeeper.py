@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Protocol
 
 from ProxyPatternPool._park import Parker
+from ProxyPatternPool._process import keep, renew_after_fork
 
 log = logging.getLogger("ProxyPatternPool")
 
@@ -43,10 +44,18 @@ class Housekeeper:
     """Calls `_round` of every pool in its time, or at once when asked to by `call`. Keeps no pool alive."""
 
     def __init__(self) -> None:
+        renew_after_fork(self)
+        self._begin()
+
+    def _begin(self) -> None:
         self._alive = threading.Lock()  # held as long as the thread lives
         self._calls: deque[Kept] = deque()  # who wants a round now; kept alive until they have had it
         self._due: dict[weakref.ref[Kept], float] = {}  # when the next rounds are; the thread's own
         self._parker = Parker()  # what the thread sleeps on, now or next
+
+    def _renew(self) -> None:
+        keep(self._calls)
+        self._begin()
 
     def call(self, pool: Kept) -> None:
         """Have ``pool._round()`` run soon, in the thread. Never blocks, never fails."""

@@ -6,25 +6,24 @@ and `ret`); every call of user code is in `_make` or `_end`, and is settled ther
 
 from __future__ import annotations
 
-import atexit
 import random
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from ProxyPatternPool._base import BasePool, log
 from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_seconds, checked_timeout, configure
 from ProxyPatternPool._core import AlreadyPooled, NotLeased, PoolCore
 from ProxyPatternPool._housekeeper import RETRY, housekeeper
 from ProxyPatternPool._lease import Lease
-from ProxyPatternPool._owner import me
+from ProxyPatternPool._owner import me, runs_on
 from ProxyPatternPool._park import Parker
-from ProxyPatternPool._slot import CREATING, Slot, Waiter
+from ProxyPatternPool._process import end_with_program, renew_after_fork
+from ProxyPatternPool._slot import CLOSING, CREATING, Slot, Waiter
 from ProxyPatternPool._worker import Worker
 
 if TYPE_CHECKING:
@@ -77,6 +76,11 @@ class Pool(BasePool[T]):
 
     def _open(self, config: PoolConfig[T]) -> None:
         super().__init__(config)
+        renew_after_fork(self)
+        end_with_program(self)
+
+    def _start(self) -> None:
+        super()._start()
         self._lock = threading.Lock()
         self._acquire: Callable[[], bool] = self._lock.acquire
         self._try_acquire: Callable[[], bool] = partial(self._lock.acquire, False)
@@ -86,7 +90,6 @@ class Pool(BasePool[T]):
         self._take = self._core.take
         self._give = self._core.give
         self._give_use = self._core.give_use
-        _pools[id(self)] = self
 
     # -- using it
 
@@ -267,6 +270,8 @@ class Pool(BasePool[T]):
 
     def _bad_return(self, obj: T) -> None:
         """Complain about what is not out; in the background when the lock is taken, for the reason `_finish` has."""
+        if id(obj) in self._parents:
+            return  # the parent process has it, and knows nothing of this
         self._core.counters.bad_returns += 1
         text = f"{self.name}: {self._describe(obj)} given back, but it is not out: ignored"
         if self._lock.locked():
@@ -293,6 +298,13 @@ class Pool(BasePool[T]):
         """Ask for a round: to go on after a failure, with what came after the last look, or when a pause is over."""
         housekeeper.call(self)
 
+    def _end_waiting(self) -> None:
+        """Send those away who wait in vain: when nothing is on its way, and what is out has no thread that runs."""
+        slots = list(self._core.registry)
+        moving = any(slot.state in (CREATING, CLOSING) for slot in slots)
+        if self._nwaiting() and not moving and not any(runs_on(slot.holder) for slot in slots):
+            self._locked(self._core.shutdown)
+
     def _close_at_exit(self) -> None:
         """Shut down, again and again as long as that ends something: whatever `close` raises."""
         before = inf
@@ -304,11 +316,11 @@ class Pool(BasePool[T]):
                 log.exception("%s: failed at exit", self.name)
 
     def __del__(self) -> None:
-        # In a finaliser: nothing may block, no user code may run. The call keeps the pool alive until it is empty,
-        # and so does, should the program end before, its being listed again: the collector has ended the weak entry.
+        # In a finaliser: nothing may block, no user code may run. The call keeps the pool alive until it is empty;
+        # should the program end before that, it must be listed again: the collector has ended the weak entry.
         core: PoolCore[T] | None = getattr(self, "_core", None)
         if core is not None and core.closes and core.idle:
-            _pools[id(self)] = self
+            end_with_program(self)
             self._hold(self._try_acquire, core.shutdown)
             housekeeper.call(self)
 
@@ -362,13 +374,3 @@ def _drain(queue: deque[T]) -> Iterator[T]:
         except IndexError:
             return
         yield item
-
-
-def _close_all() -> None:
-    """Close the idle objects of all pools, each of them whatever happens with the others: the program ends."""
-    for pool in filter(None, [ref() for ref in _pools.valuerefs()]):
-        pool._close_at_exit()
-
-
-_pools: weakref.WeakValueDictionary[int, Pool[Any]] = weakref.WeakValueDictionary()
-atexit.register(_close_all)

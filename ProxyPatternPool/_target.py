@@ -17,6 +17,7 @@ from ProxyPatternPool._config import Default
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import PerThread
 from ProxyPatternPool._pool import Pool
+from ProxyPatternPool._process import keep, renew_after_fork
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -108,8 +109,16 @@ class SharedFunction(Target[T]):
     def __init__(self, storage: Storage[T], fun: Callable[[int], T]) -> None:
         super().__init__(storage)
         self._fun = fun
+        self._begin()
+        renew_after_fork(self)
+
+    def _begin(self) -> None:
         self._making = threading.RLock()  # re-entrant: a function that uses its own proxy recurses, and says so
         self._made: list[T] = []  # the object, when there is one: it may be anything, None included
+
+    def _renew(self) -> None:
+        keep(self._made)
+        self._begin()
 
     def get(self, timeout: float | Default | None) -> T:
         if not self._made:
@@ -172,16 +181,25 @@ class Unpooled(PerOwner[T]):
     def __init__(self, storage: Storage[T], fun: Callable[[int], T]) -> None:
         super().__init__(storage)
         self._fun = fun
+        self._begin()
+        renew_after_fork(self)
+
+    def _begin(self) -> None:
+        self._source = object()
         self._numbers = itertools.count()
         self._made = 0
 
+    def _renew(self) -> None:
+        keep(self._storage.get())
+        self._begin()
+
     @property
     def source(self) -> object:
-        return self
+        return self._source
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
         number = next(self._numbers)
-        own = Own(self, self._fun(number))
+        own = Own(self._source, self._fun(number))
         self._made = max(self._made, number + 1)
         return own
 

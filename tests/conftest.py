@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -94,3 +98,10 @@ class Crew:
 def crew() -> Crew:
     """Return a new crew."""
     return Crew()
+
+
+def run(program: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of its own."""
+    arguments = [sys.executable, "-c", textwrap.dedent(program)]
+    environment = {**os.environ, **changes}
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)

@@ -168,3 +168,22 @@ def test_who_stops_waiting_for_the_end_is_forgotten() -> None:
     core.undrain(waiter, 2.0)
     core.undrain(waiter, 2.0)
     assert not core.drainers
+
+
+def test_who_queues_up_just_before_a_return_is_seen_by_it() -> None:
+    """Otherwise that caller would sleep beside an idle object: the one ordering that everything rests on."""
+    core: PoolCore[object] = PoolCore(max_size=1)
+    slot = lease(core)
+    waiter: Waiter[object] = Waiter("me")
+
+    class Idle(deque[Slot[object]]):
+        """Has somebody queue up at the last moment before the slot is published."""
+
+        def append(self, slot: Slot[object]) -> None:
+            core.enter(waiter, 1.0)
+            super().append(slot)
+
+    core.idle = Idle()
+    assert core.give(slot.obj, 2.0)
+    core.match(2.0)
+    assert waiter.slot is slot

@@ -6,13 +6,9 @@ import gc
 import json
 import logging
 import math
-import os
 import queue
 import re
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +19,7 @@ import pytest
 from ProxyPatternPool import Pool, PoolClosed, PoolException, TimeOut
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._slot import State
-from tests.conftest import Crew, Factory, Thing, until
+from tests.conftest import Crew, Factory, Thing, run, until
 
 
 def states(pool: Pool[Thing]) -> tuple[int, int, int]:
@@ -715,29 +711,6 @@ def test_a_pool_that_was_not_made_is_collected_quietly() -> None:
     Pool.__new__(Pool).__del__()
 
 
-def run(program: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own."""
-    arguments = [sys.executable, "-c", textwrap.dedent(program)]
-    environment = {**os.environ, **changes}
-    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
-
-
-@pytest.mark.parametrize("end", ["", "sys.exit(3)", "1 / 0"])
-def test_a_program_that_ends_without_shutdown_closes_its_idle_objects(end: str) -> None:
-    """Otherwise a server would be left with half-open sessions, and the user with a hint of ours."""
-    result = run(f"""
-        import sys
-        from ProxyPatternPool import Pool
-        pool = Pool(lambda n: n, 2, min_size=2, close=lambda n: print("closed", n))
-        held = pool.get()
-        {end}
-    """)
-    assert result.stdout == "closed 0\n"
-    assert result.returncode == {"": 0, "sys.exit(3)": 3, "1 / 0": 1}[end]
-    lines = result.stderr.splitlines()
-    assert len([line for line in lines if not line.startswith(" ")]) == (2 if "/" in end else 0)  # the program's own
-
-
 def test_shutdown_waits_for_what_is_being_closed(factory: Factory, crew: Crew) -> None:
     """Otherwise a program could end while a connection is half closed."""
     closing, go = threading.Event(), threading.Event()
@@ -768,57 +741,6 @@ def test_a_close_may_shut_its_pool_down(factory: Factory) -> None:
     pool.discard(pool.get())
     until(lambda: pool.size == 0)
     assert factory.closed == [0]
-
-
-CLOSES = """
-    import gc, sys, time
-    from ProxyPatternPool import Pool
-
-    class Owner:
-        def __init__(self):
-            self.pool = Pool(lambda n: n, 3, min_size=3, close=self.close)
-
-        def close(self, number):
-            sys.stdout.write(f"closed {number}\\n")  # in one piece: two threads may be at it
-"""
-
-
-def test_a_close_in_the_background_is_waited_for_at_the_end() -> None:
-    """Otherwise a connection that was given back broken just before the end would be half closed."""
-    result = run("""
-        import threading, time
-        from ProxyPatternPool import Pool
-        begun = threading.Event()
-        def close(number):
-            begun.set()
-            time.sleep(0.3)
-            print("closed", number)
-        pool = Pool(lambda n: n, 1, close=close, min_size=0)
-        pool.discard(pool.get())
-        begun.wait()
-    """)
-    assert (result.stdout, result.stderr) == ("closed 0\n", "")
-
-
-def test_a_pool_that_was_just_collected_is_closed_at_the_end() -> None:
-    """Otherwise the objects of a pool in a cycle, which most are, would be left open."""
-    result = run(CLOSES + "\n    owner = Owner(); del owner; gc.collect()")
-    assert sorted(result.stdout.split()) == ["0", "1", "2", "closed", "closed", "closed"]
-    assert result.stderr == ""
-
-
-def test_a_close_that_raises_at_the_end_leaves_nothing_open() -> None:
-    """Otherwise one bad close would leave the connections of all other pools open."""
-    result = run("""
-        import sys
-        from ProxyPatternPool import Pool
-        def close(number):
-            print("closed", number)
-            sys.exit(1)
-        pools = [Pool(lambda n: n, 2, min_size=2, close=close) for _ in range(3)]
-    """)
-    assert result.stdout.count("closed") == 6
-    assert result.stderr.count("failed") == 6
 
 
 def test_the_import_is_light() -> None:

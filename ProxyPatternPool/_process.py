@@ -1,0 +1,85 @@
+"""What the process does to a pool: it forks, and it ends.
+
+After a fork the child has the parent's objects in its memory, and its ends of their connections; but they are still the
+parent's. So whatever can be renewed is renewed in the child, and what it had is kept, untouched, for as long as the
+child lives: no destructor must speak on the parent's connections.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Renewable(Protocol):
+    """What must start anew in a forked child."""
+
+    def _renew(self) -> None:
+        """Make everything anew, and `keep` what there was. No other thread is running."""
+        ...
+
+
+class Ending(Protocol):
+    """What must be brought to an end with the program."""
+
+    def _end_waiting(self) -> None:
+        """Send those away who wait in vain: the main thread has ended, others are waited for."""
+        ...
+
+    def _close_at_exit(self) -> None:
+        """Close what is idle: all threads have ended but daemons. Raises nothing."""
+        ...
+
+
+_renewables: weakref.WeakValueDictionary[int, Renewable] = weakref.WeakValueDictionary()
+_endings: weakref.WeakValueDictionary[int, Ending] = weakref.WeakValueDictionary()
+_inherited: list[object] = []
+
+
+def renew_after_fork(thing: Renewable) -> None:
+    """Have it renewed in forked children, as long as it lives."""
+    _renewables[id(thing)] = thing
+
+
+def end_with_program(thing: Ending) -> None:
+    """Have it brought to an end at the end of the program, if it is still there."""
+    _endings[id(thing)] = thing
+
+
+def keep(*things: object) -> None:
+    """Keep what a child has inherited, so that it is never finalised there."""
+    _inherited.extend(things)
+
+
+def _after_fork() -> None:
+    for thing in _living(_renewables):
+        thing._renew()
+
+
+def _after_main_thread() -> None:
+    for thing in _living(_endings):
+        thing._end_waiting()
+
+
+def _at_exit() -> None:
+    for thing in _living(_endings):
+        thing._close_at_exit()
+
+
+def _living(things: weakref.WeakValueDictionary[int, T]) -> list[T]:
+    return [thing for reference in things.valuerefs() if (thing := reference()) is not None]
+
+
+def _unsupported(*_: object, **__: object) -> None:
+    """Stand in for what a platform, or a version of Python, does not have."""
+
+
+getattr(os, "register_at_fork", _unsupported)(after_in_child=_after_fork)
+# what concurrent.futures uses for the same purpose: it runs before the threads of the program are waited for
+getattr(threading, "_register_atexit", _unsupported)(_after_main_thread)
+atexit.register(_at_exit)

@@ -1,0 +1,335 @@
+"""Forks and ends of real processes: what a child may touch, and what is left when a program is over."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.conftest import run
+
+# -- the end of a program
+
+
+@pytest.mark.parametrize("end", ["", "sys.exit(3)", "1 / 0"])
+def test_a_program_that_ends_without_shutdown_closes_its_idle_objects(end: str) -> None:
+    """Otherwise a server would be left with half-open sessions, and the user with a hint of ours."""
+    result = run(f"""
+        import sys
+        from ProxyPatternPool import Pool
+        pool = Pool(lambda n: n, 2, min_size=2, close=lambda n: print("closed", n))
+        held = pool.get()
+        {end}
+    """)
+    assert result.stdout == "closed 0\n"
+    assert result.returncode == {"": 0, "sys.exit(3)": 3, "1 / 0": 1}[end]
+    lines = result.stderr.splitlines()
+    assert len([line for line in lines if not line.startswith(" ")]) == (2 if "/" in end else 0)  # the program's own
+
+
+CLOSES = """
+    import gc, sys, time
+    from ProxyPatternPool import Pool
+
+    class Owner:
+        def __init__(self):
+            self.pool = Pool(lambda n: n, 3, min_size=3, close=self.close)
+
+        def close(self, number):
+            sys.stdout.write(f"closed {number}\\n")  # in one piece: two threads may be at it
+"""
+
+
+def test_a_close_in_the_background_is_waited_for_at_the_end() -> None:
+    """Otherwise a connection that was given back broken just before the end would be half closed."""
+    result = run("""
+        import threading, time
+        from ProxyPatternPool import Pool
+        begun = threading.Event()
+        def close(number):
+            begun.set()
+            time.sleep(0.3)
+            print("closed", number)
+        pool = Pool(lambda n: n, 1, close=close, min_size=0)
+        pool.discard(pool.get())
+        begun.wait()
+    """)
+    assert (result.stdout, result.stderr) == ("closed 0\n", "")
+
+
+def test_a_pool_that_was_just_collected_is_closed_at_the_end() -> None:
+    """Otherwise the objects of a pool in a cycle, which most are, would be left open."""
+    result = run(CLOSES + "\n    owner = Owner(); del owner; gc.collect()")
+    assert sorted(result.stdout.split()) == ["0", "1", "2", "closed", "closed", "closed"]
+    assert result.stderr == ""
+
+
+def test_a_close_that_raises_at_the_end_leaves_nothing_open() -> None:
+    """Otherwise one bad close would leave the connections of all other pools open."""
+    result = run("""
+        import sys
+        from ProxyPatternPool import Pool
+        def close(number):
+            print("closed", number)
+            sys.exit(1)
+        pools = [Pool(lambda n: n, 2, min_size=2, close=close) for _ in range(3)]
+    """)
+    assert result.stdout.count("closed") == 6
+    assert result.stderr.count("failed") == 6
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+def test_a_thread_that_waits_in_vain_does_not_keep_the_program_from_ending(daemon: bool) -> None:
+    """Otherwise a program would hang until a timeout, or for ever, for an object that nobody can give back."""
+    result = run(f"""
+        import threading, time
+        from ProxyPatternPool import Pool, PoolClosed
+        pool = Pool(lambda n: n, 1, timeout=None, close=lambda n: print("closed", n))
+        held = pool.get()
+        def wait():
+            try:
+                pool.get()
+            except PoolClosed:
+                pass
+        threading.Thread(target=wait, daemon={daemon}).start()
+        while not pool.stats()["nwaiting"]:
+            time.sleep(0.001)
+    """)
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)  # what is in use is not closed
+
+
+def test_threads_that_work_on_are_not_disturbed_when_the_main_thread_ends() -> None:
+    """Otherwise a program whose main thread only starts the others would lose its database at once."""
+    result = run("""
+        import os, threading
+        from ProxyPatternPool import Pool
+        pool = Pool(lambda n: n, 1, timeout=None, close=lambda n: os.write(1, b"closed\\n"))
+        taken, waiting = threading.Event(), threading.Event()
+        def hold():
+            with pool.obj():
+                taken.set()
+                threading.main_thread().join()
+                while not pool.stats()["nwaiting"]:
+                    pass
+            os.write(1, b"held\\n")
+        def wait():
+            taken.wait()
+            with pool.obj() as number:
+                os.write(1, b"got\\n")
+        for work in (hold, wait):
+            threading.Thread(target=work).start()
+    """)
+    assert sorted(result.stdout.splitlines()) == ["closed", "got", "held"]
+    assert (result.stderr, result.returncode) == ("", 0)
+
+
+# -- forks
+
+FORK = '''
+    import gc, os, socket, sys, threading, time, warnings
+    from ProxyPatternPool import Pool, Proxy
+    warnings.simplefilter("ignore", DeprecationWarning)  # that forking with threads is risky is what is tested
+
+    server = socket.create_server(("127.0.0.1", 0))
+    heard = {}  # what came over each connection: bytes, or None for its end
+
+    def listen(connection):
+        name = connection.recv(20, socket.MSG_WAITALL).decode().strip()
+        heard[name] = []
+        while data := connection.recv(100):
+            heard[name].append(data)
+        heard[name].append(None)
+
+    def serve():
+        while True:
+            connection, _ = server.accept()
+            threading.Thread(target=listen, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+
+    class Connection:
+        """Says good-bye at its end, as a database driver does."""
+
+        def __init__(self, number):
+            self.name = f"{os.getpid()}-{number}"
+            self.socket = socket.create_connection(server.getsockname())
+            self.socket.sendall(f"{self.name:20}".encode())
+            while self.name not in heard and os.getpid() == parent:
+                time.sleep(0.001)
+
+        def close(self):
+            if self.socket.fileno() >= 0:
+                self.socket.sendall(b"bye")
+                self.socket.close()
+
+        __del__ = close
+
+    parent = os.getpid()
+
+    def until(condition):
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.001)
+
+    def in_child(work):
+        """Fork; the child works and ends as a program does; return when it has."""
+        child = os.fork()
+        if not child:
+            work()
+            sys.exit(0)
+        _, status = os.waitpid(child, 0)
+        assert status == 0, status
+
+    def child():
+        """Use the pool, keep house, end; touch nothing of the parent."""
+        assert pool.stats()["size"] == 0, pool
+        for thing in held:
+            pool.ret(thing)
+            pool.discard(thing)
+        assert pool.stats()["nbad_returns"] == 0
+        with pool.obj(timeout=5) as one, pool.obj(timeout=5) as two:
+            for mine in (one, two):
+                assert mine.name.startswith(f"{os.getpid()}-")
+                mine.socket.sendall(b"hello")
+        until(lambda: pool.stats()["nclosed"] == {"max_delay": 1})
+        held.clear()
+        gc.collect()
+
+    def connect(number):
+        if threading.current_thread() is not threading.main_thread() and slow:
+            making.set()
+            assert go.wait(20)
+        return Connection(number)
+
+    slow, making, go = False, threading.Event(), threading.Event()
+    held = []
+    pool = Pool(connect, 3, min_size=1, max_delay=0.05, timeout=20, close="close", name="db")
+'''
+
+UNDISTURBED = """
+    own = [name for name in heard if name.startswith(f"{parent}-")]
+    assert all(heard[name] == [] for name in own), heard
+    until(lambda: all(heard[name][-1:] == [None] for name in heard.keys() - own))
+    assert {b"".join(heard[name][:-1]) for name in heard.keys() - own} <= {b"bye", b"hellobye"}, heard
+    assert len(heard.keys() - own) >= 2
+    for thing in held:
+        pool.ret(thing)
+    assert pool.stats()["in_use"] == 0
+    pool.shutdown(delay=5)
+    until(lambda: all(heard[name] == [b"bye", None] for name in own))
+    print("undisturbed")
+"""
+
+SITUATIONS = {
+    "idle": """
+    in_child(child)
+    """,
+    "in use": """
+    held.append(pool.get())
+    in_child(child)
+    """,
+    "twice": """
+    held.append(pool.get())
+    def grandchild():
+        held.append(pool.get())
+        in_child(child)
+        pool.ret(held.pop())
+    in_child(grandchild)
+    """,
+    "another thread creates": """
+    slow = True
+    held.append(pool.get())
+    maker = threading.Thread(target=lambda: held.append(pool.get()))
+    maker.start()
+    making.wait()
+    in_child(child)
+    go.set()
+    maker.join()
+    """,
+    "another thread has the lock": """
+    held.append(pool.get())
+    locked, go = threading.Event(), threading.Event()
+    def move(now):
+        locked.set()
+        assert go.wait(20)
+    holder = threading.Thread(target=lambda: pool._locked(move))
+    holder.start()
+    locked.wait()
+    in_child(child)
+    go.set()
+    holder.join()
+    """,
+    "others wait": """
+    held.extend(pool.get() for _ in range(3))
+    got = []
+    waiters = [threading.Thread(target=lambda: got.append(pool.get())) for _ in range(3)]
+    for waiter in waiters:
+        waiter.start()
+    until(lambda: pool.stats()["nwaiting"] == 3)
+    in_child(child)
+    assert pool.stats()["nwaiting"] == 3
+    for thing in held:
+        pool.ret(thing)
+    for waiter in waiters:
+        waiter.join()
+    held = got
+    """,
+    "the housekeeper is at it": """
+    from ProxyPatternPool._housekeeper import housekeeper
+    until(lambda: housekeeper._due)
+    in_child(child)
+    """,
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_child_starts_with_nothing_and_leaves_the_parent_alone(situation: str) -> None:
+    """Otherwise two processes would talk over one connection, or the child would end the parent's sessions."""
+    result = run(FORK + SITUATIONS[situation] + UNDISTURBED)
+    assert (result.stderr, result.stdout) == ("", "undisturbed\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_proxies_in_a_child() -> None:
+    """Otherwise the first request of each worker would use the connection of the process that started it."""
+    result = run(
+        FORK
+        + """
+    pooled = Proxy(fun=Connection, max_size=2)
+    shared = Proxy(fun=Connection, scope=Proxy.Scope.SHARED)
+    unpooled = Proxy(fun=Connection, max_size=None)
+    proxies = (pooled, shared, unpooled)
+    mine = [proxy.name for proxy in proxies]
+    def child():
+        assert not any(proxy._has_obj() for proxy in proxies)
+        assert all(proxy.name == f"{os.getpid()}-0" for proxy in proxies)
+        for proxy in proxies:
+            proxy._ret_obj()
+    in_child(child)
+    assert [proxy.name for proxy in proxies] == mine
+    assert all(heard[name] == [] for name in mine)
+    print("undisturbed")
+    """
+    )
+    assert (result.stderr, result.stdout) == ("", "undisturbed\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_pool_that_was_shut_down_is_so_in_a_child() -> None:
+    """Otherwise a child would open connections which its parent has done with."""
+    result = run(
+        FORK
+        + """
+    from ProxyPatternPool import PoolClosed
+    pool.shutdown()
+    def child():
+        try:
+            pool.get()
+        except PoolClosed:
+            os.write(1, b"closed\\n")
+    in_child(child)
+    """
+    )
+    assert (result.stderr, result.stdout) == ("", "closed\n")
