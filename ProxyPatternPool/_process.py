@@ -11,6 +11,7 @@ import atexit
 import os
 import threading
 import weakref
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ def keep(*things: object) -> None:
 
 
 def _after_fork() -> None:
+    _never_free(_inherited)
     for thing in _living(_renewables):
         thing._renew()
 
@@ -69,6 +71,14 @@ def _after_main_thread() -> None:
 def _at_exit() -> None:
     for thing in _living(_endings):
         thing._close_at_exit()
+
+
+def _never_free(thing: object) -> None:
+    """Add a reference that nobody gives back: at its very end the interpreter clears modules, and what they hold."""
+    with suppress(ImportError, AttributeError):  # an interpreter that is not CPython
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _living(things: weakref.WeakValueDictionary[int, T]) -> list[T]:

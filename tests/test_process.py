@@ -317,6 +317,33 @@ def test_proxies_in_a_child() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_what_a_child_inherits_is_not_even_finalised_at_its_end() -> None:
+    """Otherwise a driver whose destructor says good-bye would end the parent's session when the child ends."""
+    result = run("""
+        import os, sys, warnings
+        from ProxyPatternPool import Pool
+        warnings.simplefilter("ignore", DeprecationWarning)
+        class Thing:
+            def __init__(self, number):
+                self.maker = os.getpid()
+            def __del__(self, getpid=os.getpid, write=os.write):
+                write(1, b"own\\n" if self.maker == getpid() else b"of the parent\\n")
+        pool = Pool(Thing, 2)
+        held = pool.get()
+        child = os.fork()
+        if not child:
+            pool.ret(held)
+            del held
+            with pool.obj():
+                pass
+            sys.exit(0)
+        os.waitpid(child, 0)
+        os._exit(0)
+    """)
+    assert (result.stderr, result.stdout) == ("", "own\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 def test_a_pool_that_was_shut_down_is_so_in_a_child() -> None:
     """Otherwise a child would open connections which its parent has done with."""
     result = run(
