@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import _thread
 import logging
-import threading
 import weakref
 from collections import deque
 from math import inf
 from time import monotonic
 from typing import Protocol
 
-from ProxyPatternPool._park import Parker
+from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import keep, renew_after_fork
 
 log = logging.getLogger("ProxyPatternPool")
@@ -48,10 +47,10 @@ class Housekeeper:
         self._begin()
 
     def _begin(self) -> None:
-        self._alive = threading.Lock()  # held as long as the thread lives
+        self._alive = new_lock()  # held as long as the thread lives
         self._calls: deque[Kept] = deque()  # who wants a round now; kept alive until they have had it
         self._due: dict[weakref.ref[Kept], float] = {}  # when the next rounds are; the thread's own
-        self._parker = Parker()  # what the thread sleeps on, now or next
+        self._parker = new_parker()  # what the thread sleeps on, now or next
 
     def _renew(self) -> None:
         keep(self._calls)
@@ -82,7 +81,9 @@ class Housekeeper:
     def _keep_on(self) -> None:
         lingering = False
         while not lingering or self._due or self._calls:
-            self._parker = Parker()  # published before the calls are looked at: one that comes after that unparks it
+            self._parker = (
+                new_parker()
+            )  # published before the calls are looked at: one that comes after that unparks it
             self._keep_house()
             lingering = not self._due
             self._parker.park(LINGER if lingering else max(0.0, min(self._due.values()) - monotonic()))

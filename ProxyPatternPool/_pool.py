@@ -7,7 +7,6 @@ and `ret`); every call of user code is in `_make` or `_end`, and is settled ther
 from __future__ import annotations
 
 import random
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,7 +20,7 @@ from ProxyPatternPool._core import AlreadyPooled, NotLeased, PoolCore
 from ProxyPatternPool._housekeeper import RETRY, housekeeper
 from ProxyPatternPool._lease import Lease
 from ProxyPatternPool._owner import me, runs_on
-from ProxyPatternPool._park import Parker
+from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program, renew_after_fork
 from ProxyPatternPool._slot import CLOSING, CREATING, Slot, Waiter
 from ProxyPatternPool._worker import Worker
@@ -49,7 +48,7 @@ class ParkedWaiter(Waiter[T]):
 
     def __init__(self) -> None:
         super().__init__(me.thread)
-        self.parker = Parker()
+        self.parker = new_parker()
 
 
 class Pool(BasePool[T]):
@@ -81,7 +80,7 @@ class Pool(BasePool[T]):
 
     def _start(self) -> None:
         super()._start()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._acquire: Callable[[], bool] = self._lock.acquire
         self._try_acquire: Callable[[], bool] = partial(self._lock.acquire, False)
         self._worker = Worker()

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable
 
 from ProxyPatternPool._owner import me
-from ProxyPatternPool._park import Parker
+from ProxyPatternPool._park import Parker, new_lock, new_parker
 
 
 class Worker:
     """Runs something in a thread of its own, unless it is running already."""
 
     def __init__(self) -> None:
-        self._alive = threading.Lock()  # held as long as the thread lives
+        self._alive = new_lock()  # held as long as the thread lives
         self._thread: object = None  # which one it is
         self._joiners: deque[Parker] = deque()  # of those who wait for its end
 
@@ -30,7 +30,7 @@ class Worker:
 
     def join(self, timeout: float) -> None:
         """Wait for the end of what is being done, at most `timeout` seconds. Not when it is the worker that asks."""
-        parker = Parker()
+        parker = new_parker()
         self._joiners.append(parker)  # published before the look: the worker ends first, and looks here afterwards
         if self._alive.locked() and self._thread is not me.thread:
             parker.park(timeout)

@@ -1,0 +1,176 @@
+"""gevent, in processes of its own: patched and not, many greenlets over few objects, killed and timed out."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import run
+
+pytest.importorskip("gevent", reason="gevent is missing: pip install ProxyPatternPool[gevent]")
+
+PATCHES = {"patched": "from gevent import monkey; monkey.patch_all()", "not patched": ""}
+
+HEAD = """
+    import threading, gevent, gevent.hub
+    from ProxyPatternPool import Pool, Proxy, TimeOut
+    from ProxyPatternPool._park import GreenletParker
+
+    ticks = 0
+    def tick():
+        global ticks
+        while True:
+            ticks += 1
+            gevent.sleep(0.0001)
+
+    ticker = gevent.spawn(tick)
+    closed = []
+    pool = Pool(lambda n: [n], 5, timeout=20, close=closed.append)
+"""
+
+
+@pytest.fixture(params=PATCHES)
+def head(request: pytest.FixtureRequest) -> str:
+    """Return the beginning of a program that uses gevent."""
+    return "    " + PATCHES[request.param] + HEAD
+
+
+def check(program: str) -> None:
+    """Run a program; it says so when all is well."""
+    result = run(program + "\n    print('well')")
+    assert (result.stderr, result.stdout) == ("", "well\n")
+
+
+def test_many_greenlets_over_few_objects(head: str) -> None:
+    """Otherwise greenlets would share an object, or wait for ever."""
+    check(
+        head
+        + """
+    using = set()
+    def work():
+        for _ in range(5):
+            with pool.obj() as mine:
+                assert id(mine) not in using
+                using.add(id(mine))
+                gevent.sleep(0.001)
+                using.remove(id(mine))
+    crew = [gevent.spawn(work) for _ in range(200)]
+    gevent.joinall(crew, raise_error=True)
+    stats = pool.stats()
+    assert (stats["nuses"], stats["size"], stats["nwaiting"], stats["in_use"]) == (1000, 5, 0, 0), stats
+    """
+    )
+
+
+def test_a_waiting_greenlet_leaves_the_thread_to_the_others(head: str) -> None:
+    """Otherwise one request that waits would stop all others: the one that holds the object included."""
+    check(
+        head
+        + """
+    held = [pool.get() for _ in range(5)]
+    waiter = gevent.spawn(pool.get)
+    gevent.sleep(0)
+    assert pool.stats()["nwaiting"] == 1
+    before = ticks
+    while ticks < before + 50:  # others run on
+        gevent.sleep(0.0001)
+    assert not waiter.ready()
+    pool.ret(held.pop())
+    assert waiter.get(timeout=20) == [4]
+    try:
+        pool.get(timeout=0.01)  # the main greenlet, too
+    except TimeOut:
+        pass
+    """
+    )
+
+
+def test_a_greenlet_that_is_killed_or_timed_out_loses_nothing(head: str) -> None:
+    """Otherwise a request that is given up would cost an object, or leave a hole in the queue."""
+    check(
+        head
+        + """
+    held = [pool.get() for _ in range(5)]
+    crew = [gevent.spawn(pool.get) for _ in range(20)]
+    gevent.sleep(0)
+    assert pool.stats()["nwaiting"] == 20
+    gevent.killall(crew[::2])
+    assert pool.stats()["nwaiting"] == 10
+    def limited():
+        with gevent.Timeout(0.01, False):
+            pool.get()
+            assert False
+    gevent.joinall([gevent.spawn(limited) for _ in range(5)], raise_error=True)
+    assert pool.stats()["nwaiting"] == 10
+    crew[1].kill(block=False)  # at the hub's next turn ...
+    pool.ret(held.pop())  # ... and served before that: what it was served goes to the next one
+    crew[3].join()
+    assert (crew[1].successful(), crew[3].successful()) == (True, True)
+    assert isinstance(crew[1].value, gevent.GreenletExit)
+    held.append(crew[3].value)
+    assert (pool.stats()["in_use"], pool.stats()["nwaiting"]) == (5, 8), pool
+    gevent.killall(crew)
+    for thing in held:
+        pool.ret(thing)
+    stats = pool.stats()
+    assert (stats["size"], stats["nwaiting"]) == (5, 0), stats
+    """
+    )
+
+
+def test_a_greenlet_is_woken_by_another_thread() -> None:
+    """Otherwise threads of a pool of the operating system could not share one with greenlets."""
+    check(
+        HEAD
+        + """
+    from gevent.threadpool import ThreadPool
+    threads = ThreadPool(2)
+    held = [threads.apply(pool.get) for _ in range(5)]
+    waiter = gevent.spawn(pool.get)
+    gevent.sleep(0)
+    before = ticks
+    threads.spawn(pool.ret, held.pop())
+    assert waiter.get(timeout=20) == [4]
+    assert ticks > before
+    """
+    )
+
+
+def test_what_is_done_in_the_background_is_done(head: str) -> None:
+    """Otherwise idle objects would stay open, and worn ones never be replaced."""
+    check(
+        head
+        + """
+    idle = []
+    brief = Pool(lambda n: [n], 5, min_size=1, max_delay=0.02, max_use=3, close=idle.append)
+    things = [brief.get() for _ in range(3)]
+    for thing in things:
+        brief.ret(thing)
+    with gevent.Timeout(20):
+        while len(idle) < 2:
+            gevent.sleep(0.001)
+    brief.discard(brief.get())
+    with gevent.Timeout(20):
+        while len(idle) < 3 or brief.stats()["idle"] < 1:
+            gevent.sleep(0.001)
+    """
+    )
+
+
+def test_each_greenlet_has_its_own(head: str) -> None:
+    """Otherwise two requests would use one connection."""
+    check(
+        head
+        + """
+    db = Proxy(fun=lambda n: [n], scope=Proxy.Scope.GEVENT, max_size=3)
+    def work():
+        mine = db._get_obj()
+        gevent.sleep(0)
+        assert db._get_obj() is mine
+        db._ret_obj()
+        return id(mine)
+    crew = [gevent.spawn(work) for _ in range(3)]
+    gevent.joinall(crew, raise_error=True)
+    assert len({job.value for job in crew}) == 3
+    assert db._pool.stats()["in_use"] == 0
+    """
+    )
