@@ -63,6 +63,7 @@ class PoolCore(Generic[T]):
         self.waiters: deque[Waiter[T]] = deque()  # first come, first served; once closed, for ever a mark
         self.drainers: list[Waiter[T]] = []  # callers of shutdown, waiting for the registry to become empty
         self.closed = False
+        self.mark: Waiter[T] = Waiter(None)  # the last in the queue of a closed pool
         self.numbers = 0  # of the next slot
         self.refill_at = -inf  # no refill is tried before: pushed on by failures
         self.refill_failures = 0  # since the last creation that succeeded
@@ -210,12 +211,12 @@ class PoolCore(Generic[T]):
 
     def shutdown(self, now: float) -> None:
         """Send everybody away, doom what is idle now and what comes back later. For good; twice is once. Locked."""
-        if not self.closed:
-            self.closed = True
-            mark: Waiter[T] = Waiter(None)
-            self.waiters.append(mark)  # for ever: it makes `take` and `give` see that something is up, at no cost
-            while self.waiters[0] is not mark:
-                self.wakes.append(self.waiters.popleft())
+        self.closed = True
+        if self.mark not in self.waiters:
+            self.waiters.append(self.mark)  # for ever: it makes `take` and `give` see that something is up, at no cost
+        while self.waiters[0] is not self.mark:
+            self.wakes.append(self.waiters[0])
+            self.waiters.popleft()
         self.match(now)
 
     def drain(self, waiter: Waiter[T], now: float) -> bool:
@@ -242,8 +243,9 @@ class PoolCore(Generic[T]):
                 self.wakes.extend(self.drainers)
                 self.drainers.clear()
             return
-        while self.waiters and (slot := self._next_slot(now)):
-            self._serve(self.waiters.popleft(), slot, now)
+        while self.waiters and self._serve(self.waiters[0], now):
+            self.wakes.append(self.waiters[0])
+            self.waiters.popleft()  # last: an interrupt before it loses no waiter, and waking twice is no harm
         while len(self.registry) < self.min_size and now >= self.refill_at:
             self.refills.append(self._new_slot(now))
 
@@ -262,13 +264,18 @@ class PoolCore(Generic[T]):
         except IndexError:
             return None
 
-    def _serve(self, waiter: Waiter[T], slot: Slot[T], now: float) -> None:
-        if slot.state is IDLE:
-            self._lease(slot, now, waiter.holder)
-        waiter.slot = slot
-        if waiter.parked:
-            self._count_wait(waiter, now)
-        self.wakes.append(waiter)
+    def _serve(self, waiter: Waiter[T], now: float) -> bool:
+        """Give the waiter a slot, unless it has one, from before an interrupt; False when there is none."""
+        if waiter.slot is None:
+            slot = self._next_slot(now)
+            if slot is None:
+                return False
+            if slot.state is IDLE:
+                self._lease(slot, now, waiter.holder)
+            waiter.slot = slot
+            if waiter.parked:
+                self._count_wait(waiter, now)
+        return True
 
     def _unqueue(self, waiter: Waiter[T], now: float) -> bool:
         try:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import inf
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
@@ -33,6 +34,9 @@ R = TypeVar("R")
 
 #: The default of a timeout, bound once: on 3.11 looking a member up through its class takes 40 ns.
 CONFIGURED: Final = Default.TIMEOUT
+
+#: Seconds after which a waiting caller looks around.
+LOOK = 1.0
 
 #: Seconds for which `shutdown` waits at most for what is being closed in the background: a close may hang.
 PATIENCE = 5.0
@@ -168,7 +172,7 @@ class Pool(BasePool[T]):
             if not self._locked(core.enter, waiter):
                 raise self._closed_error()
             if waiter.parked:
-                waiter.parker.park(patience)
+                self._park(waiter, patience)
                 self._locked(core.leave, waiter)
             slot = waiter.slot
             if slot is None:
@@ -181,6 +185,17 @@ class Pool(BasePool[T]):
             raise
         finally:
             self._finish()
+
+    def _park(self, waiter: ParkedWaiter[T], patience: float | None) -> None:
+        """Wait to be served, at most `patience` seconds.
+
+        Looks around each `LOOK` seconds: a signal handler that raised in another thread may have lost the wake-up.
+        """
+        deadline = inf if patience is None else monotonic() + patience
+        while waiter.slot is None and not self._core.closed and (left := deadline - monotonic()) > 0:
+            waiter.parker.park(min(left, LOOK))
+            if waiter.slot is None:
+                self._locked(self._core.match)
 
     # -- user code: each call of it is settled here, whatever it raises
 
