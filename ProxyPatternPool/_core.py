@@ -59,7 +59,7 @@ class PoolCore(Generic[T]):
         self.registry: set[Slot[T]] = set()  # every slot that is not GONE: its length is the pool's size
         self.known: dict[int, Slot[T]] = {}  # id(obj) -> slot, of every object in the registry: none is there twice
         self.idle: deque[Slot[T]] = deque()  # * IDLE slots: last in, first out, the one unused for longest at the left
-        self.leased: dict[int, Slot[T]] = {}  # * id(obj) -> LEASED slot; popping it is the one way out of a lease
+        self.leased: dict[tuple[Slot[T], int], Slot[T]] = {}  # * (slot, use) -> slot; popping it is the one way out
         self.waiters: deque[Waiter[T]] = deque()  # first come, first served; once closed, for ever a mark
         self.drainers: list[Waiter[T]] = []  # callers of shutdown, waiting for the registry to become empty
         self.closed = False
@@ -97,7 +97,7 @@ class PoolCore(Generic[T]):
 
     def holds(self, slot: Slot[T], use: int) -> bool:
         """Tell whether that use of the slot is still on: its object may have been returned by somebody else."""
-        return slot.uses == use and self.leased.get(id(slot.obj)) is slot
+        return (slot, use) in self.leased
 
     def give(self, obj: T, now: float) -> bool:
         """End the lease of `obj`; True when there may be work: then `due` and the outboxes tell.
@@ -108,9 +108,7 @@ class PoolCore(Generic[T]):
 
     def give_use(self, slot: Slot[T], use: int, now: float) -> bool:
         """End that use of the slot as `give` does; if it is over already, change nothing, and return False."""
-        if slot.uses != use or self.leased.pop(id(slot.obj), None) is None:
-            return False
-        return self._settle(slot, now)
+        return self.leased.pop((slot, use), None) is not None and self._settle(slot, now)
 
     def discard(self, obj: T, now: float) -> None:
         """End the lease of `obj`, which is broken. Raises `NotLeased`, having changed nothing, when it is not out."""
@@ -147,7 +145,7 @@ class PoolCore(Generic[T]):
             self._unqueue(waiter, now)
         elif slot.state is CREATING:
             self._retire(slot)
-        elif slot.state is LEASED and self.leased.pop(id(slot.obj), None) is slot:
+        elif self.leased.pop((slot, slot.uses), None):
             slot.uses -= 1  # it never got into anybody's hands
             slot.state = IDLE
             slot.since = now
@@ -236,8 +234,8 @@ class PoolCore(Generic[T]):
         if self.closed:
             self._clear_out()
         if not self.closes:
-            while self.doomed:
-                self._retire(self.doomed.popleft())
+            while slot := _popped(self.doomed):  # a worker may be at it, too
+                self._retire(slot)
         if self.closed:
             if not self.registry:
                 self.wakes.extend(self.drainers)
@@ -255,14 +253,9 @@ class PoolCore(Generic[T]):
         try:
             return self.idle.pop()  # and not a look at its length first: see the module's essay
         except IndexError:
-            return self._pop_refill() or (self._new_slot(now) if self._has_room() else None)
-
-    def _pop_refill(self) -> Slot[T] | None:
-        """Take back a refill that nobody has begun: a waiter makes its object itself, at once."""
-        try:
-            return self.refills.popleft()
-        except IndexError:
-            return None
+            pass
+        # a refill that nobody has begun: whoever waits makes that object itself, at once
+        return _popped(self.refills) or (self._new_slot(now) if self._has_room() else None)
 
     def _serve(self, waiter: Waiter[T], now: float) -> bool:
         """Give the waiter a slot, unless it has one, from before an interrupt; False when there is none."""
@@ -314,11 +307,11 @@ class PoolCore(Generic[T]):
         slot.since = now
         slot.holder = holder
         slot.uses += 1
-        self.leased[id(slot.obj)] = slot
+        self.leased[slot, slot.uses] = slot
 
     def _end_lease(self, obj: T) -> Slot[T]:
-        slot = self.leased.pop(id(obj), None)
-        if slot is None:
+        slot = self.known.get(id(obj))
+        if slot is None or self.leased.pop((slot, slot.uses), None) is None:
             raise NotLeased(f"no lease of a {type(obj).__name__} at {id(obj):#x}")
         return slot
 
@@ -381,21 +374,24 @@ class PoolCore(Generic[T]):
         return expiry if expiry > now else now + self.max_delay  # what is overdue is kept for min_size: later, perhaps
 
     def _drop_refills(self) -> None:
-        while slot := self._pop_refill():
+        while slot := _popped(self.refills):
             self._retire(slot)
 
     def _clear_out(self) -> None:
         self._drop_refills()
-        while True:
-            try:
-                slot = self.idle.pop()
-            except IndexError:
-                return
+        while slot := _popped(self.idle):
             self._doom(slot, Reason.SHUTDOWN)
 
     def _check(self, slot: Slot[T], state: State) -> None:
         if slot.state is not state or slot not in self.registry:
             raise IllegalMove(f"{slot!r} should be {state.value}")
+
+
+def _popped(queue: deque[Slot[T]]) -> Slot[T] | None:
+    try:
+        return queue.popleft()
+    except IndexError:
+        return None
 
 
 def _filled(queue: deque[Slot[T]]) -> bool:

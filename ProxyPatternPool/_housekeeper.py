@@ -53,7 +53,7 @@ class Housekeeper:
         self._parker = new_parker()  # what the thread sleeps on, now or next
 
     def _renew(self) -> None:
-        keep(self._calls)
+        keep(*self._calls)
         self._begin()
 
     def call(self, pool: Kept) -> None:

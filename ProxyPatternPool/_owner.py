@@ -46,12 +46,6 @@ def thread_name(thread: object) -> str:
     return f"thread {running.name!r}" if running and running.is_alive() else "a thread that has ended"
 
 
-def runs_on(thread: object) -> bool:
-    """Tell whether the thread, which was ``me.thread``, can still do something once the main thread has ended."""
-    running: Any = thread() if isinstance(thread, weakref.ref) else None
-    return running is not None and running is not threading.main_thread() and running.is_alive()
-
-
 class PerThread(Generic[V]):
     """A value for each thread, which nobody else sees, and which goes with the thread."""
 

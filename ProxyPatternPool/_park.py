@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, Protocol
 
 
@@ -78,5 +79,6 @@ class GreenletParker:
             self._waiter.get()
 
     def unpark(self) -> None:
-        """End the waiting, see `Parker`. The hub does it, in its own thread, at its next turn."""
-        self._hub.loop.run_callback_threadsafe(self._waiter.switch, None)
+        """End the waiting, see `Parker`. The hub does it, in its own thread, at its next turn; if it still exists."""
+        with suppress(AttributeError):  # a hub that was destroyed has no loop
+            self._hub.loop.run_callback_threadsafe(self._waiter.switch, None)

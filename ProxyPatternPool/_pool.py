@@ -20,10 +20,10 @@ from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checke
 from ProxyPatternPool._core import AlreadyPooled, NotLeased, PoolCore
 from ProxyPatternPool._housekeeper import RETRY, housekeeper
 from ProxyPatternPool._lease import Lease
-from ProxyPatternPool._owner import me, runs_on
+from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program, renew_after_fork
-from ProxyPatternPool._slot import CLOSING, CREATING, Slot, Waiter
+from ProxyPatternPool._slot import CREATING, Slot, Waiter
 from ProxyPatternPool._worker import Worker
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Pool(BasePool[T]):
         self._acquire: Callable[[], bool] = self._lock.acquire
         self._try_acquire: Callable[[], bool] = partial(self._lock.acquire, False)
         self._worker = Worker()
-        self._complaints: deque[str] = deque()  # warnings that could not be logged where they arose
+        self._complaints: deque[str] = deque()  # warnings to be logged
         self._kept = False  # the housekeeper knows that time matters here
         self._take = self._core.take
         self._give = self._core.give
@@ -283,16 +283,12 @@ class Pool(BasePool[T]):
             housekeeper.call(self)
 
     def _bad_return(self, obj: T) -> None:
-        """Complain about what is not out; in the background when the lock is taken, for the reason `_finish` has."""
+        """Count what is not out, and complain in the background: a log handler may block, a finaliser must not."""
         if id(obj) in self._parents:
             return  # the parent process has it, and knows nothing of this
         self._core.counters.bad_returns += 1
-        text = f"{self.name}: {self._describe(obj)} given back, but it is not out: ignored"
-        if self._lock.locked():
-            self._complaints.append(text)
-            housekeeper.call(self)
-        else:
-            log.warning(text, stacklevel=3)
+        self._complaints.append(f"{self.name}: {self._describe(obj)} given back, but it is not out: ignored")
+        housekeeper.call(self)
 
     def _round(self) -> float:
         """Do what time asks for: the housekeeper's call. Nothing of the user runs here, but in the worker thread."""
@@ -312,13 +308,6 @@ class Pool(BasePool[T]):
         """Ask for a round: to go on after a failure, with what came after the last look, or when a pause is over."""
         housekeeper.call(self)
 
-    def _end_waiting(self) -> None:
-        """Send those away who wait in vain: when nothing is on its way, and what is out has no thread that runs."""
-        slots = list(self._core.registry)
-        moving = any(slot.state in (CREATING, CLOSING) for slot in slots)
-        if self._nwaiting() and not moving and not any(runs_on(slot.holder) for slot in slots):
-            self._locked(self._core.shutdown)
-
     def _close_at_exit(self) -> None:
         """Shut down, again and again as long as that ends something: whatever `close` raises."""
         before = inf
@@ -333,7 +322,7 @@ class Pool(BasePool[T]):
         # In a finaliser: nothing may block, no user code may run. The call keeps the pool alive until it is empty;
         # should the program end before that, it must be listed again: the collector has ended the weak entry.
         core: PoolCore[T] | None = getattr(self, "_core", None)
-        if core is not None and core.closes and core.idle:
+        if core is not None and core.closes and (core.idle or core.doomed):
             end_with_program(self)
             self._hold(self._try_acquire, core.shutdown)
             housekeeper.call(self)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
+import sys
 import weakref
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -27,10 +27,6 @@ class Renewable(Protocol):
 
 class Ending(Protocol):
     """What must be brought to an end with the program."""
-
-    def _end_waiting(self) -> None:
-        """Send those away who wait in vain: the main thread has ended, others are waited for."""
-        ...
 
     def _close_at_exit(self) -> None:
         """Close what is idle: all threads have ended but daemons. Raises nothing."""
@@ -57,15 +53,18 @@ def keep(*things: object) -> None:
     _inherited.extend(things)
 
 
+def _before_fork() -> None:
+    """Load here what the child needs: an import there could wait for a thread that is not there."""
+    if _endings:
+        with suppress(ImportError):
+            import ctypes  # noqa: F401  # it is loaded, for `_never_free`
+
+
 def _after_fork() -> None:
-    _never_free(_inherited)
     for thing in _living(_renewables):
         thing._renew()
-
-
-def _after_main_thread() -> None:
-    for thing in _living(_endings):
-        thing._end_waiting()
+    if _inherited:
+        _never_free(_inherited)
 
 
 def _at_exit() -> None:
@@ -75,9 +74,8 @@ def _at_exit() -> None:
 
 def _never_free(thing: object) -> None:
     """Add a reference that nobody gives back: at its very end the interpreter clears modules, and what they hold."""
-    with suppress(ImportError, AttributeError):  # an interpreter that is not CPython
-        import ctypes
-
+    ctypes: Any = sys.modules.get("ctypes")
+    with suppress(AttributeError):  # an interpreter that is not CPython, or has no ctypes
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
@@ -89,7 +87,5 @@ def _unsupported(*_: object, **__: object) -> None:
     """Stand in for what a platform, or a version of Python, does not have."""
 
 
-getattr(os, "register_at_fork", _unsupported)(after_in_child=_after_fork)
-# what concurrent.futures uses for the same purpose: it runs before the threads of the program are waited for
-getattr(threading, "_register_atexit", _unsupported)(_after_main_thread)
+getattr(os, "register_at_fork", _unsupported)(before=_before_fork, after_in_child=_after_fork)
 atexit.register(_at_exit)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from ProxyPatternPool._base import log
 from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters, configure
-from ProxyPatternPool._errors import ProxyException
+from ProxyPatternPool._errors import PoolClosed, ProxyException
 from ProxyPatternPool._owner import PerOwner, PerThread
 from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._target import Pooled, SharedFunction, SharedObject, Storage, Target, Unpooled
@@ -141,7 +141,13 @@ class Proxy(Generic[T]):
 
         `ProxyException` when nothing is set.
         """
-        return self.__target.get(timeout)
+        target = self.__target
+        try:
+            return target.get(timeout)
+        except PoolClosed:
+            if target is self.__target:
+                raise
+            return self._get_obj(timeout)  # the proxy was set again meanwhile
 
     def _has_obj(self) -> bool:
         """Tell whether the current owner has an object. Never makes one."""
@@ -206,9 +212,10 @@ class Proxy(Generic[T]):
             object.__setattr__(self, setter, method)
 
     def __configure(self, fun: Callable[[int], T], changes: Any) -> PoolConfig[T]:
-        parameters = {**self.__parameters, **changes}
-        config = configure("Proxy", {**parameters, "fun": fun})
-        object.__setattr__(self, "_Proxy__parameters", parameters)
+        with self.__setting:
+            parameters = {**self.__parameters, **changes}
+            config = configure("Proxy", {**parameters, "fun": fun})
+            object.__setattr__(self, "_Proxy__parameters", parameters)
         return config
 
     # -- attributes: what the proxy does not have itself is the object's

@@ -40,7 +40,8 @@ class Kept(Protocol[T_co]):
         ...
 
 
-Storage = PerThread[Kept[T]]
+#: What an owner keeps: of the present setting at the end, and before it what it still has of earlier ones.
+Storage = PerThread[list[Kept[T]]]
 
 
 class Target(Generic[T]):
@@ -70,8 +71,7 @@ class Target(Generic[T]):
 
     def ret(self) -> None:
         """Give the current owner's object back to where it came from. Does nothing when there is nothing to do."""
-        kept = self._storage.pop()
-        if kept is not None:
+        for kept in self._storage.pop() or ():
             kept.end()
 
     def end(self) -> None:
@@ -152,15 +152,15 @@ class PerOwner(Target[T], ABC):
     def kept(self) -> Kept[T] | None:
         """Return what the current owner has kept of this target, and still has."""
         kept = self._storage.get()
-        return kept if kept is not None and kept.is_of(self.source) else None
+        return kept[-1] if kept and kept[-1].is_of(self.source) else None
 
     def get(self, timeout: float | Default | None) -> T:
         kept = self.kept()
         if kept is None:
-            self.ret()  # what was kept of an earlier setting, or was taken away
             kept = self.take(timeout)
             try:
-                self._storage.set(kept)
+                # what is kept of an earlier setting may be in use, in an outer block: it stays until it is given back
+                self._storage.set([*(self._storage.get() or ()), kept])
             except BaseException:
                 kept.end()
                 raise
@@ -204,8 +204,10 @@ class Unpooled(PerOwner[T]):
         return own
 
     def ret(self) -> None:
-        if not self.has():
-            super().ret()
+        own = self.kept()
+        super().ret()
+        if own is not None:
+            self._storage.set([own])
 
     def count(self) -> int:
         return self._made

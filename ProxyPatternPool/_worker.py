@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import Parker, new_lock, new_parker
@@ -42,6 +43,10 @@ class Worker:
         finally:
             self._thread = None
             self._alive.release()
-            while self._joiners:
-                self._joiners.popleft().unpark()
+            for _ in range(len(self._joiners)):
+                self._wake_joiner()
             then()
+
+    def _wake_joiner(self) -> None:
+        with suppress(IndexError):  # the next worker may be at it already
+            self._joiners.popleft().unpark()

@@ -187,3 +187,22 @@ def test_who_queues_up_just_before_a_return_is_seen_by_it() -> None:
     assert core.give(slot.obj, 2.0)
     core.match(2.0)
     assert waiter.slot is slot
+
+
+def test_a_lease_that_is_over_never_ends_another_one_of_the_same_object() -> None:
+    """Otherwise a factory that hands out an object again, after its end, would have it lent to two at once."""
+    core: PoolCore[object] = PoolCore()
+    first = lease(core)
+    obj, use = first.obj, first.uses
+    core.discard(obj, 0.0)
+    core.ended(core.doomed.popleft(), 0.0)
+    waiter: Waiter[object] = Waiter("me")
+    core.enter(waiter, 0.0)
+    second = waiter.slot
+    assert second is not None
+    assert core.delivered(second, obj, "me", 0.0)
+    assert not core.give_use(first, use, 1.0)
+    assert core.holds(second, 1)
+    assert not core.idle
+    core.give(obj, 1.0)
+    assert list(core.idle) == [second]

@@ -95,7 +95,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.settled = True
         woken: list[Queued] = []
         if self.closed:
-            self.doomed += [(slot, "shutdown") for slot, _ in reversed(self.idle)]
+            self.doomed += [(slot, "shutdown") for slot, _ in self.idle]
             self.idle.clear()
             self.refills.clear()
         if not self.closes:
@@ -426,7 +426,7 @@ class CoreMachine(RuleBasedStateMachine):
     def every_slot_has_one_owner(self) -> None:
         core = self.core
         assert [slot for slot, _ in self.idle] == list(core.idle)
-        assert {id(slot.obj): slot for slot in self.leased} == core.leased
+        assert {(slot, slot.uses): slot for slot in self.leased} == core.leased
         assert [slot for slot, _ in self.doomed] == list(core.doomed)
         making = [w.slot for w in self.served + self.making if w.slot and w.slot.state is State.CREATING]
         hands = making + self.refilling + [slot for slot, _ in self.closing]

@@ -58,12 +58,13 @@ def everywhere(prepare: Prepare, check: Callable[[Pool[Thing]], None]) -> int:
     """Interrupt the prepared work at each of its bytecodes, and check what is left; return how many there were."""
     number = 0
     interrupted = True
+    interrupted_at(sys.maxsize, prepare()[1])  # 3.12 reports bytecodes only from the second time on
     gc.disable()  # or it would run finalisers of earlier pools, and those would be interrupted
     try:
         while interrupted:
             pool, work = prepare()
             interrupted = interrupted_at(number, work)
-            assert not pool._lock.locked(), f"the lock is left held by an interrupt at bytecode {number}"
+            until(lambda lock: not lock.locked(), pool._lock)  # a waiter that was woken may have it for a moment
             check(pool)
             number += 1
     finally:
@@ -156,15 +157,17 @@ def test_a_return_that_somebody_waits_for_at_every_bytecode(monkeypatch: pytest.
 
 def test_a_storm_of_real_signals() -> None:
     """Otherwise the lock would be left held by an interrupt just after it was taken, or just before its release."""
-    result = run("""
+    program = """
         import signal, sys, threading, time
-        from ProxyPatternPool import Pool, _pool
+        from ProxyPatternPool import Pool
 
         class Interrupted(BaseException):
             pass
 
         def interrupt(*_):
+            global armed
             if armed:
+                armed = False  # once for each arming
                 raise Interrupted
 
         armed, interrupts, stop = False, 0, threading.Event()
@@ -192,7 +195,6 @@ def test_a_storm_of_real_signals() -> None:
                     pool.ret(pool.get())
                 armed = False
             except Interrupted:
-                armed = False
                 interrupts += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
         stop.set()
@@ -207,5 +209,7 @@ def test_a_storm_of_real_signals() -> None:
             pass
         assert interrupts > 100, interrupts
         print("well")
-    """)
+    """
+    # a tracer may run a signal handler at any bytecode, also where the interpreter itself never does
+    result = run(program, COVERAGE_PROCESS_START="", COVERAGE_PROCESS_CONFIG="")
     assert (result.stderr, result.stdout) == ("", "well\n")

@@ -78,51 +78,6 @@ def test_a_close_that_raises_at_the_end_leaves_nothing_open() -> None:
     assert result.stderr.count("failed") == 6
 
 
-@pytest.mark.parametrize("daemon", [True, False])
-def test_a_thread_that_waits_in_vain_does_not_keep_the_program_from_ending(daemon: bool) -> None:
-    """Otherwise a program would hang until a timeout, or for ever, for an object that nobody can give back."""
-    result = run(f"""
-        import threading, time
-        from ProxyPatternPool import Pool, PoolClosed
-        pool = Pool(lambda n: n, 1, timeout=None, close=lambda n: print("closed", n))
-        held = pool.get()
-        def wait():
-            try:
-                pool.get()
-            except PoolClosed:
-                pass
-        threading.Thread(target=wait, daemon={daemon}).start()
-        while not pool.stats()["nwaiting"]:
-            time.sleep(0.001)
-    """)
-    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)  # what is in use is not closed
-
-
-def test_threads_that_work_on_are_not_disturbed_when_the_main_thread_ends() -> None:
-    """Otherwise a program whose main thread only starts the others would lose its database at once."""
-    result = run("""
-        import os, threading
-        from ProxyPatternPool import Pool
-        pool = Pool(lambda n: n, 1, timeout=None, close=lambda n: os.write(1, b"closed\\n"))
-        taken, waiting = threading.Event(), threading.Event()
-        def hold():
-            with pool.obj():
-                taken.set()
-                threading.main_thread().join()
-                while not pool.stats()["nwaiting"]:
-                    pass
-            os.write(1, b"held\\n")
-        def wait():
-            taken.wait()
-            with pool.obj() as number:
-                os.write(1, b"got\\n")
-        for work in (hold, wait):
-            threading.Thread(target=work).start()
-    """)
-    assert sorted(result.stdout.splitlines()) == ["closed", "got", "held"]
-    assert (result.stderr, result.returncode) == ("", 0)
-
-
 # -- forks
 
 FORK = '''
@@ -360,3 +315,19 @@ def test_a_pool_that_was_shut_down_is_so_in_a_child() -> None:
     """
     )
     assert (result.stderr, result.stdout) == ("", "closed\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_fork_without_a_pool_costs_nothing() -> None:
+    """Otherwise each fork of a program that only imports the library would pay for what it does not use."""
+    result = run("""
+        import os, sys, warnings
+        import ProxyPatternPool
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+        if not child:
+            os.write(1, str("ctypes" in sys.modules).encode())
+            sys.exit(0)
+        os.waitpid(child, 0)
+    """)
+    assert (result.stderr, result.stdout) == ("", "False")

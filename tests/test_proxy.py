@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool import Pool, Proxy, ProxyException, TimeOut
+from ProxyPatternPool import Pool, PoolClosed, Proxy, ProxyException, TimeOut
 from ProxyPatternPool._proxy import _no_function
 from tests.conftest import Crew, Factory, Thing, until
 
@@ -145,13 +145,41 @@ def test_what_was_taken_before_a_setting_is_given_back_to_where_it_came_from(fac
     proxy._get_obj()
     second = proxy._pool
     proxy.set_fun(factory)
-    assert proxy._get_obj() is factory.things[2]  # which gives the other one back
-    until(lambda: factory.closed == [0, 0])
+    assert proxy._get_obj() is factory.things[2]
+    assert factory.closed == [0]  # never under its user's feet, who may be in an outer block
     proxy.set_obj("shared")
     proxy._ret_obj()
     until(lambda: len(factory.closed) == 3)
     assert [pool.stats()["size"] for pool in (first, second)] == [0, 0]
     assert proxy == "shared"
+
+
+def test_a_block_keeps_its_object_when_the_proxy_is_set_again(factory: Factory) -> None:
+    """Otherwise a reload would close a connection in the middle of a transaction."""
+    db: Any = Proxy(fun=factory, max_size=2, close="close")
+    with db._obj() as mine:
+        db.set_fun(factory)
+        assert db._get_obj() is not mine
+        assert not mine.closed
+    until(lambda: mine.closed == 1)
+    assert not factory.things[1].closed
+    assert db._pool.stats()["in_use"] == 0
+
+
+def test_who_asks_while_the_proxy_is_set_again_gets_the_new_one(factory: Factory) -> None:
+    """Otherwise a reload would fail those who come at that very moment."""
+    db: Any = Proxy(fun=factory, max_size=2)
+
+    def closed(_: object) -> None:
+        db.set_fun(factory)
+        raise PoolClosed
+
+    db._local.take = closed
+    assert db.number == 0
+    db._ret_obj()
+    db._pool.shutdown()
+    with pytest.raises(PoolClosed):
+        db._get_obj()
 
 
 def test_an_object_returned_behind_the_proxy_is_not_used_again(factory: Factory, crew: Crew) -> None:
@@ -350,6 +378,7 @@ def test_a_shared_function_that_fails_is_tried_again() -> None:
 def test_without_a_pool(factory: Factory, crew: Crew) -> None:
     """Otherwise each thread could not simply have its own for as long as it lives."""
     proxy: Any = Proxy(fun=factory, max_size=None)
+    proxy._ret_obj()  # nothing yet
     assert (proxy._pool, proxy._has_obj(), proxy._nobjs, proxy._local.obj) == (None, False, 0, None)
     assert proxy.number == 0
     crew.start(lambda: proxy.number == 1 or pytest.fail("shared"))
