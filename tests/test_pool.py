@@ -16,7 +16,7 @@ from fractions import Fraction
 
 import pytest
 
-from ProxyPatternPool import Pool, PoolClosed, PoolException, TimeOut
+from ProxyPatternPool import Pool, PoolClosed, PoolException, TimeOut, _pool
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._slot import State
 from tests.conftest import Crew, Factory, Thing, run, until
@@ -581,17 +581,19 @@ def test_a_finaliser_in_the_locked_region_runs_no_code_of_the_user(
             locked.append(pool._lock.locked())
 
     pool = Pool(lambda n: Item(), 2, max_use=1, min_size=0, name="db")
-    items = [pool.get()]
+    items = [pool.get(), pool.get()]
+    foreign = Item()
 
     def finalise(_: float) -> None:
-        pool.ret(items[0])  # worn out: let go
-        pool._core.match(0.0)
-        pool.ret(items.pop())  # twice: a complaint
+        pool.ret(items.pop())  # worn out
+        pool._core.match(0.0)  # and gone
+        pool.ret(items.pop())
+        pool.ret(foreign)
         assert not locked
         assert not caplog.records
 
     pool._locked(finalise)
-    until(lambda: locked == [False])
+    until(lambda: locked == [False, False])
     until(lambda: caplog.messages == ["db: Item object given back, but it is not out: ignored"])
 
 
@@ -731,8 +733,9 @@ def test_shutdown_waits_for_what_is_being_closed(factory: Factory, crew: Crew) -
     assert factory.closed == [0]
 
 
-def test_a_close_may_shut_its_pool_down(factory: Factory) -> None:
+def test_a_close_may_shut_its_pool_down(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise it would wait for itself."""
+    monkeypatch.setattr(_pool, "PATIENCE", 1000.0)
 
     def close(thing: Thing) -> None:
         thing.close()
