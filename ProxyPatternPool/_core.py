@@ -71,7 +71,7 @@ class PoolCore(Generic[T]):
 
         # Outboxes. Filled by moves, emptied by the driver after it has released the lock; any thread may.
         self.wakes: deque[Waiter[T]] = deque()  # to be woken
-        self.doomed: deque[Slot[T]] = deque()  # * CLOSING: close the object, then say `closed`
+        self.doomed: deque[Slot[T]] = deque()  # * CLOSING: close the object, then say `ended`
         self.refills: deque[Slot[T]] = deque()  # CREATING: make an object, then say `stocked` or `refill_failed`
         self.gone: deque[Slot[T]] = deque()  # GONE: clear it; it keeps destructors from running under the lock
 

@@ -50,7 +50,11 @@ class Lease(Generic[T]):
 
     def is_of(self, source: object) -> bool:
         """Tell whether its object is still out, from that pool: not returned or discarded by somebody else."""
-        return self._pool is source and self._slot is not None and self._pool._core.holds(self._slot, self._use)
+        return self._pool is source and self.is_out()
+
+    def is_out(self) -> bool:
+        """Tell whether its object has not been returned or discarded yet, by whomever."""
+        return self._slot is not None and self._pool._core.holds(self._slot, self._use)
 
     @property
     def held(self) -> T:

@@ -35,6 +35,10 @@ class Kept(Protocol[T_co]):
         """Tell whether the object comes from there, and is still the owner's."""
         ...
 
+    def is_out(self) -> bool:
+        """Tell whether the object is still the owner's, wherever it comes from."""
+        ...
+
     def end(self) -> None:
         """Give the object back to where it came from, if it is still the owner's."""
         ...
@@ -160,7 +164,8 @@ class PerOwner(Target[T], ABC):
             kept = self.take(timeout)
             try:
                 # what is kept of an earlier setting may be in use, in an outer block: it stays until it is given back
-                self._storage.set([*(self._storage.get() or ()), kept])
+                earlier = [one for one in self._storage.get() or () if one.is_out()]
+                self._storage.set([*earlier, kept])
             except BaseException:
                 kept.end()
                 raise
@@ -226,6 +231,9 @@ class Own(Generic[T]):
 
     def is_of(self, source: object) -> bool:
         return self._source is source
+
+    def is_out(self) -> bool:
+        return True
 
     def end(self) -> None: ...
 

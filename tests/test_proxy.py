@@ -195,6 +195,12 @@ def test_an_object_returned_behind_the_proxy_is_not_used_again(factory: Factory,
     assert not db._has_obj()
     assert db._get_obj(timeout=20).number == 2
     assert factory.closed == [1]
+    assert len(db._Proxy__storage.get()) == 1  # nor is it remembered
+    db.set_fun(lambda n: [n], max_size=None)
+    own = db._get_obj()
+    db.set_fun(factory, max_size=2)
+    assert db._get_obj() is not own
+    db._ret_obj()
 
 
 def test_pool_parameters_may_come_before_the_function(factory: Factory) -> None:
