@@ -26,6 +26,7 @@ from ProxyPatternPool._slot import CLOSING, CREATING, GONE, IDLE, LEASED, Reason
 from ProxyPatternPool._stats import Counters
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 #: Seconds between attempts to refill a pool whose creations fail: the first pause, and the longest.
 BACKOFF, BACKOFF_MAX = 0.1, 5.0
@@ -140,7 +141,7 @@ class PoolCore(Generic[T]):
 
     def abandon(self, waiter: Waiter[T], now: float) -> None:
         """Stop waiting and want nothing: out of the queue, or what was served goes on to the next one. Locked."""
-        slot = waiter.slot
+        slot, waiter.slot = waiter.slot, None
         if slot is None:
             self._unqueue(waiter, now)
         elif slot.state is CREATING:
@@ -234,7 +235,7 @@ class PoolCore(Generic[T]):
         if self.closed:
             self._clear_out()
         if not self.closes:
-            while slot := _popped(self.doomed):  # a worker may be at it, too
+            while slot := popped(self.doomed):  # a worker may be at it, too
                 self._retire(slot)
         if self.closed:
             if not self.registry:
@@ -255,7 +256,7 @@ class PoolCore(Generic[T]):
         except IndexError:
             pass
         # a refill that nobody has begun: whoever waits makes that object itself, at once
-        return _popped(self.refills) or (self._new_slot(now) if self._has_room() else None)
+        return popped(self.refills) or (self._new_slot(now) if self._has_room() else None)
 
     def _serve(self, waiter: Waiter[T], now: float) -> bool:
         """Give the waiter a slot, unless it has one, from before an interrupt; False when there is none."""
@@ -374,12 +375,12 @@ class PoolCore(Generic[T]):
         return expiry if expiry > now else now + self.max_delay  # what is overdue is kept for min_size: later, perhaps
 
     def _drop_refills(self) -> None:
-        while slot := _popped(self.refills):
+        while slot := popped(self.refills):
             self._retire(slot)
 
     def _clear_out(self) -> None:
         self._drop_refills()
-        while slot := _popped(self.idle):
+        while slot := popped(self.idle):
             self._doom(slot, Reason.SHUTDOWN)
 
     def _check(self, slot: Slot[T], state: State) -> None:
@@ -387,7 +388,8 @@ class PoolCore(Generic[T]):
             raise IllegalMove(f"{slot!r} should be {state.value}")
 
 
-def _popped(queue: deque[Slot[T]]) -> Slot[T] | None:
+def popped(queue: deque[U]) -> U | None:
+    """Take the first item out, None when there is none: others may be at it, too."""
     try:
         return queue.popleft()
     except IndexError:

@@ -4,13 +4,12 @@ It is started by the first pool that needs something done later or elsewhere, an
 no user code: a pool's `_round` only changes the pool's state, and starts the pool's own worker thread when there is
 an object to make or to close, so that a `close` which hangs stops no other pool.
 
-Everything here can be called from a finaliser or a signal handler: nothing blocks. That is why the thread is
-started with the bare ``_thread.start_new_thread``: `threading.Thread.start` takes locks, and waits.
+Everything here can be called from a finaliser or a signal handler: nothing blocks. That is why it is a bare thread of
+the interpreter's: `threading.Thread.start` takes locks, and waits.
 """
 
 from __future__ import annotations
 
-import _thread
 import logging
 import weakref
 from collections import deque
@@ -18,7 +17,7 @@ from math import inf
 from time import monotonic
 from typing import Protocol
 
-from ProxyPatternPool._park import new_lock, new_parker
+from ProxyPatternPool._park import ThreadParker, new_lock, start_native_thread
 from ProxyPatternPool._process import keep, renew_after_fork
 
 log = logging.getLogger("ProxyPatternPool")
@@ -50,7 +49,7 @@ class Housekeeper:
         self._alive = new_lock()  # held as long as the thread lives
         self._calls: deque[Kept] = deque()  # who wants a round now; kept alive until they have had it
         self._due: dict[weakref.ref[Kept], float] = {}  # when the next rounds are; the thread's own
-        self._parker = new_parker()  # what the thread sleeps on, now or next
+        self._parker = ThreadParker(new_lock())  # what the thread sleeps on, now or next
 
     def _renew(self) -> None:
         keep(*self._calls)
@@ -65,28 +64,29 @@ class Housekeeper:
     def _start(self) -> None:
         if self._alive.acquire(False):
             try:
-                _thread.start_new_thread(self._run, ())
+                start_native_thread(self._run)
             except (RuntimeError, MemoryError):  # no more threads: what was called waits for the next call
                 self._alive.release()
 
     def _run(self) -> None:
+        alive = self._alive
         try:
-            self._keep_on()
+            self._keep_on(alive)
         finally:
-            self._alive.release()
+            alive.release()
         self._calls.rotate(0)  # locks the deque: without the GIL a bare length may be a stale one
         if self._calls:
             self._start()
 
-    def _keep_on(self) -> None:
+    def _keep_on(self, alive: object) -> None:
         lingering = False
-        while not lingering or self._due or self._calls:
-            self._parker = (
-                new_parker()
-            )  # published before the calls are looked at: one that comes after that unparks it
+        # a green thread of eventlet's lives on in a forked child, which has begun anew: it has to go
+        while alive is self._alive and (not lingering or self._due or self._calls):
+            # published before the calls are looked at: one that comes after that unparks it
+            self._parker = parker = ThreadParker(new_lock())
             self._keep_house()
             lingering = not self._due
-            self._parker.park(LINGER if lingering else max(0.0, min(self._due.values()) - monotonic()))
+            parker.park(LINGER if lingering else max(0.0, min(self._due.values()) - monotonic()))
 
     def _keep_house(self) -> None:
         while True:

@@ -40,10 +40,21 @@ class _Me(threading.local):
 me = _Me()
 
 
+def living_thread(thread: object) -> threading.Thread | None:
+    """Return the thread that ``me.thread`` was, None if it has ended."""
+    running = thread() if isinstance(thread, weakref.ref) else None
+    return running if running is not None and running.is_alive() else None
+
+
 def thread_name(thread: object) -> str:
     """Tell which thread ``me.thread`` was, for a message."""
-    running: Any = thread() if isinstance(thread, weakref.ref) else None
-    return f"thread {running.name!r}" if running and running.is_alive() else "a thread that has ended"
+    running = living_thread(thread)
+    return f"thread {running.name!r}" if running else "a thread that has ended"
+
+
+def this_owner() -> tuple[object, ...]:
+    """Return what tells who runs this code from all others that live now."""
+    return (me.thread, *_key(_inner_owners()))
 
 
 class PerThread(Generic[V]):

@@ -1,14 +1,19 @@
-"""What a waiting caller parks on: chosen when it waits, by what runs it then, never at import.
+"""How a caller waits, and where background work runs: chosen when it is needed, by what runs the caller then.
 
 In a thread that runs a gevent hub the caller is a greenlet: it must leave the thread to the hub. Elsewhere it is the
 thread itself. eventlet, and gevent where no hub has begun, replace `threading.Lock` by one that knows what to do.
+
+Where gevent has replaced threads, a new one is a greenlet of the thread which starts it; and that one's hub may never
+run. So the housekeeper, which runs no user code, is a thread of the operating system even there, and the user's code
+runs in the main thread's hub, where its sockets live.
 """
 
 from __future__ import annotations
 
+import _thread  # noqa: F401  # looked up by its name
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -19,16 +24,19 @@ class Parker(Protocol):
         """Wait until unparked, at most `timeout` seconds (None: for ever)."""
         ...
 
-    def unpark(self) -> None:
-        """End the waiting, now or before it begins. Never blocks; safe from any thread, finaliser, signal handler."""
+    def unpark(self) -> bool:
+        """End the waiting, now or before it begins; False when its maker cannot be woken: what ran it has ended.
+
+        Never blocks; safe from any thread, finaliser, signal handler.
+        """
         ...
 
 
 def new_parker() -> Parker:
     """Return what the caller can park on."""
-    hub_of_thread = getattr(sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None)
-    hub = hub_of_thread and hub_of_thread()
-    return ThreadParker() if hub is None else GreenletParker(hub)
+    hub = _hub_of_thread()
+    # the lock is looked up now: eventlet may have replaced it since the import
+    return ThreadParker(threading.Lock()) if hub is None else GreenletParker(hub)
 
 
 def new_lock() -> threading.Lock:
@@ -36,9 +44,46 @@ def new_lock() -> threading.Lock:
 
     A lock of gevent's would be right only among the greenlets of one thread.
     """
-    monkey: Any = sys.modules.get("gevent.monkey")
-    lock: threading.Lock = monkey.get_original("threading", "Lock")() if monkey else threading.Lock()
+    lock: threading.Lock = _original("threading", "Lock")()
     return lock
+
+
+def start_native_thread(run: Callable[[], None]) -> None:
+    """Run it in a thread of the operating system. Never blocks. RuntimeError or MemoryError when there is none."""
+    _original("_thread", "start_new_thread")(run, ())
+
+
+def start_thread(run: Callable[[], None], name: str, hub: Any) -> None:
+    """Run user code in the background of those whose `home_hub` this is. Raises as `start_native_thread`."""
+    if hub is not None and hub.loop is not None:
+        hub.loop.run_callback_threadsafe(sys.modules["gevent"].Greenlet.spawn, run)
+    elif _threads_are_greenlets():
+        start_native_thread(run)
+    else:
+        threading.Thread(target=run, name=name, daemon=True).start()
+
+
+def home_hub() -> Any:
+    """Return the gevent hub in which the caller's background work is to run, None for a thread of its own."""
+    if not _threads_are_greenlets():
+        return None
+    hub = sys.modules["gevent"].get_hub()
+    return hub if hub.main_hub else None
+
+
+def _hub_of_thread() -> Any:
+    get_hub_if_exists = getattr(sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None)
+    return get_hub_if_exists and get_hub_if_exists()
+
+
+def _threads_are_greenlets() -> bool:
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def _original(module: str, name: str) -> Any:
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey.get_original(module, name) if monkey else getattr(sys.modules[module], name)
 
 
 class ThreadParker:
@@ -46,20 +91,21 @@ class ThreadParker:
 
     __slots__ = ("_lock",)
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # looked up now: eventlet may have replaced it since the import
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
         self._lock.acquire()
 
     def park(self, timeout: float | None) -> None:
         """Wait, see `Parker`."""
         self._lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
-    def unpark(self) -> None:
-        """End the waiting, see `Parker`."""
+    def unpark(self) -> bool:
+        """End the waiting, see `Parker`. A thread that waits cannot end."""
         try:
             self._lock.release()
         except RuntimeError:
             pass  # unparked already
+        return True
 
 
 class GreenletParker:
@@ -78,7 +124,10 @@ class GreenletParker:
         with self._timeout(timeout, False):
             self._waiter.get()
 
-    def unpark(self) -> None:
-        """End the waiting, see `Parker`. The hub does it, in its own thread, at its next turn; if it still exists."""
-        with suppress(AttributeError):  # a hub that was destroyed has no loop
-            self._hub.loop.run_callback_threadsafe(self._waiter.switch, None)
+    def unpark(self) -> bool:
+        """End the waiting, see `Parker`. The hub does it, in its own thread, at its next turn."""
+        hub = self._hub
+        if hub.loop is None or not (hub is _hub_of_thread() or hub.thread_ident in sys._current_frames()):
+            return False
+        hub.loop.run_callback_threadsafe(self._waiter.switch, None)
+        return True

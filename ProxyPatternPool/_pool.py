@@ -7,8 +7,9 @@ and `ret`); every call of user code is in `_make` or `_end`, and is settled ther
 from __future__ import annotations
 
 import random
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from time import monotonic
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from ProxyPatternPool._base import BasePool, log
 from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_seconds, checked_timeout, configure
-from ProxyPatternPool._core import AlreadyPooled, NotLeased, PoolCore
+from ProxyPatternPool._core import AlreadyPooled, NotLeased, PoolCore, popped
+from ProxyPatternPool._errors import PoolClosed, PoolException
 from ProxyPatternPool._housekeeper import RETRY, housekeeper
 from ProxyPatternPool._lease import Lease
-from ProxyPatternPool._owner import me
+from ProxyPatternPool._owner import living_thread, me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program, renew_after_fork
-from ProxyPatternPool._slot import CREATING, Slot, Waiter
+from ProxyPatternPool._slot import CREATING, LEASED, Slot, Waiter
 from ProxyPatternPool._worker import Worker
 
 if TYPE_CHECKING:
@@ -85,8 +87,6 @@ class Pool(BasePool[T]):
     def _start(self) -> None:
         super()._start()
         self._lock = new_lock()
-        self._acquire: Callable[[], bool] = self._lock.acquire
-        self._try_acquire: Callable[[], bool] = partial(self._lock.acquire, False)
         self._worker = Worker()
         self._complaints: deque[str] = deque()  # warnings to be logged
         self._kept = False  # the housekeeper knows that time matters here
@@ -178,7 +178,9 @@ class Pool(BasePool[T]):
             if slot is None:
                 raise self._timeout_error(patience or 0.0) if not core.closed else self._closed_error()
             if slot.state is CREATING:
-                self._make(slot)
+                self._make(core, slot)
+            if core is not self._core:
+                raise PoolException(f"{self.name}: the process was forked meanwhile: this object is the parent's")
             return slot
         except BaseException:
             self._locked(core.abandon, waiter)
@@ -196,41 +198,51 @@ class Pool(BasePool[T]):
             waiter.parker.park(min(left, LOOK))
             if waiter.slot is None:
                 self._locked(self._core.match)
+                self._give_up_if_deserted()
+
+    def _give_up_if_deserted(self) -> None:
+        """Raise `PoolClosed` when nobody is left to give anything back: the program waits for this thread to end."""
+        if not threading.main_thread().is_alive() and all(
+            slot.state is LEASED and living_thread(slot.holder) is None for slot in list(self._core.registry)
+        ):
+            raise PoolClosed(f"{self.name}: the program has ended, and so has everybody who had an object")
 
     # -- user code: each call of it is settled here, whatever it raises
 
-    def _make(self, slot: Slot[T]) -> None:
+    # The core is the one which the slot is of: should user code fork, the pool has another in the child.
+
+    def _make(self, core: PoolCore[T], slot: Slot[T]) -> None:
         """Make the object of a slot that was served to this caller, who then has its lease."""
-        self._core.begin(slot, self._clock())
+        core.begin(slot, self._clock())
         try:
             obj = self._config.fun(slot.number)
         except BaseException as error:
-            self._locked(self._core.failed, slot)
+            self._locked(core.failed, slot)
             self._blame(error, "fun")
             raise
         try:
-            if not self._locked(self._core.delivered, slot, obj, me.thread):
+            if not self._locked(core.delivered, slot, obj, me.thread):
                 raise self._closed_error()
         except AlreadyPooled:
-            self._locked(self._core.failed, slot)
+            self._locked(core.failed, slot)
             raise self._twice_error(slot, obj) from None
 
-    def _refill(self, slot: Slot[T]) -> None:
+    def _refill(self, core: PoolCore[T], slot: Slot[T]) -> None:
         """Make the object of a slot that nobody waits for: it becomes idle."""
-        self._core.begin(slot, self._clock())
+        core.begin(slot, self._clock())
         try:
             obj = self._config.fun(slot.number)
         except BaseException as error:
-            self._locked(self._core.refill_failed, slot, random.random())
+            self._locked(core.refill_failed, slot, random.random())
             self._blame(error, "fun")
             raise
         try:
-            self._locked(self._core.stocked, slot, obj)
+            self._locked(core.stocked, slot, obj)
         except AlreadyPooled:
-            self._locked(self._core.refill_failed, slot, random.random())
+            self._locked(core.refill_failed, slot, random.random())
             raise self._twice_error(slot, obj) from None
 
-    def _end(self, slot: Slot[T]) -> None:
+    def _end(self, core: PoolCore[T], slot: Slot[T]) -> None:
         """Close the object of a doomed slot. What `close` raises is logged, but passed on when it is no Exception."""
         try:
             self._closer(slot.obj)
@@ -240,7 +252,7 @@ class Pool(BasePool[T]):
             self._blame(error, "close")
             raise
         finally:
-            self._locked(self._core.ended, slot)
+            self._locked(core.ended, slot)
 
     # -- work that waits for nobody
 
@@ -257,14 +269,16 @@ class Pool(BasePool[T]):
     def _work(self) -> None:
         """Close what is doomed, make what is missing, until nothing is left. Safe in several threads at once."""
         core = self._core
-        for text in _drain(self._complaints):
+        while text := popped(self._complaints):
             log.warning(text)
-        while core.doomed or core.refills:
-            for slot in _drain(core.doomed):
-                self._end(slot)
-            for slot in _drain(core.refills):
-                self._refill(slot)
-        core.gone.clear()
+        while core is self._core:  # and not in a child which user code has forked: what is left is the parent's
+            if slot := popped(core.doomed):
+                self._end(core, slot)
+            elif slot := popped(core.refills):
+                self._refill(core, slot)
+            else:
+                break
+        self._core.gone.clear()
 
     def _has_work(self) -> bool:
         core = self._core
@@ -324,7 +338,7 @@ class Pool(BasePool[T]):
         core: PoolCore[T] | None = getattr(self, "_core", None)
         if core is not None and core.closes and (core.idle or core.doomed):
             end_with_program(self)
-            self._hold(self._try_acquire, core.shutdown)
+            self._hold(False, core.shutdown)
             housekeeper.call(self)
 
     # -- the lock
@@ -332,7 +346,7 @@ class Pool(BasePool[T]):
     def _locked(self, move: Callable[..., R], *arguments: object) -> R:
         """Run a move of the core under the lock, then bring out what it and others have caused meanwhile."""
         try:
-            return cast(R, self._hold(self._acquire, move, *arguments))
+            return cast(R, self._hold(True, move, *arguments))
         finally:
             self._pump()
 
@@ -349,31 +363,25 @@ class Pool(BasePool[T]):
         core = self._core
         try:
             while core.due():
-                if self._hold(self._try_acquire, core.match) is BUSY:
+                if self._hold(False, core.match) is BUSY:
                     break
         finally:
-            for waiter in _drain(core.wakes):
-                cast(ParkedWaiter[T], waiter).parker.unpark()
+            while waiter := popped(core.wakes):
+                woken = cast(ParkedWaiter[T], waiter).parker.unpark()
+                if not woken and self._hold(False, core.abandon, waiter) is BUSY:
+                    core.wakes.append(waiter)  # its thread has ended: the holder of the lock comes by here
+                    break
 
-    def _hold(self, acquire: Callable[[], bool], move: Callable[..., R], *arguments: object) -> R | object:
+    def _hold(self, blocking: bool, move: Callable[..., R], *arguments: object) -> R | object:
         """Take the lock, run the move, release the lock: the one place that does. `BUSY` when it was not to be had.
 
         The loop takes the lock inside a single bytecode: no signal handler that raises can come between taking it and
         the protection of ``try``, as it can with ``acquire(); try:`` or, on some versions, with ``with``.
         """
-        for _ in iter(acquire, False):
+        lock = self._lock  # this one, also when a signal handler forks: the pool has another in the child
+        for _ in iter(partial(lock.acquire, blocking), False):
             try:
                 return move(*arguments, self._clock())
             finally:
-                self._lock.release()
+                lock.release()
         return BUSY
-
-
-def _drain(queue: deque[T]) -> Iterator[T]:
-    """Take items out from the left until there are none; others may do so at the same time."""
-    while True:
-        try:
-            item = queue.popleft()
-        except IndexError:
-            return
-        yield item

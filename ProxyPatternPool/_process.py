@@ -12,6 +12,7 @@ import os
 import sys
 import weakref
 from contextlib import suppress
+from threading import get_ident
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ class Ending(Protocol):
 
 _renewables: weakref.WeakValueDictionary[int, Renewable] = weakref.WeakValueDictionary()
 _endings: weakref.WeakValueDictionary[int, Ending] = weakref.WeakValueDictionary()
+_untouchables: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()
+_at_fork: dict[int, list[object]] = {}  # by the thread that forks: what there is of these meanwhile
 _inherited: list[object] = []
 
 
@@ -53,14 +56,25 @@ def keep(*things: object) -> None:
     _inherited.extend(things)
 
 
+def keep_in_children(thing: object) -> None:
+    """Have it kept in forked children, though a thread has it which does not exist there."""
+    _untouchables[id(thing)] = thing
+
+
 def _before_fork() -> None:
-    """Load here what the child needs: an import there could wait for a thread that is not there."""
-    if _endings:
+    """Load here what the child needs, an import there could wait for a thread that is not there; hold what it keeps."""
+    _at_fork[get_ident()] = _living(_untouchables)
+    if _endings or _untouchables:
         with suppress(ImportError):
             import ctypes  # noqa: F401  # it is loaded, for `_never_free`
 
 
+def _after_fork_in_parent() -> None:
+    del _at_fork[get_ident()]
+
+
 def _after_fork() -> None:
+    keep(*_at_fork.pop(get_ident()))
     for thing in _living(_renewables):
         thing._renew()
     if _inherited:
@@ -87,5 +101,7 @@ def _unsupported(*_: object, **__: object) -> None:
     """Stand in for what a platform, or a version of Python, does not have."""
 
 
-getattr(os, "register_at_fork", _unsupported)(before=_before_fork, after_in_child=_after_fork)
+getattr(os, "register_at_fork", _unsupported)(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork
+)
 atexit.register(_at_exit)

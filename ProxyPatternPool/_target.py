@@ -8,16 +8,15 @@ object of the previous pool gives it back there.
 from __future__ import annotations
 
 import itertools
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from ProxyPatternPool._config import Default
+from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._errors import ProxyException
-from ProxyPatternPool._owner import PerThread
+from ProxyPatternPool._owner import PerThread, this_owner
 from ProxyPatternPool._pool import Pool
-from ProxyPatternPool._process import keep, renew_after_fork
+from ProxyPatternPool._process import keep, keep_in_children, renew_after_fork
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -108,26 +107,37 @@ class SharedObject(Target[T]):
 
 
 class SharedFunction(Target[T]):
-    """One object for everybody, made by whoever needs it first; the others wait for it meanwhile."""
+    """One object for everybody, made by whoever needs it first; the others wait for it meanwhile.
+
+    They queue at a pool of one: so a greenlet that waits leaves its thread to the others, and when `fun` fails, the
+    next one tries.
+    """
 
     def __init__(self, storage: Storage[T], fun: Callable[[int], T]) -> None:
         super().__init__(storage)
         self._fun = fun
-        self._begin()
-        renew_after_fork(self)
-
-    def _begin(self) -> None:
-        self._making = threading.RLock()  # re-entrant: a function that uses its own proxy recurses, and says so
+        self._maker: object = None  # who runs `fun`
         self._made: list[T] = []  # the object, when there is one: it may be anything, None included
+        self._queue = Pool._unopened(PoolConfig(fun=self._make, max_size=1, min_size=0, timeout=None))
+        renew_after_fork(self)
 
     def _renew(self) -> None:
         keep(self._made)
-        self._begin()
+        self._made = []
+
+    def _make(self, number: int) -> T:
+        self._maker = this_owner()
+        try:
+            return self._fun(number)
+        finally:
+            self._maker = None
 
     def get(self, timeout: float | Default | None) -> T:
         if not self._made:
-            with self._making:
-                self._made = self._made or [self._fun(0)]
+            if self._maker == this_owner():
+                raise ProxyException("fun uses the proxy whose object it is to make")
+            with self._queue.obj(timeout) as obj:
+                self._made = [obj]
         return self._made[0]
 
     @property
@@ -195,7 +205,6 @@ class Unpooled(PerOwner[T]):
         self._made = 0
 
     def _renew(self) -> None:
-        keep(self._storage.get())
         self._begin()
 
     @property
@@ -205,6 +214,7 @@ class Unpooled(PerOwner[T]):
     def take(self, timeout: float | Default | None) -> Kept[T]:
         number = next(self._numbers)
         own = Own(self._source, self._fun(number))
+        keep_in_children(own)
         self._made = max(self._made, number + 1)
         return own
 

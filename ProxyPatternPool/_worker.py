@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
+from time import monotonic
 
+from ProxyPatternPool._core import popped
 from ProxyPatternPool._owner import me
-from ProxyPatternPool._park import Parker, new_lock, new_parker
+from ProxyPatternPool._park import Parker, home_hub, new_lock, new_parker, start_thread
 
 
 class Worker:
@@ -17,13 +18,14 @@ class Worker:
     def __init__(self) -> None:
         self._alive = new_lock()  # held as long as the thread lives
         self._thread: object = None  # which one it is
+        self._hub = home_hub()
         self._joiners: deque[Parker] = deque()  # of those who wait for its end
 
     def start(self, work: Callable[[], None], name: str, then: Callable[[], None]) -> bool:
         """Have `work` done, and `then` called; nothing if it is being done. False when no thread could be started."""
         if self._alive.acquire(False):
             try:
-                threading.Thread(target=self._run, args=(work, then), name=name, daemon=True).start()
+                start_thread(partial(self._run, work, then), name, self._hub)
             except (RuntimeError, MemoryError):  # no more threads, or no more interpreter
                 self._alive.release()
                 return False
@@ -31,10 +33,13 @@ class Worker:
 
     def join(self, timeout: float) -> None:
         """Wait for the end of what is being done, at most `timeout` seconds. Not when it is the worker that asks."""
-        parker = new_parker()
-        self._joiners.append(parker)  # published before the look: the worker ends first, and looks here afterwards
-        if self._alive.locked() and self._thread is not me.thread:
-            parker.park(timeout)
+        deadline = monotonic() + timeout
+        while self._thread is not me.thread and (left := deadline - monotonic()) > 0:
+            parker = new_parker()
+            self._joiners.append(parker)  # published before the look: the worker ends first, and looks here afterwards
+            if not self._alive.locked():
+                break
+            parker.park(left)
 
     def _run(self, work: Callable[[], None], then: Callable[[], None]) -> None:
         self._thread = me.thread
@@ -43,10 +48,6 @@ class Worker:
         finally:
             self._thread = None
             self._alive.release()
-            for _ in range(len(self._joiners)):
-                self._wake_joiner()
+            while joiner := popped(self._joiners):
+                joiner.unpark()
             then()
-
-    def _wake_joiner(self) -> None:
-        with suppress(IndexError):  # the next worker may be at it already
-            self._joiners.popleft().unpark()

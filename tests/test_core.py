@@ -206,3 +206,18 @@ def test_a_lease_that_is_over_never_ends_another_one_of_the_same_object() -> Non
     assert not core.idle
     core.give(obj, 1.0)
     assert list(core.idle) == [second]
+
+
+def test_who_wanted_nothing_any_more_is_forgotten_at_once() -> None:
+    """Otherwise a second word of it would end the lease of whoever got the object instead."""
+    core: PoolCore[object] = PoolCore(max_size=1)
+    slot = lease(core)
+    gone: Waiter[object] = Waiter("gone")
+    core.enter(gone, 1.0)
+    core.give(slot.obj, 2.0)
+    core.match(2.0)
+    assert gone.slot is slot
+    core.abandon(gone, 3.0)
+    assert core.take(4.0, "next") is slot
+    core.abandon(gone, 5.0)
+    assert core.holds(slot, slot.uses)

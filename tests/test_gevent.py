@@ -11,7 +11,7 @@ pytest.importorskip("gevent", reason="gevent is missing: pip install ProxyPatter
 PATCHES = {"patched": "from gevent import monkey; monkey.patch_all()", "not patched": ""}
 
 HEAD = """
-    import threading, gevent, gevent.hub
+    import threading, gevent, gevent.hub, gevent.monkey
     from ProxyPatternPool import Pool, Proxy, TimeOut
     from ProxyPatternPool._park import GreenletParker
 
@@ -172,5 +172,131 @@ def test_each_greenlet_has_its_own(head: str) -> None:
     gevent.joinall(crew, raise_error=True)
     assert len({job.value for job in crew}) == 3
     assert db._pool.stats()["in_use"] == 0
+    """
+    )
+
+
+def test_a_shared_function_is_called_once_by_many_greenlets(head: str) -> None:
+    """Otherwise each of those who come first would make the object again; or one that waits would stop its maker."""
+    check(
+        head
+        + """
+    calls = []
+    def fun(number):
+        calls.append(number)
+        gevent.sleep(0.01)
+        return [number]
+    shared = Proxy(fun=fun, scope=Proxy.Scope.SHARED)
+    crew = [gevent.spawn(shared._get_obj) for _ in range(20)]
+    gevent.joinall(crew, raise_error=True)
+    assert calls == [0]
+    """
+    )
+
+
+def test_background_work_that_a_native_thread_asks_for_is_done(head: str) -> None:
+    """Otherwise what a thread of the operating system gave back broken would never be closed, nor anything later."""
+    check(
+        head
+        + """
+    from gevent.threadpool import ThreadPool
+    hubs = []
+    def close(obj):
+        gevent.sleep(0.001)
+        hubs.append(gevent.get_hub().main_hub)
+    ours = Pool(lambda n: [n], 5, close=close)
+    threads = ThreadPool(1)
+    threads.apply(lambda: ours.discard(ours.get()))  # the first that the housekeeper hears of this program
+    with gevent.Timeout(20):
+        while not hubs:
+            gevent.sleep(0.001)
+    patched = gevent.monkey.is_module_patched("threading")
+    assert hubs == [patched]  # then sockets live in the hub of the main thread
+    theirs = threads.apply(lambda: Pool(lambda n: [n], 5, close=close))  # one that is theirs alone
+    threads.apply(lambda: theirs.discard(theirs.get()))
+    with gevent.Timeout(20):
+        while len(hubs) < 2:
+            gevent.sleep(0.001)
+    """
+    )
+
+
+RETURNS = {
+    "a return": "pool.ret(held.pop())",
+    "a return that finds the lock taken just before it looks": """
+    pool._core.give(held.pop(), 0.0)
+    pool._locked(lambda now: (pool._core.match(now), pool._pump()))
+    """,
+}
+
+
+@pytest.mark.parametrize("how", RETURNS)
+def test_what_a_greenlet_of_an_ended_thread_waited_for_goes_to_another(how: str) -> None:
+    """Otherwise each such greenlet would cost an object."""
+    check(
+        HEAD
+        + f"""
+    held = [pool.get() for _ in range(5)]
+    dead = []
+    def thread():
+        dead.append(gevent.spawn(pool.get))
+        gevent.sleep(0)
+    import _thread
+    for _ in range(2):
+        threading.Thread(target=thread).start()
+    while pool.stats()["nwaiting"] < 2 or threading.active_count() > 1:
+        gevent.sleep(0.001)
+    alive = gevent.spawn(pool.get)
+    gevent.sleep(0)
+    assert pool.stats()["nwaiting"] == 3
+    {RETURNS[how]}
+    assert alive.get(timeout=20) == [4]
+    assert (pool.stats()["in_use"], pool.stats()["nwaiting"]) == (5, 0), pool
+    import os; print("well"); os._exit(0)  # gevent itself would hang on greenlets of ended threads
+    """
+    )
+
+
+def test_where_background_work_runs(head: str) -> None:
+    """Otherwise user code would run beside the hub that its sockets belong to, or in one that does not run."""
+    check(
+        head
+        + """
+    from gevent.threadpool import ThreadPool
+    from ProxyPatternPool._park import home_hub, start_thread
+    patched = gevent.monkey.is_module_patched("threading")
+    assert home_hub() is (gevent.get_hub() if patched else None)
+    assert ThreadPool(1).apply(home_hub) is None
+    for hub in (home_hub(), None):
+        where = []
+        start_thread(lambda: where.append(gevent.get_hub()), "somewhere", hub)
+        with gevent.Timeout(20):
+            while not where:
+                gevent.sleep(0.001)
+        assert (where == [gevent.get_hub()]) is (hub is not None)
+    """
+    )
+
+
+def test_a_forked_child_keeps_its_own_house(head: str) -> None:
+    """Otherwise parent and child would not both close what is idle."""
+    check(
+        head
+        + """
+    import os
+    brief = Pool(lambda n: [n], 5, min_size=0, max_delay=0.02, close=lambda obj: None)
+    def idles():
+        brief.ret(brief.get())
+        with gevent.Timeout(20):
+            while brief.stats()["size"]:
+                gevent.sleep(0.001)
+    idles()
+    child = os.fork()
+    if not child:
+        idles()
+        idles()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    idles()
     """
     )

@@ -101,15 +101,8 @@ def test_when_no_thread_can_be_started_the_call_is_kept(
 def test_a_call_at_the_very_end_of_the_thread_is_not_lost(housekeeper: Housekeeper) -> None:
     """Otherwise work that comes at a bad moment would wait for the next one who has some."""
     late = Kept()
-
-    class Late(Kept):
-        """Calls for another when the thread has looked for the last time."""
-
-        def _round(self) -> float:
-            housekeeper._alive = AtRelease(lambda: housekeeper._calls.append(late))  # type: ignore[assignment]  # alike
-            return inf
-
-    housekeeper.call(Late())
+    housekeeper._alive = AtRelease(lambda: housekeeper._calls.append(late))  # type: ignore[assignment]  # alike
+    housekeeper.call(Kept())
     until(lambda: late.rounds == 1)
 
 
@@ -118,7 +111,6 @@ class AtRelease:
 
     def __init__(self, last: object) -> None:
         self.lock = threading.Lock()
-        self.lock.acquire()
         self.last = last
 
     def acquire(self, blocking: bool) -> bool:

@@ -98,6 +98,30 @@ def test_a_lease_can_be_used_again_but_not_twice_at_once(factory: Factory) -> No
     assert states(pool)[0] == 0
 
 
+def test_a_lease_that_could_not_be_had_can_be_asked_for_again(factory: Factory) -> None:
+    """Otherwise a loop that tries again would be told that it has what it has not."""
+    pool = Pool(factory, 1)
+    lease = pool.obj(timeout=0)
+    with pool.obj(), pytest.raises(TimeOut):
+        lease.__enter__()
+    with lease as thing:
+        assert thing.number == 0
+
+
+def test_of_two_who_enter_one_lease_one_is_refused(factory: Factory, crew: Crew) -> None:
+    """Otherwise the object of the first would never come back."""
+    pool = Pool(factory, 1)
+    lease, thing = pool.obj(), pool.get()
+    crew.start(lease.__enter__)
+    until(lambda: pool.stats()["nwaiting"] == 1)
+    with pytest.raises(PoolException, match="this lease is in use"):
+        lease.__enter__()
+    pool.ret(thing)
+    crew.join()
+    lease.end()
+    assert states(pool)[0] == 0
+
+
 @pytest.mark.parametrize("foreign", [object(), [], None, 3])
 def test_what_is_not_out_is_not_taken_back(factory: Factory, foreign: object, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise two users would get the same connection."""
@@ -903,3 +927,31 @@ def test_stress(crew: Crew) -> None:
     assert pool.stats()["nwaiting"] == 0
     assert sorted(factory.closed) == sorted(thing.number for thing in factory.things)
     assert all(slot.state is not State.LEASED for slot in pool._core.registry)
+
+
+# -- what a fork does to the pool, done here: tests/test_process.py forks, but what runs then goes unmeasured
+
+
+def test_a_get_that_began_before_a_fork_ends_with_an_error(factory: Factory) -> None:
+    """Otherwise a child that comes out of `fun` would use an object that is half its parent's."""
+
+    def fun(number: int) -> Thing:
+        pool._renew()
+        return factory(number)
+
+    pool = Pool(fun, 1, min_size=0, name="db")
+    with pytest.raises(PoolException, match="db: the process was forked meanwhile: this object is the parent's"):
+        pool.get()
+    assert states(pool)[0] == 0
+
+
+def test_work_that_began_before_a_fork_is_not_gone_on_with(factory: Factory) -> None:
+    """Otherwise a child that comes out of `close` would go on to close its parent's objects."""
+
+    def close(thing: Thing) -> None:
+        thing.close()
+        pool._renew()
+
+    pool = Pool(factory, 3, min_size=3, close=close)
+    pool.shutdown()
+    assert len(factory.closed) == 1

@@ -78,6 +78,91 @@ def test_a_close_that_raises_at_the_end_leaves_nothing_open() -> None:
     assert result.stderr.count("failed") == 6
 
 
+@pytest.mark.parametrize("end", ["", "sys.exit(3)", "1 / 0"])
+def test_who_waits_for_what_the_ended_program_had_is_sent_away(end: str) -> None:
+    """Otherwise a program would not end, because one of its threads waits for an object that nobody can return."""
+    result = run(f"""
+        import sys, threading, time
+        from ProxyPatternPool import Pool, PoolClosed
+        pool = Pool(lambda n: n, 2, min_size=2, timeout=None, close=lambda n: print("closed", n))
+        held = pool.get()
+        ended = threading.Thread(target=pool.get)
+        ended.start()
+        ended.join()
+        waiting = threading.Thread(target=pool.get, daemon=True)
+        waiting.start()
+        def work():
+            try:
+                pool.get()
+            except PoolClosed as error:
+                print(error)
+        threading.Thread(target=work).start()
+        while pool.stats()["nwaiting"] < 2:
+            time.sleep(0.001)
+        {end}
+    """)
+    assert result.stdout == "pool-1: the program has ended, and so has everybody who had an object\n"
+    assert result.returncode == {"": 0, "sys.exit(3)": 3, "1 / 0": 1}[end]
+
+
+def test_who_waits_for_an_ended_thread_goes_on_while_the_program_does() -> None:
+    """Otherwise an object that was passed on to another thread would send away those who wait for it."""
+    result = run("""
+        import threading, time
+        from ProxyPatternPool import Pool, _pool
+        _pool.LOOK = 0.01
+        pool = Pool(lambda n: n, 1, timeout=20)
+        passed = []
+        first = threading.Thread(target=lambda: passed.append(pool.get()))
+        first.start()
+        first.join()
+        looks = 0
+        give_up = pool._give_up_if_deserted
+        def look():
+            global looks
+            looks += 1
+            give_up()
+        pool._give_up_if_deserted = look
+        second = threading.Thread(target=lambda: print("served", pool.get()))
+        second.start()
+        while looks < 3:
+            time.sleep(0.001)
+        pool.ret(passed.pop())
+        second.join()
+    """)
+    assert (result.stderr, result.stdout) == ("", "served 0\n")
+
+
+def test_who_waits_for_a_living_thread_goes_on_after_the_main_thread() -> None:
+    """Otherwise a program whose main thread only starts the others would lose its pool."""
+    result = run("""
+        import threading, time
+        from ProxyPatternPool import Pool, _pool
+        _pool.LOOK = 0.01
+        pool = Pool(lambda n: n, 1, timeout=20)
+        looks = 0
+        give_up = pool._give_up_if_deserted
+        def look():
+            global looks
+            looks += not threading.main_thread().is_alive()
+            give_up()
+        pool._give_up_if_deserted = look
+        def hold():
+            with pool.obj():
+                held.set()
+                while looks < 3:
+                    time.sleep(0.001)
+        def wait():
+            with pool.obj():
+                print("served")
+        held = threading.Event()
+        threading.Thread(target=hold).start()
+        held.wait()
+        threading.Thread(target=wait).start()
+    """)
+    assert (result.stderr, result.stdout) == ("", "served\n")
+
+
 # -- forks
 
 FORK = '''
@@ -151,15 +236,28 @@ FORK = '''
         held.clear()
         gc.collect()
 
+    def child_inside():
+        """Do the same from inside a function of the user's, from which a child had better not return."""
+        meanwhile.clear()
+        child()
+        pool.shutdown()
+        os._exit(0)
+
     def connect(number):
         if threading.current_thread() is not threading.main_thread() and slow:
             making.set()
             assert go.wait(20)
+        meanwhile.get("fun", int)()
         return Connection(number)
 
+    def disconnect(connection):
+        meanwhile.get("close", int)()
+        connection.close()
+
+    meanwhile = {}
     slow, making, go = False, threading.Event(), threading.Event()
     held = []
-    pool = Pool(connect, 3, min_size=1, max_delay=0.05, timeout=20, close="close", name="db")
+    pool = Pool(connect, 3, min_size=1, max_delay=0.05, timeout=20, close=disconnect, name="db")
 '''
 
 UNDISTURBED = """
@@ -171,6 +269,7 @@ UNDISTURBED = """
     for thing in held:
         pool.ret(thing)
     assert pool.stats()["in_use"] == 0
+    go.set()
     pool.shutdown(delay=5)
     until(lambda: all(heard[name] == [b"bye", None] for name in own))
     print("undisturbed")
@@ -230,6 +329,28 @@ SITUATIONS = {
         waiter.join()
     held = got
     """,
+    "in the middle of fun": """
+    held.append(pool.get())
+    meanwhile["fun"] = lambda: in_child(child_inside)
+    held.append(pool.get())
+    """,
+    "in the middle of a close": """
+    held.extend(pool.get() for _ in range(3))
+    forked, go = threading.Event(), threading.Event()
+    def fork_once():
+        if not forked.is_set():
+            in_child(child_inside)
+            forked.set()
+            assert go.wait(20)
+    meanwhile["close"] = fork_once
+    pool.discard(held.pop())
+    pool.discard(held.pop())  # a child must not go on with this one
+    assert forked.wait(20)
+    """,
+    "in the middle of the locked region": """
+    held.append(pool.get())
+    pool._locked(lambda now: in_child(child))
+    """,
     "the housekeeper is at it": """
     from ProxyPatternPool._housekeeper import housekeeper
     until(lambda: housekeeper._due)
@@ -269,6 +390,89 @@ def test_proxies_in_a_child() -> None:
     """
     )
     assert (result.stderr, result.stdout) == ("", "undisturbed\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_child_that_comes_out_of_fun_is_told_so() -> None:
+    """Otherwise it would use an object that is half its parent's, or be told of an error of the library's own."""
+    result = run("""
+        import os, warnings
+        from ProxyPatternPool import Pool, PoolException
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = None
+        def fun(number):
+            global child
+            if child is None:
+                child = os.fork()
+            return number
+        pool = Pool(fun, 1, min_size=0, close=lambda n: os.write(1, b"closed\\n"), name="db")
+        try:
+            pool.get()
+        except PoolException as error:
+            os.write(1, f"{error}\\n".encode())
+            with pool.obj(timeout=0) as obj:
+                assert obj == 0
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert pool.stats()["in_use"] == 1
+    """)
+    told = "db: the process was forked meanwhile: this object is the parent's\n"
+    assert (result.stderr, result.stdout) == ("", told)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_child_that_comes_out_of_close_closes_nothing_more() -> None:
+    """Otherwise it would go on to end its parent's sessions."""
+    result = run("""
+        import os, warnings
+        from ProxyPatternPool import Pool
+        warnings.simplefilter("ignore", DeprecationWarning)
+        parent, child = os.getpid(), None
+        def close(number):
+            global child
+            if child is None:
+                child = os.fork()
+            os.write(1, b"parent\\n" if child else b"child\\n")
+        pool = Pool(lambda n: n, 3, min_size=3, close=close)
+        pool.shutdown()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+    """)
+    assert result.stderr == ""
+    assert sorted(result.stdout.split()) == ["child", "parent", "parent", "parent"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_what_other_threads_had_is_not_finalised_in_a_child() -> None:
+    """Otherwise the first thing that a child does would be to end the sessions of its parent's threads."""
+    result = run("""
+        import os, sys, threading, warnings
+        from ProxyPatternPool import Proxy
+        warnings.simplefilter("ignore", DeprecationWarning)
+        class Thing:
+            def __init__(self, number):
+                self.maker = os.getpid()
+            def __del__(self, getpid=os.getpid, write=os.write):
+                write(1, b"own\\n" if self.maker == getpid() else b"of the parent\\n")
+        proxy = Proxy(fun=Thing, max_size=None)
+        has, go = threading.Event(), threading.Event()
+        def work():
+            proxy.maker
+            has.set()
+            go.wait()
+        other = threading.Thread(target=work)
+        other.start()
+        has.wait()
+        child = os.fork()
+        if not child:
+            sys.exit(0)
+        os.waitpid(child, 0)
+        go.set()
+        other.join()
+        os.write(1, b"end\\n")
+    """)
+    assert (result.stderr, result.stdout) == ("", "own\nend\n")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")

@@ -381,6 +381,14 @@ def test_a_shared_function_that_fails_is_tried_again() -> None:
     assert proxy == "made"
 
 
+def test_a_shared_function_that_needs_itself_is_told_so() -> None:
+    """Otherwise it would wait for itself, for ever."""
+    proxy: Any = Proxy(fun=lambda _: str(proxy), scope=Scope.SHARED)
+    with pytest.raises(ProxyException, match="fun uses the proxy whose object it is to make"):
+        proxy._get_obj()
+    assert not proxy._has_obj()
+
+
 def test_without_a_pool(factory: Factory, crew: Crew) -> None:
     """Otherwise each thread could not simply have its own for as long as it lives."""
     proxy: Any = Proxy(fun=factory, max_size=None)
