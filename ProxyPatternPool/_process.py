@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import weakref
 from contextlib import suppress
 from threading import get_ident
@@ -34,6 +35,38 @@ class Ending(Protocol):
         ...
 
 
+class _Multiprocessing:
+    """The package `multiprocessing`: most of its children end by ``os._exit``, and call its finalizers, but no atexit.
+
+    It is joined when it is loaded; never loaded for that.
+    """
+
+    def __init__(self) -> None:
+        self._joined = False  # by this process or by one that it was forked from
+
+    def join(self) -> None:
+        """Be called at the end of such a child, this process or a later one."""
+        util: Any = sys.modules.get("multiprocessing.util")
+        if not self._joined and hasattr(util, "Finalize"):  # or else another thread is still loading it
+            self._joined = True
+            util.register_after_fork(self, _Multiprocessing._finalize)  # a child begins by forgetting all finalizers
+            self._finalize()
+
+    def _finalize(self) -> None:
+        util: Any = sys.modules["multiprocessing.util"]
+        util.Finalize(None, self._at_end, exitpriority=-sys.maxsize)  # after everybody else's
+
+    def _at_end(self) -> None:
+        """Do what a program does at its end, in its order: threads, then `atexit`. Not where that comes anyway."""
+        multiprocessing: Any = sys.modules["multiprocessing"]
+        if multiprocessing.parent_process() and multiprocessing.get_start_method() != "spawn":
+            try:
+                threading._shutdown()  # type: ignore[attr-defined]  # waits for the threads; next would be just that
+            finally:
+                _at_exit()
+
+
+_multiprocessing = _Multiprocessing()
 _renewables: weakref.WeakValueDictionary[int, Renewable] = weakref.WeakValueDictionary()
 _endings: weakref.WeakValueDictionary[int, Ending] = weakref.WeakValueDictionary()
 _untouchables: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()
@@ -49,6 +82,7 @@ def renew_after_fork(thing: Renewable) -> None:
 def end_with_program(thing: Ending) -> None:
     """Have it brought to an end at the end of the program, if it is still there."""
     _endings[id(thing)] = thing
+    _multiprocessing.join()
 
 
 def keep(*things: object) -> None:
@@ -63,6 +97,7 @@ def keep_in_children(thing: object) -> None:
 
 def _before_fork() -> None:
     """Load here what the child needs, an import there could wait for a thread that is not there; hold what it keeps."""
+    _multiprocessing.join()
     _at_fork[get_ident()] = _living(_untouchables)
     if _endings or _untouchables:
         with suppress(ImportError):
