@@ -17,7 +17,7 @@ from math import inf
 from time import monotonic
 from typing import Protocol
 
-from ProxyPatternPool._park import ThreadParker, new_lock, start_native_thread
+from ProxyPatternPool._park import Parker, ThreadParker, new_lock, new_parker, start_native_thread
 from ProxyPatternPool._process import keep, renew_after_fork
 
 log = logging.getLogger("ProxyPatternPool")
@@ -49,7 +49,7 @@ class Housekeeper:
         self._alive = new_lock()  # held as long as the thread lives
         self._calls: deque[Kept] = deque()  # who wants a round now; kept alive until they have had it
         self._due: dict[weakref.ref[Kept], float] = {}  # when the next rounds are; the thread's own
-        self._parker = ThreadParker(new_lock())  # what the thread sleeps on, now or next
+        self._parker: Parker = ThreadParker()  # what the thread sleeps on, now or next
 
     def _renew(self) -> None:
         keep(*self._calls)
@@ -83,7 +83,7 @@ class Housekeeper:
         # a green thread of eventlet's lives on in a forked child, which has begun anew: it has to go
         while alive is self._alive and (not lingering or self._due or self._calls):
             # published before the calls are looked at: one that comes after that unparks it
-            self._parker = parker = ThreadParker(new_lock())
+            self._parker = parker = new_parker()
             self._keep_house()
             lingering = not self._due
             parker.park(LINGER if lingering else max(0.0, min(self._due.values()) - monotonic()))

@@ -1,16 +1,19 @@
 """How a caller waits, and where background work runs: chosen when it is needed, by what runs the caller then.
 
-In a thread that runs a gevent hub the caller is a greenlet: it must leave the thread to the hub. Elsewhere it is the
-thread itself. eventlet, and gevent where no hub has begun, replace `threading.Lock` by one that knows what to do.
+In a thread that runs a hub of gevent or eventlet the caller is a greenlet: it must leave the thread to the hub.
+Elsewhere it is the thread itself.
 
 Where gevent has replaced threads, a new one is a greenlet of the thread which starts it; and that one's hub may never
 run. So the housekeeper, which runs no user code, is a thread of the operating system even there, and the user's code
 runs in the main thread's hub, where its sockets live.
+
+eventlet replaces threads likewise, but another thread cannot wake its hub before that one's next turn. So there the
+housekeeper is a green thread, where whoever starts it has a hub: it is in time as long as the hub is.
 """
 
 from __future__ import annotations
 
-import _thread  # noqa: F401  # looked up by its name
+import _thread
 import sys
 import threading
 from collections.abc import Callable
@@ -35,22 +38,28 @@ class Parker(Protocol):
 def new_parker() -> Parker:
     """Return what the caller can park on."""
     hub = _hub_of_thread()
-    # the lock is looked up now: eventlet may have replaced it since the import
-    return ThreadParker(threading.Lock()) if hub is None else GreenletParker(hub)
+    if hub is not None:
+        return GreenletParker(hub)
+    hub = _eventlet_hub_of_thread()
+    return ThreadParker() if hub is None else EventletParker(hub)
 
 
 def new_lock() -> threading.Lock:
     """Return a lock of the operating system, for what is too short to let others run meanwhile.
 
-    A lock of gevent's would be right only among the greenlets of one thread.
+    A lock of gevent's or eventlet's would be right only among the greenlets of one thread.
     """
-    lock: threading.Lock = _original("threading", "Lock")()
+    lock: threading.Lock = _original("_thread", "allocate_lock")()
     return lock
 
 
 def start_native_thread(run: Callable[[], None]) -> None:
-    """Run it in a thread of the operating system. Never blocks. RuntimeError or MemoryError when there is none."""
-    _original("_thread", "start_new_thread")(run, ())
+    """Run it in a thread of the operating system, but for a green one of eventlet's where the caller is such a one.
+
+    Never blocks. RuntimeError or MemoryError when there is none.
+    """
+    original = _original("_thread", "start_new_thread")
+    (original if _eventlet_hub_of_thread() is None else _thread.start_new_thread)(run, ())
 
 
 def start_thread(run: Callable[[], None], name: str, hub: Any) -> None:
@@ -76,14 +85,22 @@ def _hub_of_thread() -> Any:
     return get_hub_if_exists and get_hub_if_exists()
 
 
+def _eventlet_hub_of_thread() -> Any:
+    return getattr(getattr(sys.modules.get("eventlet.hubs"), "_threadlocal", None), "hub", None)
+
+
 def _threads_are_greenlets() -> bool:
     monkey: Any = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def _original(module: str, name: str) -> Any:
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return monkey.get_original(module, name) if monkey else getattr(sys.modules[module], name)
+    gevent: Any = sys.modules.get("gevent.monkey")
+    if gevent:
+        return gevent.get_original(module, name)
+    eventlet: Any = sys.modules.get("eventlet.patcher")
+    patched = eventlet and eventlet.is_monkey_patched("thread")
+    return getattr(eventlet.original(module) if patched else sys.modules[module], name)
 
 
 class ThreadParker:
@@ -91,8 +108,8 @@ class ThreadParker:
 
     __slots__ = ("_lock",)
 
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
+    def __init__(self) -> None:
+        self._lock = new_lock()
         self._lock.acquire()
 
     def park(self, timeout: float | None) -> None:
@@ -131,3 +148,27 @@ class GreenletParker:
             return False
         hub.loop.run_callback_threadsafe(self._waiter.switch, None)
         return True
+
+
+class EventletParker:
+    """Parks a green thread of eventlet, and lets its hub run the others meanwhile."""
+
+    __slots__ = ("_event", "_hub")
+
+    def __init__(self, hub: Any) -> None:
+        eventlet: Any = sys.modules["eventlet"]  # it is there, since there is a hub
+        self._hub = hub
+        self._event = eventlet.Event()
+
+    def park(self, timeout: float | None) -> None:
+        """Wait, see `Parker`."""
+        self._event.wait(timeout)
+
+    def unpark(self) -> bool:
+        """End the waiting, see `Parker`. The hub does it, in its own thread, at its next turn: nothing hastens that."""
+        self._hub.schedule_call_global(0, self._send)
+        return not self._hub.greenlet.dead
+
+    def _send(self) -> None:
+        if not self._event.ready():
+            self._event.send()

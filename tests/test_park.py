@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ProxyPatternPool._park import ThreadParker, new_lock
+from ProxyPatternPool._park import ThreadParker
 from tests.conftest import Crew
 
 
 def test_unparked_before_parking(crew: Crew) -> None:
     """Otherwise a caller that is served quickly would sleep until its timeout."""
-    parker = ThreadParker(new_lock())
+    parker = ThreadParker()
     parker.unpark()
     parker.unpark()
     crew.start(lambda: parker.park(None))
@@ -17,7 +17,7 @@ def test_unparked_before_parking(crew: Crew) -> None:
 
 def test_unparked_by_another_thread(crew: Crew) -> None:
     """Otherwise nobody could be served."""
-    parker = ThreadParker(new_lock())
+    parker = ThreadParker()
     crew.start(lambda: parker.park(None))
     crew.start(parker.unpark)
     crew.join()
@@ -25,7 +25,7 @@ def test_unparked_by_another_thread(crew: Crew) -> None:
 
 def test_a_timeout_beyond_what_the_system_can_wait() -> None:
     """Otherwise a generous timeout would be an OverflowError."""
-    parker = ThreadParker(new_lock())
+    parker = ThreadParker()
     parker.unpark()
     parker.park(1e18)
-    ThreadParker(new_lock()).park(0.0)
+    ThreadParker().park(0.0)
