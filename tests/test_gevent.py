@@ -283,7 +283,8 @@ def test_a_forked_child_keeps_its_own_house(head: str) -> None:
     check(
         head
         + """
-    import os
+    import os, warnings
+    warnings.simplefilter("ignore", DeprecationWarning)  # that forking with threads is risky is what is tested
     brief = Pool(lambda n: [n], 5, min_size=0, max_delay=0.02, close=lambda obj: None)
     def idles():
         brief.ret(brief.get())
