@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -9,8 +10,11 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
+
+from tests.loops import ENDS, LOOPS, NewLoop, Run
 
 #: Seconds after which something that should have happened is called lost. Never waited for when all is well.
 PATIENCE = 20.0
@@ -105,3 +109,18 @@ def run(program: str, **changes: str) -> subprocess.CompletedProcess[str]:
     arguments = [sys.executable, "-c", textwrap.dedent(program)]
     environment = {**os.environ, **changes}
     return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.fixture(params=LOOPS)
+def new_loop(request: pytest.FixtureRequest) -> NewLoop:
+    """Return what makes a loop, of each kind."""
+    make: NewLoop = request.param
+    if make is not asyncio.new_event_loop:
+        make().close()  # skips where there is none
+    return make
+
+
+@pytest.fixture(params=ENDS)
+def run_loop(request: pytest.FixtureRequest, new_loop: NewLoop) -> Run:
+    """Return what runs a coroutine in a loop of its own, of each kind and with each kind of end."""
+    return partial(request.param, new_loop)

@@ -1,0 +1,28 @@
+"""A task of the library's own: what a program cancels when it cancels all tasks is not among them.
+
+`asyncio.run` cancels every task of the loop before it ends, as do web servers and test runners, each in its own
+moment. What holds an object must outlive the tasks that use it, their ``finally`` blocks included; so it is taken off
+the list that `asyncio.all_tasks` reads, with the function that the documentation gives to those who manage tasks
+themselves. Rejected: letting it be cancelled and waiting for all others; who cancels waits for *it*, and some
+programs cancel everything in mid-life without ending anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def hidden_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Start a task in the running loop, in an empty context: what is shared must not see one user's context variables.
+
+    Nobody but its maker knows it: who starts it brings it to an end.
+    """
+    # not through the loop's task factory: an eager one would run the coroutine inside the caller's code
+    task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name, context=Context())
+    asyncio.tasks._unregister_task(task)
+    return task

@@ -1,0 +1,119 @@
+"""Keeper: the task that enters an asynchronous context manager, holds what it gives, and exits it.
+
+Some context managers must be exited by the task that has entered them: those of anyio, `asyncio.TaskGroup`,
+`asyncio.timeout`. And an object that many use must not depend on which of them came first: neither on that one's being
+cancelled, nor on its context variables. So each object that is entered has a task of its own.
+
+A keeper is a hidden task: cancelling all tasks does not reach it, and whoever made it must release it, at the latest
+at the end of the loop. There is one that may cancel it all the same: the manager itself, as a task group does when
+a child of it has failed. Then the object is exited at once, with that `CancelledError`, as ``async with`` would do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import CancelledError
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, TypeVar
+
+from ProxyPatternPool._hidden_task import hidden_task
+
+T = TypeVar("T")
+
+
+def _nothing() -> None:
+    pass
+
+
+class Keeper(Generic[T]):
+    """Begins at once to enter `manager`; belongs to the running loop, and is used in that one alone.
+
+    `on_entered()` is called as soon as the object is there, before anybody who waits for it goes on, and `on_ended()`
+    when it has been exited, or could not be entered. They are called in the loop, and must not raise.
+    """
+
+    def __init__(
+        self,
+        manager: AbstractAsyncContextManager[T, Any],
+        *,
+        on_entered: Callable[[], object] = _nothing,
+        on_ended: Callable[[], object] = _nothing,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._manager = manager
+        self._on_entered = on_entered
+        self._on_ended = on_ended
+        self._value: asyncio.Future[T] = loop.create_future()  # what __aenter__ has returned or raised
+        self._released: asyncio.Future[None] = loop.create_future()  # the object is to be exited
+        self._end: asyncio.Future[None] = loop.create_future()  # what __aexit__ has raised, if anything
+        self._reason: BaseException | None = None  # what the object is exited with
+        self._raised: BaseException | None = None  # what came out of the manager
+        self._task = hidden_task(self._keep(), f"keeper of a {type(manager).__name__}")
+        self._task.add_done_callback(self._finish)  # and not at the end of _keep: a task may end before it has begun
+
+    async def entered(self) -> T:
+        """Wait until the object is there, and return it; raise what `__aenter__` raises. Any number may wait.
+
+        Being cancelled does not cancel the entering, which goes on for whoever else wants the object. When the entering
+        is cancelled, by `release` or by the manager itself: `RuntimeError`, since who waits has not been cancelled.
+        """
+        if not self._value.done():
+            await asyncio.wait((self._value,))
+        return self._value.result()
+
+    def release(self, error: BaseException | None = None) -> None:
+        """Have the object exited, with that error; have the entering cancelled, if it still goes on. Does not wait.
+
+        Only the first call counts.
+        """
+        if not self._released.done():
+            self._reason = error
+            self._released.set_result(None)
+            if not self._value.done():
+                self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until the object has been exited; raise what `__aexit__` raises, unless it is what `release` was given.
+
+        Being cancelled cancels nothing but the waiting. An entering that fails, ends, and raises nothing here.
+        """
+        if not self._end.done():
+            await asyncio.wait((self._end,))
+        self._end.result()
+
+    def failure(self) -> BaseException | None:
+        """Return what `entered` or `ended` raises, if anything so far; it counts as told then.
+
+        What nobody waits for, and nobody asks for here, the loop reports as an exception that was never retrieved.
+        """
+        outcomes = [outcome.exception() for outcome in (self._value, self._end) if outcome.done()]
+        return next((error for error in outcomes if error is not None), None)
+
+    async def _keep(self) -> None:
+        try:
+            async with self._manager as value:
+                self._value.set_result(value)
+                self._on_entered()
+                await self._hold()
+        except BaseException as error:  # an interrupt, too, goes to who waits, and not into the middle of the loop
+            self._raised = error
+
+    async def _hold(self) -> None:
+        await self._released
+        if self._reason is not None:
+            raise self._reason
+
+    def _finish(self, _task: asyncio.Task[None]) -> None:
+        raised, self._raised = self._raised, None
+        if raised is self._reason or isinstance(raised, CancelledError):
+            raised = None
+        if not self._value.done():
+            cancelled = RuntimeError(f"the entering of a {type(self._manager).__name__} was cancelled")
+            self._value.set_exception(cancelled if raised is None else raised)
+            self._end.set_result(None)
+        elif raised is None:
+            self._end.set_result(None)
+        else:
+            self._end.set_exception(raised)
+        self._on_ended()

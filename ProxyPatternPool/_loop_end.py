@@ -1,0 +1,135 @@
+"""The end of an event loop, and what is run then.
+
+A loop tells nobody that it ends, but two of its methods are called then: ``shutdown_asyncgens``, by `asyncio.run`,
+`asyncio.Runner` and everything alike, when all tasks have been cancelled and have finished; and ``close``, which may be
+all that there is. Both are replaced on the instance, which asyncio and uvloop allow.
+
+Rejected: a suspended asynchronous generator, for ``shutdown_asyncgens`` to finish. It would be finished at the same
+time as every other one, and those of ``@asynccontextmanager`` are among them: objects would be torn down in any order,
+by another task than theirs, without what follows their ``yield``. So exits run first, and the generators that the
+program has left suspended are finished after that.
+
+What is known of a loop hangs on the loop itself: nothing else refers to it, and all of it goes together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ProxyPatternPool._hidden_task import hidden_task
+
+Exit = Callable[[], Awaitable[object]]
+
+
+def at_end(function: Exit) -> Callable[[], object]:
+    """Have `function()` awaited at the end of the running loop; return what takes that back.
+
+    Last in, first out; all of them, whatever any of them raises. What is added while they run, runs too.
+    """
+    return _add(_loop_end().exits, function)
+
+
+def before_end(function: Exit) -> Callable[[], object]:
+    """As `at_end`, but before everything that is there: for what is still being made, perhaps out of that."""
+    return _add(_loop_end().first, function)
+
+
+def _add(exits: dict[object, Exit], function: Exit) -> Callable[[], object]:
+    key = object()
+    exits[key] = function
+    return lambda: exits.pop(key, None)
+
+
+def _loop_end() -> _LoopEnd:
+    loop: Any = asyncio.get_running_loop()
+    try:
+        end: _LoopEnd = loop._ProxyPatternPool_end
+    except AttributeError:
+        end = loop._ProxyPatternPool_end = _LoopEnd(loop)
+    return end
+
+
+class _LoopEnd:
+    """The end of one loop. Errors go to the loop's exception handler, all in one; a bare `close` raises them."""
+
+    def __init__(self, loop: Any) -> None:
+        self.exits: dict[object, Exit] = {}  # in the order of registration: the last one runs first
+        self.first: dict[object, Exit] = {}  # those which run before them
+        self._loop = loop
+        self._task: asyncio.Task[None] | None = None  # what runs them; there is never a second one beside it
+        self._errors: list[BaseException] = []  # what they have raised, and nobody has been told
+        self._close = loop.close
+        self._shutdown_asyncgens = loop.shutdown_asyncgens
+        loop.close = self.close
+        loop.shutdown_asyncgens = self.shutdown_asyncgens
+
+    async def shutdown_asyncgens(self) -> None:
+        """Stand in for the loop's own method: all tasks have ended, the loop is still open."""
+        try:
+            await self._run_exits()
+            interrupt, errors = self._take_errors()
+            self._report(errors)
+            if interrupt:
+                raise interrupt
+        finally:
+            await self._shutdown_asyncgens()
+
+    def close(self) -> None:
+        """Stand in for the loop's own method: it may be all that tells of the end, or come after an interrupt there."""
+        if not self._is_due() or self._loop.is_running():
+            self._close()  # of a running loop it raises
+            return
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError(
+                "cannot run what is due at the end of this loop while another event loop is running here"
+            )
+        try:
+            self._finish()
+        finally:
+            self._close()
+
+    def _is_due(self) -> bool:
+        return bool(self.exits or self.first or (self._task and not self._task.done()))
+
+    def _finish(self) -> None:
+        self._loop.run_until_complete(self._run_exits())
+        interrupt, errors = self._take_errors()
+        if interrupt:
+            self._report(errors)
+            raise interrupt
+        if errors:
+            raise _grouped(errors)
+
+    async def _run_exits(self) -> None:
+        """Run what there is. When `close` comes after an interrupted `shutdown_asyncgens`, it goes on with that."""
+        if self._task is None or self._task.done():
+            self._task = hidden_task(self._run(), "the end of the loop")
+        await asyncio.wait((self._task,))
+
+    async def _run(self) -> None:
+        while exits := self.first or self.exits:
+            _, function = exits.popitem()
+            try:
+                await function()
+            except GeneratorExit:  # the loop was closed under it
+                raise
+            except BaseException as error:  # told when all of them have run
+                self._errors.append(error)
+
+    def _take_errors(self) -> tuple[BaseException | None, list[BaseException]]:
+        """Return what has been raised: an interrupt, which must arrive as what it is, and the others."""
+        errors, self._errors = self._errors, []
+        interrupts = [error for error in errors if not isinstance(error, (Exception, CancelledError))]
+        return next(iter(interrupts), None), [error for error in errors if error not in interrupts]
+
+    def _report(self, errors: list[BaseException]) -> None:
+        if errors:
+            group = _grouped(errors)
+            self._loop.call_exception_handler({"message": group.message, "exception": group})
+
+
+def _grouped(errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
+    return BaseExceptionGroup("errors at the end of the event loop", errors)

@@ -1,0 +1,42 @@
+"""Event loops to test on: what they are, and the ways in which a program runs and ends one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+#: Runs a coroutine in a loop of its own, from its making to its end.
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+def _new_uvloop() -> asyncio.AbstractEventLoop:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop has nothing for this interpreter")
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+#: Ways to make a loop.
+LOOPS = [pytest.param(asyncio.new_event_loop, id="asyncio"), pytest.param(_new_uvloop, id="uvloop")]
+
+
+def run_and_shut_down(new_loop: NewLoop, main: Coroutine[Any, Any, Any]) -> Any:
+    """Do as `asyncio.run`, which is a Runner, too."""
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(main)
+
+
+def run_and_close(new_loop: NewLoop, main: Coroutine[Any, Any, Any]) -> Any:
+    """Do as programs did before there was `asyncio.run`: no task is cancelled, no generator finished."""
+    loop = new_loop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()
+
+
+#: Ways to run a loop, and to end it.
+ENDS = [pytest.param(run_and_shut_down, id="Runner"), pytest.param(run_and_close, id="close")]
