@@ -1,8 +1,30 @@
 """Pools of expensive objects, and proxies that can be imported before their object exists."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ProxyPatternPool._errors import PoolClosed, PoolException, PPPException, ProxyException, TimeOut
 from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._proxy import Proxy
 
-__all__ = ["PPPException", "Pool", "PoolClosed", "PoolException", "Proxy", "ProxyException", "TimeOut"]
+if TYPE_CHECKING:
+    from ProxyPatternPool import loop_local
+
+__all__ = [
+    "PPPException",
+    "Pool",
+    "PoolClosed",
+    "PoolException",
+    "Proxy",
+    "ProxyException",
+    "TimeOut",
+    "loop_local",
+]
 __version__ = "26.11.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs asyncio when it is asked for: a program without an event loop does not pay for one."""
+    if name == "loop_local":
+        return import_module("ProxyPatternPool.loop_local")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
