@@ -2,9 +2,9 @@
 
 from rich.console import Console
 
-from benchmarks import saturated, uncontended
+from benchmarks import loop_local, saturated, uncontended
 
 console = Console()
-for benchmark in (uncontended, saturated):
+for benchmark in (uncontended, saturated, loop_local):
     for table in benchmark.tables():
         console.print(table)

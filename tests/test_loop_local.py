@@ -178,9 +178,7 @@ def test_unhashable_arguments_are_refused(run_loop: Run, arguments: Any) -> None
     args, kwargs = arguments
 
     async def main() -> None:
-        with pytest.raises(
-            TypeError, match=r"^Session: the arguments .* must be hashable: unhashable type: 'list'\)?$"
-        ):
+        with pytest.raises(TypeError, match=r"^Session: the arguments .* must be hashable: .*unhashable type: 'list'"):
             singleton(Session)(*args, **kwargs)
         with pytest.raises(TypeError, match=r"^partial: "):
             singleton(partial(Session))(*args, **kwargs)
