@@ -15,6 +15,7 @@ What is known of a loop hangs on the loop itself: nothing else refers to it, and
 from __future__ import annotations
 
 import asyncio
+import gc
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -79,8 +80,8 @@ class _LoopEnd:
 
     def close(self) -> None:
         """Stand in for the loop's own method: it may be all that tells of the end, or come after an interrupt there."""
-        if not self._is_due() or self._loop.is_running():
-            self._close()  # of a running loop it raises
+        if not self._is_due() or self._loop.is_running() or gc.is_finalized(self._loop):
+            self._close()  # raises if it is running; a loop that nobody has closed runs nothing in its finaliser
             return
         if asyncio._get_running_loop() is not None:
             raise RuntimeError(

@@ -291,6 +291,21 @@ def test_a_closed_loop_is_collected(run_loop: Run) -> None:
     assert loop() is None
 
 
+@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")  # that is what it is
+def test_a_loop_that_nobody_closes_runs_nothing_when_it_is_collected() -> None:
+    """Otherwise a program would run its exits in the midst of anything, with any lock held. (uvloop's stays for ever.)"""
+    diary = Diary()
+
+    async def main() -> weakref.ref[object]:
+        at_end(diary.exit("exit"))
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.new_event_loop().run_until_complete(main())
+    gc.collect()
+    assert loop() is None
+    assert diary.entries == []
+
+
 def test_there_is_no_end_without_a_loop() -> None:
     async def never() -> None:
         raise AssertionError
