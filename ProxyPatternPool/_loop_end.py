@@ -69,14 +69,12 @@ class _LoopEnd:
 
     async def shutdown_asyncgens(self) -> None:
         """Stand in for the loop's own method: all tasks have ended, the loop is still open."""
-        try:
-            await self._run_exits()
-            interrupt, errors = self._take_errors()
-            self._report(errors)
-            if interrupt:
-                raise interrupt
-        finally:
-            await self._shutdown_asyncgens()
+        await self._run_exits()
+        interrupt, errors = self._take_errors()
+        self._report(errors)
+        await self._shutdown_asyncgens()
+        if interrupt:
+            raise interrupt
 
     def close(self) -> None:
         """Stand in for the loop's own method: it may be all that tells of the end, or come after an interrupt there."""
@@ -93,7 +91,7 @@ class _LoopEnd:
             self._close()
 
     def _is_due(self) -> bool:
-        return bool(self.exits or self.first or (self._task and not self._task.done()))
+        return bool(self.exits or self.first or self._errors or (self._task and not self._task.done()))
 
     def _finish(self) -> None:
         self._loop.run_until_complete(self._run_exits())

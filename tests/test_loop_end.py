@@ -146,12 +146,40 @@ def test_an_end_that_is_interrupted_from_outside_is_gone_on_with_by_close(new_lo
         raise KeyboardInterrupt
 
     async def main() -> None:
-        at_end(diary.exit("first"))
+        diary.watch()
+        at_end(diary.exit("first", ValueError("a")))
         at_end(slow)
 
     with pytest.raises(KeyboardInterrupt):
         run_and_shut_down(new_loop, main())
     assert diary.entries == ["begun", "done", "first"]
+    gc.collect()
+    assert diary.told() == ["a"]  # and nothing is said of tasks that were destroyed
+
+
+def test_an_end_goes_on_when_who_waits_for_it_is_cancelled(new_loop: NewLoop) -> None:
+    """Otherwise half of the objects would be exited, and what went wrong be forgotten."""
+    diary = Diary()
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        begun.set()
+        await may_end.wait()
+
+    async def main() -> None:
+        at_end(diary.exit("first", ValueError("a")))
+        at_end(slow)
+        ending = asyncio.create_task(asyncio.get_running_loop().shutdown_asyncgens())
+        await begun.wait()
+        ending.cancel()
+        await asyncio.wait([ending])
+        may_end.set()
+        while not diary.entries:
+            await asyncio.sleep(0)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        run_and_close(new_loop, main())
+    assert [str(error) for error in caught.value.exceptions] == ["a"]
 
 
 def test_an_exit_that_hangs_can_be_interrupted(new_loop: NewLoop) -> None:
@@ -293,13 +321,14 @@ def test_a_closed_loop_is_collected(run_loop: Run) -> None:
 
 @pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")  # that is what it is
 def test_a_loop_that_nobody_closes_runs_nothing_when_it_is_collected() -> None:
-    """Otherwise a program would run its exits in the midst of anything, with any lock held. (uvloop's stays for ever.)"""
+    """Otherwise a program would run its exits in the midst of anything, with any lock held."""
     diary = Diary()
 
     async def main() -> weakref.ref[object]:
         at_end(diary.exit("exit"))
         return weakref.ref(asyncio.get_running_loop())
 
+    # of uvloop there is nothing to see: it never lets go of a loop that is not closed
     loop = asyncio.new_event_loop().run_until_complete(main())
     gc.collect()
     assert loop() is None
