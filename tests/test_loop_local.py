@@ -499,6 +499,61 @@ def test_what_is_in_the_midst_of_being_entered_at_the_end_is_cancelled_first(run
     assert reports == []
 
 
+class Counted:
+    """Entered and exited in several steps, either of which may be cut short."""
+
+    def __init__(self) -> None:
+        self.begun = self.entered = self.exited = 0
+
+    async def __aenter__(self) -> Counted:
+        self.begun += 1
+        await yield_often()
+        self.entered += 1
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await yield_often()
+        self.exited += 1
+
+
+STEPS = range(15)  # more than there are: the last ones come when all is done
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_whenever_a_user_is_cancelled_the_others_have_the_object(run_loop: Run, step: int) -> None:
+    counted = Counted()
+
+    async def main() -> None:
+        first, second = (asyncio.create_task(enter_once(counted)) for _ in range(2))
+        for _ in range(step):
+            await asyncio.sleep(0)
+        first.cancel()
+        assert await second is counted
+        await asyncio.wait([first])
+
+    run_loop(main())
+    assert (counted.begun, counted.entered, counted.exited) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("late", STEPS[::4])
+def test_whenever_a_loop_ends_what_was_entered_is_exited(run_loop: Run, step: int, late: int) -> None:
+    counted = Counted()
+
+    async def main() -> None:
+        user = asyncio.create_task(enter_once(counted))
+        for _ in range(step):
+            await asyncio.sleep(0)
+        user.cancel()
+        await asyncio.wait([user])
+        for _ in range(late):
+            await asyncio.sleep(0)
+
+    run_loop(main())
+    assert counted.begun == min(step, 1)
+    assert counted.entered == counted.exited
+
+
 # -- sticky
 
 
