@@ -92,21 +92,24 @@ class Keeper(Generic[T]):
 
     async def _keep(self) -> None:
         try:
-            async with self._manager as value:
-                self._value.set_result(value)
-                self._on_entered()
-                await self._hold()
+            await self._hold()
         except BaseException as error:  # an interrupt, too, goes to who waits, and not into the middle of the loop
             self._raised = error
 
     async def _hold(self) -> None:
+        async with self._manager as value:
+            self._value.set_result(value)
+            self._on_entered()
+            await self._until_released()
+
+    async def _until_released(self) -> None:
         await self._released
         if self._reason is not None:
             raise self._reason
 
     def _finish(self, _task: asyncio.Task[None]) -> None:
         raised, self._raised = self._raised, None
-        if raised is self._reason or isinstance(raised, CancelledError):
+        if isinstance(raised, CancelledError) or _is_only(raised, self._reason):
             raised = None
         if not self._value.done():
             cancelled = RuntimeError(f"the entering of a {type(self._manager).__name__} was cancelled")
@@ -117,3 +120,10 @@ class Keeper(Generic[T]):
         else:
             self._end.set_exception(raised)
         self._on_ended()
+
+
+def _is_only(raised: BaseException | None, reason: BaseException | None) -> bool:
+    """Tell whether this is the reason and nothing new, perhaps as a group of tasks tells it, in an exception group."""
+    if isinstance(raised, BaseExceptionGroup):
+        return raised.split(lambda error: error is reason)[1] is None
+    return raised is reason

@@ -122,7 +122,9 @@ class _LoopEnd:
         """Return what has been raised: an interrupt, which must arrive as what it is, and the others."""
         errors, self._errors = self._errors, []
         interrupts = [error for error in errors if not isinstance(error, (Exception, CancelledError))]
-        return next(iter(interrupts), None), [error for error in errors if error not in interrupts]
+        return next(iter(interrupts), None), [
+            error for error in errors if isinstance(error, (Exception, CancelledError))
+        ]
 
     def _report(self, errors: list[BaseException]) -> None:
         if errors:

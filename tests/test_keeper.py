@@ -166,6 +166,37 @@ def test_an_object_is_exited_with_what_it_is_released_with(run_loop: Run) -> Non
     run_loop(main())
 
 
+def test_a_group_that_tells_the_reason_again_has_not_failed(run_loop: Run) -> None:
+    """Otherwise each broken object that is a group of tasks would be logged as an exit that has failed, too."""
+
+    async def main() -> None:
+        broken = RuntimeError("broken")
+        keeper = Keeper(asyncio.TaskGroup())
+        await keeper.entered()
+        await ended(keeper, broken)
+
+        other = Keeper(Manager(exiting=ExceptionGroup("", [broken, ValueError("new")])))
+        await other.entered()
+        with pytest.raises(ExceptionGroup):
+            await ended(other, broken)
+
+    run_loop(main())
+
+
+def test_an_entering_that_raises_stopiteration_hangs_nobody(run_loop: Run) -> None:
+    """Otherwise who waits would do so for ever: a future cannot hold that one."""
+
+    class Exhausted(Manager):
+        def __aenter__(self) -> Any:
+            raise StopIteration
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await Keeper(Exhausted()).entered()
+
+    run_loop(main())
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_releasing_what_is_being_entered_cancels_that(run_loop: Run, begun: bool) -> None:
     """Otherwise the end of a pool would wait for a server that does not answer."""
