@@ -9,10 +9,10 @@ import argparse
 import json
 import logging
 import signal
-import sys
+import threading
 
 from flask import Flask
-from waitress import create_server
+from waitress import create_server, wasyncore
 
 from examples.flask_app import database, ledger, per_request
 from examples.flask_app.app import create_app
@@ -23,8 +23,6 @@ THREADS = 16
 
 def main() -> None:
     """Serve until told to stop, then close the connections."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
     options = parse_options()
     ledger.create(options.database)
     app = create_app({"DB_PATH": options.database, "DB_MAX_SIZE": options.max_size}, options.init_database)
@@ -35,26 +33,31 @@ def main() -> None:
 
 
 def serve(app: Flask, port: int) -> None:
-    """Serve the application in `THREADS` threads; returns, or raises SystemExit, when told to stop."""
+    """Serve the application in `THREADS` threads until told to stop; then finish what is being handled, and return."""
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # more clients than threads is normal here
+    channels: dict[int, object] = {}
     server = create_server(
         app,
+        map=channels,
         host="127.0.0.1",
         port=port,
         threads=THREADS,
         connection_limit=10_000,
         asyncore_use_poll=True,  # select() ends at 1,024 files
     )
-    print(json.dumps({"port": int(server.effective_port)}), flush=True)
-    server.run()
-    server.close()
+    told = threading.Event()
 
+    def stop(_signal: int, _frame: object) -> None:
+        told.set()  # an exception would be lost where it hits code that goes on after any: waitress has some
+        server.pull_trigger()
 
-def stop(_signal: int, _frame: object) -> None:
-    """End the program: waitress takes SystemExit as a request to finish what is being handled, and return."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # being told twice must not stop it halfway
-    sys.exit(0)
+        signal.signal(number, stop)
+    print(json.dumps({"port": int(server.effective_port)}), flush=True)
+    while not told.is_set():
+        wasyncore.loop(timeout=1.0, use_poll=True, map=channels, count=1)
+    server.task_dispatcher.shutdown()
+    server.close()
 
 
 def parse_options() -> argparse.Namespace:
