@@ -90,6 +90,7 @@ class Pool(BasePool[T]):
         self._worker = Worker()
         self._complaints: deque[str] = deque()  # warnings to be logged
         self._kept = False  # the housekeeper knows that time matters here
+        self._ending = False  # the program is: whoever waits sleeps on
         self._take = self._core.take
         self._give = self._core.give
         self._give_use = self._core.give_use
@@ -194,7 +195,7 @@ class Pool(BasePool[T]):
         Looks around each `LOOK` seconds: a signal handler that raised in another thread may have lost the wake-up.
         """
         deadline = inf if patience is None else monotonic() + patience
-        while waiter.slot is None and not self._core.closed and (left := deadline - monotonic()) > 0:
+        while waiter.slot is None and (self._ending or not self._core.closed) and (left := deadline - monotonic()) > 0:
             waiter.parker.park(min(left, LOOK))
             if waiter.slot is None:
                 self._locked(self._core.match)
@@ -202,7 +203,7 @@ class Pool(BasePool[T]):
 
     def _give_up_if_deserted(self) -> None:
         """Raise `PoolClosed` when nobody is left to give anything back: the program waits for this thread to end."""
-        if not threading.main_thread().is_alive() and all(
+        if not (self._ending or threading.main_thread().is_alive()) and all(
             slot.state is LEASED and living_thread(slot.holder) is None for slot in list(self._core.registry)
         ):
             raise PoolClosed(f"{self.name}: the program has ended, and so has everybody who had an object")
@@ -324,6 +325,8 @@ class Pool(BasePool[T]):
 
     def _close_at_exit(self) -> None:
         """Shut down, again and again as long as that ends something: whatever `close` raises."""
+        self._ending = True
+        self._locked(lambda _: self._core.waiters.clear())  # sent away, daemons would only end with a traceback
         before = inf
         while self.size < before:
             before = self.size

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,20 +13,75 @@ from tests.conftest import run
 # -- the end of a program
 
 
-@pytest.mark.parametrize("end", ["", "sys.exit(3)", "1 / 0"])
-def test_a_program_that_ends_without_shutdown_closes_its_idle_objects(end: str) -> None:
-    """Otherwise a server would be left with half-open sessions, and the user with a hint of ours."""
-    result = run(f"""
-        import sys
-        from ProxyPatternPool import Pool
-        pool = Pool(lambda n: n, 2, min_size=2, close=lambda n: print("closed", n))
-        held = pool.get()
-        {end}
-    """)
-    assert result.stdout == "closed 0\n"
-    assert result.returncode == {"": 0, "sys.exit(3)": 3, "1 / 0": 1}[end]
-    lines = result.stderr.splitlines()
-    assert len([line for line in lines if not line.startswith(" ")]) == (2 if "/" in end else 0)  # the program's own
+EXIT = """
+    import sys, threading, time
+    from ProxyPatternPool import Pool, TimeOut, _housekeeper, _pool
+    _pool.LOOK = _pool.PATIENCE = _housekeeper.LINGER = 3600.0  # whoever waits at the end waits for too long
+
+    def until(condition):
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.001)
+
+    def close(number):
+        time.sleep(0.05)  # others go on meanwhile, and may have something to say
+        print("closed", number)
+
+    def start(work, daemon):
+        threading.Thread(target=work, daemon=daemon).start()
+
+    busy = Pool(lambda n: n, 1, close=close, timeout=None, name="busy")
+    taken = busy.get()
+    pool = Pool(lambda n: n, 2, min_size=2, close=close)
+"""
+
+EXITS = {
+    "idle": "",
+    "in use": """
+    held = pool.get()
+    """,
+    "a daemon waits": """
+    start(busy.get, daemon=True)
+    until(lambda: busy.stats()["nwaiting"])
+    """,
+    "a thread waits, but not for ever": """
+    def wait():
+        try:
+            busy.get(timeout=0.2)
+        except TimeOut:
+            print("timed out")
+    start(wait, daemon=False)
+    until(lambda: busy.stats()["nwaiting"])
+    """,
+    "a daemon creates": """
+    making = Pool(lambda n: threading.Event().wait(), 1, min_size=0)
+    start(making.get, daemon=True)
+    until(lambda: making.stats()["creating"])
+    """,
+    "house is kept": """
+    often = Pool(lambda n: n, 2, min_size=0, max_delay=0.001)
+    seldom = Pool(lambda n: n, 2, min_size=0, max_delay=3600.0)
+    for some in (often, seldom):
+        some.ret(some.get())
+    until(lambda: often.stats()["nclosed"])
+    """,
+}
+
+PRINTED = {"in use": "closed 0\n", "a thread waits, but not for ever": "timed out\nclosed 1\nclosed 0\n"}
+ENDS = {"": 0, "sys.exit(3)": 3, "1 / 0": 1}
+
+
+@pytest.mark.parametrize("situation", EXITS)
+def test_a_program_that_ends_without_shutdown(situation: str) -> None:
+    """Otherwise a server would be left with half-open sessions, or the user with a hang or a hint of ours."""
+    with ThreadPoolExecutor() as executor:
+        results = executor.map(lambda end: run(f"{EXIT}{EXITS[situation]}\n    {end}"), ENDS)
+    for end, result in zip(ENDS, results, strict=True):
+        assert sorted(result.stdout.split("\n")) == sorted(PRINTED.get(situation, "closed 1\nclosed 0\n").split("\n"))
+        assert result.returncode == ENDS[end]
+        # the program's own traceback has two lines that are not indented
+        assert len(re.findall(r"^\S", result.stderr, re.MULTILINE)) == (2 if end == "1 / 0" else 0), result.stderr
 
 
 CLOSES = """
