@@ -7,16 +7,13 @@ lock and ``try``, and after the last call in ``try``. That place is left to the 
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
-from typing import Any
 
 import pytest
 
 from ProxyPatternPool import Pool, _pool
+from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import Crew, Factory, Thing, run, until
 
 
@@ -26,29 +23,14 @@ class Interrupted(BaseException):
 
 def interrupted_at(number: int, work: Callable[[], object]) -> bool:
     """Do the work, and raise `Interrupted` at its bytecode of that number; False when it has not so many."""
-    left = number
 
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        if "ProxyPatternPool" not in frame.f_code.co_filename or frame.f_code.co_name == "_hold":
-            return None if event == "call" else trace
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            left -= 1
-            if left < 0:
-                sys.settrace(None)
-                raise Interrupted
-        return trace
+    def interrupt() -> None:
+        raise Interrupted
 
-    previous = sys.gettrace()
-    sys.settrace(trace)
     try:
-        work()
+        return at_bytecode(number, interrupt, work, spare="_hold")
     except Interrupted:
         return True
-    finally:
-        sys.settrace(previous)
-    return False
 
 
 Prepare = Callable[[], tuple[Pool[Thing], Callable[[], object]]]
@@ -56,20 +38,15 @@ Prepare = Callable[[], tuple[Pool[Thing], Callable[[], object]]]
 
 def everywhere(prepare: Prepare, check: Callable[[Pool[Thing]], None]) -> int:
     """Interrupt the prepared work at each of its bytecodes, and check what is left; return how many there were."""
-    number = 0
-    interrupted = True
-    interrupted_at(sys.maxsize, prepare()[1])  # 3.12 reports bytecodes only from the second time on
-    gc.disable()  # or it would run finalisers of earlier pools, and those would be interrupted
-    try:
-        while interrupted:
-            pool, work = prepare()
-            interrupted = interrupted_at(number, work)
-            until(lambda lock: not lock.locked(), pool._lock)  # a waiter that was woken may have it for a moment
-            check(pool)
-            number += 1
-    finally:
-        gc.enable()
-    return number
+
+    def attempt(number: int) -> bool:
+        pool, work = prepare()
+        interrupted = interrupted_at(number, work)
+        until(lambda: not pool._lock.locked())  # a waiter that was woken may have it for a moment
+        check(pool)
+        return interrupted
+
+    return at_each_bytecode(attempt)
 
 
 def one_lost_at_most(pool: Pool[Thing]) -> None:

@@ -1,0 +1,50 @@
+"""Have something happen at any bytecode of the library: what signal handlers and the collector may do to it."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+
+def at_bytecode(number: int, act: Callable[[], object], work: Callable[[], object], *, spare: str = "") -> bool:
+    """Do the work, and `act` before its bytecode of that number; False when it has not so many.
+
+    Only bytecodes of the library count, and not those of the function `spare`. What `act` raises ends the work.
+    """
+    left = number
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if "ProxyPatternPool" not in frame.f_code.co_filename or frame.f_code.co_name == spare:
+            return None if event == "call" else trace
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                act()
+        return trace
+
+    previous = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(previous)
+    return left < 0
+
+
+def at_each_bytecode(attempt: Callable[[int], bool]) -> int:
+    """Attempt with the numbers 0, 1, 2... as long as that returns True; return how many did."""
+    attempt(sys.maxsize)  # 3.12 reports bytecodes only from the second time on
+    number = 0
+    gc.disable()  # or it would run finalisers of earlier attempts, and those would be hit
+    try:
+        while attempt(number):
+            number += 1
+    finally:
+        gc.enable()
+    return number
