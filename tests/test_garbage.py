@@ -1,0 +1,219 @@
+"""Pools as garbage, and garbage that uses pools: what the collector ends, and what it may run at any moment."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from ProxyPatternPool import Pool, TimeOut, _pool
+from ProxyPatternPool._core import PoolCore
+from ProxyPatternPool._slot import Slot
+from tests.bytecodes import at_bytecode, at_each_bytecode
+from tests.conftest import Crew, Factory, Thing, until
+
+# -- pools as garbage
+
+
+def use(pools: int, factory: Factory) -> None:
+    """Make pools, use and drop them, half of them in a cycle; return when all their objects are closed."""
+    for number in range(pools):
+        pool = Pool(factory, 3, min_size=2, max_use=2, max_delay=3600.0, close="close")
+        with pool.obj(), pool.obj(), pool.obj():
+            pass
+        pool.discard(pool.get())
+        if number % 2:
+            pool.cycle = pool  # type: ignore[attr-defined]  # for the collector
+        del pool
+        gc.collect(0)
+    until(lambda: gc.collect() >= 0 and len(factory.closed) == len(factory.things))  # some had a last worker
+    assert {thing.closed for thing in factory.things} == {1}
+
+
+def alive() -> int:
+    """Return how many pools are there, with all that belongs to them."""
+    return sum(isinstance(thing, Pool | PoolCore | Slot | Thing | threading.Thread) for thing in gc.get_objects())
+
+
+@pytest.fixture
+def quick_collector() -> Iterator[None]:
+    """Have the collector look at nothing that is there already: it is called very often."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("quick_collector")
+def test_a_thousand_pools_made_and_dropped_leave_nothing() -> None:
+    """Otherwise a program that makes a pool for each job would die of its memory, its threads, or its connections."""
+    before = alive()
+    threads = threading.active_count()
+    sizes: list[int] = []
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            use(1000, Factory())
+            until(lambda: gc.collect() >= 0 and alive() <= before)  # the last worker is just ending
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert sizes[2] - sizes[1] < 1000 * 100, sizes  # 100 bytes for a pool would be one small object
+    assert threading.active_count() <= threads
+
+
+# -- garbage that uses pools
+
+
+class Garbage:
+    """In a cycle: only the collector ends it, whenever that comes by, in whatever thread."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self.end = end
+        self.cycle = self
+
+    def __del__(self) -> None:
+        self.end()
+
+
+class Case:
+    """A pool of four objects, two of them in use, and something to be done with it."""
+
+    def __init__(self, factory: Factory) -> None:
+        self.pool = Pool(factory, 4, min_size=3, max_use=3, max_delay=3600.0, timeout=0.001, close="close")
+        self.one, self.two = self.pool.get(), self.pool.get()
+        self.ends = 0
+
+    def end(self) -> None:
+        """Give both back, one of them broken: what the finaliser does, unless it has been done."""
+        self.ends += 1
+        if self.ends > 1:
+            return
+        self.pool.stats()
+        self.pool.ret(self.one)
+        self.pool.discard(self.two)
+
+    def check(self) -> None:
+        """Check that nothing is lost, nothing held, nobody left."""
+        pool = self.pool
+        until(lambda: not pool._lock.locked())
+        self.end()
+        if not pool.stats()["closed"]:
+            things = [pool.get(timeout=20) for _ in range(4)]
+            assert len(set(things)) == 4
+            for thing in things:
+                pool.ret(thing)
+            until(lambda: pool.stats()["closing"] == pool.stats()["creating"] == 0)
+            assert pool.size == pool.stats()["idle"] <= 4
+        pool.shutdown()
+        until(lambda: pool.size == 0)
+        assert pool.stats()["nbad_returns"] == pool.stats()["nwaiting"] == 0
+
+    def get_and_ret(self) -> None:
+        """Take what is idle, and give it back."""
+        self.pool.ret(self.pool.get())
+
+    def create(self) -> None:
+        """Use up what is idle, and make one more."""
+        things = [self.pool.get(), self.pool.get()]
+        for thing in things:
+            self.pool.ret(thing)
+
+    def wait(self) -> None:
+        """Wait for an object which only the finaliser gives back."""
+        things: list[Thing] = []
+        with suppress(TimeOut):  # when that comes too late
+            things.extend(self.pool.get() for _ in range(3))
+        for thing in things:
+            self.pool.ret(thing)
+
+    def block(self) -> None:
+        """Borrow one for a block."""
+        with self.pool.obj():
+            pass
+
+    def discard(self) -> None:
+        """Give one back broken."""
+        self.pool.discard(self.pool.get())
+
+    def refill(self) -> None:
+        """Close and make in the background, here and now."""
+        self.pool._core.discard(self.pool.get(), 0.0)
+        self.pool._locked(self.pool._core.match)
+        self.pool._work()
+        self.pool._round()
+
+    def shut_down(self) -> None:
+        """End the pool."""
+        self.pool.shutdown()
+
+
+#: All that touches a pool, on every path of its own.
+OPERATIONS = [Case.get_and_ret, Case.create, Case.wait, Case.block, Case.discard, Case.refill, Case.shut_down]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_return_from_a_finaliser_at_each_bytecode(operation: Callable[[Case], None]) -> None:
+    """Otherwise a proxy, or a request, that dies at the wrong moment would hang its program, or cost an object."""
+
+    def attempt(number: int) -> bool:
+        factory = Factory()
+        case = Case(factory)
+        Garbage(case.end)
+        collected = at_bytecode(number, lambda: gc.collect(0), lambda: operation(case))
+        assert bool(case.ends) == collected
+        case.check()
+        assert {thing.closed for thing in factory.things} == {1}
+        return collected
+
+    assert at_each_bytecode(attempt) > 50
+
+
+class Returned:
+    """An object in use that is not given back before it is garbage."""
+
+    def __init__(self, pool: Pool[Thing], number: int) -> None:
+        self.pool = pool
+        self.give = pool.discard if number % 5 == 0 else pool.ret
+        self.thing = pool.get()
+        self.cycle = self
+
+    def __del__(self) -> None:
+        with self.thing:
+            pass  # it has been nobody else's
+        self.give(self.thing)
+        self.pool.stats()
+
+
+@pytest.mark.usefixtures("quick_collector")
+def test_a_collection_at_every_allocation(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise threads that leave it to the collector to give back would hang, or run out of objects."""
+    monkeypatch.setattr(_pool, "LOOK", 3600.0)
+    factory = Factory()
+    pool = Pool(factory, 3, min_size=2, max_use=4, max_delay=3600.0, timeout=None, close="close")
+    done: list[bool] = []
+
+    def work() -> None:
+        for number in range(100):
+            Returned(pool, number)
+        done.append(True)
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(1, 5, 5)
+    try:
+        for _ in range(4):
+            crew.start(work)
+        # all may wait for what only the collector can give back, and then nobody else would call it
+        until(lambda: gc.collect() >= 0 and len(done) == 4)
+        crew.join()
+    finally:
+        gc.set_threshold(*threshold)
+    until(lambda: gc.collect() >= 0 and pool.stats()["in_use"] == 0)
+    pool.shutdown(delay=20)
+    assert pool.size == pool.stats()["nbad_returns"] == 0
+    assert pool.stats()["nuses"] == 400
+    assert {thing.closed for thing in factory.things} == {1}
