@@ -7,7 +7,7 @@ VENV ?= .venv
 PYENV := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.*/bin)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(shell echo $(PYENV) | tr ' ' ':')
 .DEFAULT_GOAL = help
-.PHONY: help demo check check-all format test cover lint types docs bench dist clean
+.PHONY: help demo check check-all format test soak cover lint types docs bench dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -22,6 +22,9 @@ check-all: $(VENV)/.dev ## run the tests on every other interpreter found, free-
 
 test: $(VENV)/.dev ## run the tests, and the examples of README and docs
 	pytest
+
+soak: $(VENV)/.dev ## stress pools for SECONDS (300), from a SEED that can be given, and watch the memory
+	python -m tests.stress --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 cover: $(VENV)/.dev ## run the tests, and fail when a branch of the library was not taken
 	pytest --cov

@@ -18,7 +18,6 @@ import pytest
 
 from ProxyPatternPool import Pool, PoolClosed, PoolException, TimeOut, _pool
 from ProxyPatternPool._core import PoolCore
-from ProxyPatternPool._slot import State
 from tests.conftest import Crew, Factory, Thing, run, until
 
 
@@ -891,42 +890,6 @@ def test_pools_without_a_name_get_one(factory: Factory) -> None:
     assert len(names) == 3
     assert all(re.fullmatch(r"pool-\d+", name) for name in names)
     assert repr(Pool(factory, name="db")) == "<Pool db open: max unlimited, 0 in use, 1 idle, 0 waiting>"
-
-
-# -- everything at once
-
-
-def test_stress(crew: Crew) -> None:
-    """Otherwise all of the above would hold one at a time only."""
-    factory = Factory()
-
-    def fun(number: int) -> Thing:
-        if number % 7 == 3:
-            raise OSError("no route")
-        return factory(number)
-
-    pool = Pool(fun, 4, min_size=0, max_use=5, max_delay=0.001, timeout=0.05, close="close")
-    start = threading.Barrier(12)
-
-    def work(seed: int) -> None:
-        start.wait(20)
-        for turn in range(150):
-            try:
-                with pool.obj() as thing, thing:
-                    assert pool.size <= 4
-                    if (seed + turn) % 11 == 0:
-                        pool.discard(thing)
-            except (TimeOut, OSError):
-                pass
-
-    for seed in range(12):
-        crew.start(work, seed)
-    crew.join()
-    pool.shutdown(delay=20)
-    assert pool.size == 0
-    assert pool.stats()["nwaiting"] == 0
-    assert sorted(factory.closed) == sorted(thing.number for thing in factory.things)
-    assert all(slot.state is not State.LEASED for slot in pool._core.registry)
 
 
 # -- what a fork does to the pool, done here: tests/test_process.py forks, but what runs then goes unmeasured
