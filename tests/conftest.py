@@ -9,15 +9,24 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 
+from ProxyPatternPool import _pool
 from tests.loops import ENDS, LOOPS, NewLoop, Run
 
 #: Seconds after which something that should have happened is called lost. Never waited for when all is well.
 PATIENCE = 20.0
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nobody_looks_around() -> Iterator[None]:
+    """Have who is not woken sleep on: the second look of who waits would hide that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_pool, "LOOK", 3600.0)
+        yield
 
 
 def until(condition: Callable[..., object], *arguments: object) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from ProxyPatternPool import Pool, TimeOut, _pool
+from ProxyPatternPool import Pool, TimeOut
 from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import Crew, Factory, Thing, run, until
 
@@ -201,9 +201,8 @@ def quick_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick_collector")
-def test_a_collection_at_every_allocation(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collection_at_every_allocation(crew: Crew) -> None:
     """Otherwise threads that leave it to the collector to give back would hang, or run out of objects."""
-    monkeypatch.setattr(_pool, "LOOK", 3600.0)
     factory = Factory()
     pool = Pool(factory, 3, min_size=2, max_use=4, max_delay=3600.0, timeout=None, close="close")
     done: list[bool] = []

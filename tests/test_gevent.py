@@ -34,10 +34,10 @@ def head(request: pytest.FixtureRequest) -> str:
     return "    " + PATCHES[request.param] + HEAD
 
 
-def check(program: str) -> None:
-    """Run a program; it says so when all is well."""
+def check(program: str, last: str = "") -> None:
+    """Run a program; it says so when all is well, and perhaps something else at its very end."""
     result = run(program + "\n    print('well')")
-    assert (result.stderr, result.stdout) == ("", "well\n")
+    assert (result.stderr, result.stdout) == ("", "well\n" + last)
 
 
 def test_many_greenlets_over_few_objects(head: str) -> None:
@@ -300,4 +300,24 @@ def test_a_forked_child_keeps_its_own_house(head: str) -> None:
     assert os.waitpid(child, 0)[1] == 0
     idles()
     """
+    )
+
+
+def test_a_greenlet_that_waits_at_the_end_of_the_program(head: str) -> None:
+    """Otherwise the program would hang in its last moment, or end with a traceback that is not its own."""
+    check(
+        head
+        + """
+    def close(thing):
+        gevent.sleep(0.01)  # lets the hub run
+        print("closed")
+    busy = Pool(lambda n: n, 1, timeout=None)
+    busy.get()
+    other = Pool(lambda n: n, 1, close=close)
+    gevent.spawn(busy.get)
+    while not busy.stats()["nwaiting"]:
+        gevent.sleep(0.001)
+    ticker.kill()
+    """,
+        "closed\n",
     )

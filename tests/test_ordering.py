@@ -10,15 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ProxyPatternPool import Pool, _pool
+from ProxyPatternPool import Pool
 from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import PATIENCE, Crew, Factory, Thing, until
-
-
-@pytest.fixture(autouse=True)
-def nobody_looks_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have who is not woken sleep on: the second look would hide that."""
-    monkeypatch.setattr(_pool, "LOOK", 3600.0)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.conftest import run
 
 EXIT = """
     import sys, threading, time
-    from ProxyPatternPool import Pool, TimeOut, _housekeeper, _pool
+    from ProxyPatternPool import Pool, PoolException, _housekeeper, _pool
     _pool.LOOK = _pool.PATIENCE = _housekeeper.LINGER = 3600.0  # whoever waits at the end waits for too long
 
     def until(condition):
@@ -42,6 +42,7 @@ EXITS = {
     held = pool.get()
     """,
     "a daemon waits": """
+    _pool.LOOK = 0.01  # it looks around meanwhile
     start(busy.get, daemon=True)
     until(lambda: busy.stats()["nwaiting"])
     """,
@@ -49,8 +50,8 @@ EXITS = {
     def wait():
         try:
             busy.get(timeout=0.2)
-        except TimeOut:
-            print("timed out")
+        except PoolException:
+            print("gave up")
     start(wait, daemon=False)
     until(lambda: busy.stats()["nwaiting"])
     """,
@@ -68,7 +69,7 @@ EXITS = {
     """,
 }
 
-PRINTED = {"in use": "closed 0\n", "a thread waits, but not for ever": "timed out\nclosed 1\nclosed 0\n"}
+PRINTED = {"in use": "closed 0\n", "a thread waits, but not for ever": "gave up\nclosed 1\nclosed 0\n"}
 ENDS = {"": 0, "sys.exit(3)": 3, "1 / 0": 1}
 
 
