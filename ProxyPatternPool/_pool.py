@@ -325,8 +325,7 @@ class Pool(BasePool[T]):
 
     def _close_at_exit(self) -> None:
         """Shut down, again and again as long as that ends something: whatever `close` raises."""
-        self._ending = True
-        self._locked(lambda _: self._core.waiters.clear())  # sent away, daemons would only end with a traceback
+        self._ending = True  # sent away, the daemons who wait would only end with a traceback
         before = inf
         while self.size < before:
             before = self.size
