@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ProxyPatternPool._errors import PoolClosed, PoolException, PPPException, ProxyException, TimeOut
+from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, PPPException, ProxyException, TimeOut
 from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._proxy import Proxy
 
@@ -15,6 +15,7 @@ __all__ = [
     "Pool",
     "PoolClosed",
     "PoolException",
+    "PoolFull",
     "Proxy",
     "ProxyException",
     "TimeOut",

@@ -6,13 +6,13 @@ import logging
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from ProxyPatternPool._config import PoolConfig
+from ProxyPatternPool._config import PoolConfig, nothing
 from ProxyPatternPool._core import PoolCore
-from ProxyPatternPool._errors import PoolClosed, PoolException, TimeOut
+from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut
 from ProxyPatternPool._owner import thread_name
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._slot import Slot, State
-from ProxyPatternPool._stats import PoolStats, Timing
+from ProxyPatternPool._stats import LeaseInfo, ObjectInfo, PoolStats, Timing
 
 T = TypeVar("T")
 
@@ -24,20 +24,27 @@ class BasePool(Generic[T]):
 
     def __init__(self, config: PoolConfig[T]) -> None:
         self._config = config
+        self._limits = config.limits()  # changed by `resize`
         self._clock = config.clock
         self._closer = config.closer()
+        self._opener = config.opener or nothing
+        self._getter = config.getter or nothing
+        self._retter = config.retter or nothing
+        self._health = config.health or nothing
+        self._log = log
+        if config.log_level is not None:
+            self._log = log.getChild(self.name)
+            self._log.setLevel(config.log_level)
         self._parents: dict[int, Slot[T]] = {}  # id(obj) -> slot: the objects that a forked child must leave alone
         self._start()
 
     def _start(self) -> None:
         """Begin, or begin again in a forked child: with nothing."""
+        config = self._config
         self._core: PoolCore[T] = PoolCore(
-            max_size=self._config.max_size,
-            min_size=self._config.min_size,
-            max_use=self._config.max_use,
-            max_delay=self._config.max_delay,
-            closes=self._config.close is not None,
+            self._limits, closes=config.close is not None, checks=config.health is not None
         )
+        self._last_error: BaseException | None = None  # of the last creation, if that failed
 
     def _renew(self) -> None:
         parent = self._core
@@ -46,6 +53,8 @@ class BasePool(Generic[T]):
         self._start()
         if parent.closed:
             self._core.shutdown(self._clock())
+
+    # -- what it tells
 
     @property
     def name(self) -> str:
@@ -61,9 +70,10 @@ class BasePool(Generic[T]):
         """Tell configuration, sizes and counters as plain data. Takes no lock, never blocks.
 
         The figures are read one after the other while others go on: each is right, but a sum may be off by those
-        who were just moving.
+        who were just moving. `objects` calls the `stats` that the pool was given, for each object; otherwise no user
+        code runs.
         """
-        config, core = self._config, self._core
+        config, limits, core = self._config, self._limits, self._core
         counters = core.counters
         slots = list(core.registry)
         states = [slot.state for slot in slots]
@@ -74,32 +84,90 @@ class BasePool(Generic[T]):
         nuses, use.count = use.count, use.count - states.count(State.LEASED)
         return {
             "name": self.name,
-            "max_size": config.max_size,
-            "min_size": config.min_size,
+            "max_size": limits.max_size,
+            "min_size": limits.min_size,
             "timeout": config.timeout,
-            "max_use": config.max_use,
-            "max_delay": config.max_delay,
+            "max_use": limits.max_use,
+            "max_delay": limits.max_delay,
+            "max_lifetime": limits.max_lifetime,
+            "max_using_delay": limits.max_using_delay,
+            "max_using_delay_kill": limits.max_using_delay_kill,
+            "max_waiting": limits.max_waiting,
+            "health_delay": limits.health_delay,
+            "health_freq": limits.health_freq,
+            "delay": limits.delay,
             "closed": core.closed,
             "size": len(slots),
             "creating": states.count(State.CREATING),
             "in_use": states.count(State.LEASED),
             "idle": states.count(State.IDLE),
+            "reserved": states.count(State.RESERVED),
             "closing": states.count(State.CLOSING),
             "nwaiting": self._nwaiting(),
             "nuses": nuses,
             "ncreated": counters.created,
             "ncreation_errors": counters.creation_errors,
             "ntimeouts": counters.timeouts,
+            "nrefused": counters.refused,
             "nbad_returns": counters.bad_returns,
             "nclosed": dict(counters.closed),
             "wait": counters.wait.snapshot(),
             "use": use.snapshot(),
             "creation": counters.creation.snapshot(),
+            "objects": [self._object_info(slot) for slot in slots if slot.made] if config.stats else [],
         }
+
+    def leases(self) -> list[LeaseInfo]:
+        """Tell who has which object, and for how long; the one held for longest comes first. Takes no lock."""
+        now = self._clock()
+        leased = list(self._core.leased.values())
+        leased.sort(key=lambda slot: slot.since)
+        return [
+            {
+                "number": slot.number,
+                "object": self._describe(slot.obj, slot),
+                "holder": thread_name(slot.holder),
+                "seconds": max(0.0, now - slot.since),
+                "uses": slot.uses,
+            }
+            for slot in leased
+        ]
+
+    # -- names of earlier releases
+
+    @property
+    def _avail(self) -> list[T]:
+        return [slot.obj for slot in list(self._core.idle)]
+
+    @property
+    def _using(self) -> list[T]:
+        return [slot.obj for slot in list(self._core.leased.values())]
+
+    @property
+    def _nobjs(self) -> int:
+        return self.size
+
+    @property
+    def _nuses(self) -> int:
+        return self.stats()["nuses"]
+
+    @property
+    def _ncreated(self) -> int:
+        return self._core.counters.created
+
+    # -- its words
+
+    def _object_info(self, slot: Slot[T]) -> ObjectInfo:
+        assert self._config.stats is not None
+        try:
+            data = self._config.stats(slot.obj)
+        except Exception as error:
+            data = f"stats raised {type(error).__name__}"
+        return {"number": slot.number, "state": slot.state.value, "uses": slot.uses, "stats": data}
 
     def __repr__(self) -> str:
         state = "closed" if self._core.closed else "open"
-        limit = self._config.max_size or "unlimited"
+        limit = self._limits.max_size or "unlimited"
         return f"<{type(self).__name__} {self.name} {state}: max {limit}, {self._sizes()}>"
 
     def _nwaiting(self) -> int:
@@ -108,27 +176,43 @@ class BasePool(Generic[T]):
     def _sizes(self) -> str:
         states = [slot.state for slot in list(self._core.registry)]
         texts = [f"{states.count(State.LEASED)} in use", f"{states.count(State.IDLE)} idle"]
-        if State.CREATING in states:
-            texts.append(f"{states.count(State.CREATING)} being made")
-        if State.CLOSING in states:
-            texts.append(f"{states.count(State.CLOSING)} being closed")
+        others = {State.CREATING: "being made", State.RESERVED: "being checked", State.CLOSING: "being closed"}
+        texts += [f"{states.count(state)} {what}" for state, what in others.items() if state in states]
         return ", ".join([*texts, f"{self._nwaiting()} waiting"])
 
-    def _describe(self, obj: object) -> str:
-        """Tell an object in a log or an error, without its own text, which may hold a password."""
-        slot = self._core.known.get(id(obj))
-        return f"{type(obj).__name__} object" + (f" number {slot.number}" if slot else "")
+    def _describe(self, obj: T, slot: Slot[T] | None = None) -> str:
+        """Tell an object in a log or an error: in its tracer's words, never in its own, which may hold a password."""
+        slot = slot or self._core.known.get(id(obj))
+        text = f"{type(obj).__name__} object" + (f" number {slot.number}" if slot else "")
+        if self._config.tracer is None:
+            return text
+        try:
+            return f"{text} ({self._config.tracer(obj)})"
+        except Exception as error:
+            return f"{text} (tracer raised {type(error).__name__})"
 
     def _closed_error(self) -> PoolClosed:
         return PoolClosed(f"{self.name}: the pool has been shut down")
 
+    def _full_error(self) -> PoolFull:
+        limit = self._limits.max_waiting
+        return PoolFull(f"{self.name}: {limit} callers are waiting already (max_waiting): {self._sizes()}")
+
     def _timeout_error(self, timeout: float) -> TimeOut:
-        limit, seconds = self._config.max_size, float(timeout)
+        limit, seconds = self._limits.max_size, float(timeout)
         text = f"{self.name}: pool max size reached ({limit}), timeout after {seconds} s: {self._sizes()}"
         oldest = min(list(self._core.leased.values()), key=lambda slot: slot.since, default=None)
         if oldest is not None:
             text += f"; oldest held {self._clock() - oldest.since:.1f} s by {thread_name(oldest.holder)}"
-        return TimeOut(text)
+        error = TimeOut(text)
+        error.__cause__ = self._last_error
+        return error
+
+    def _killed_error(self) -> PoolException:
+        limit = self._limits.max_using_delay_kill
+        return PoolException(
+            f"{self.name}: the object was taken away, having been held for more than {limit} s: call _ret_obj()"
+        )
 
     def _twice_error(self, slot: Slot[T], obj: T) -> PoolException:
         return PoolException(

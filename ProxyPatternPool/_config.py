@@ -1,7 +1,7 @@
 """The parameters of a pool, written once: names, types, defaults, checks.
 
-`PoolConfig` is what a pool obeys; `PoolParameters` is the same list as keyword arguments, for type checkers. A
-test holds the two together.
+`PoolConfig` is what a pool obeys, and its `Limits` are what the core knows of it; `PoolParameters` is the same list as
+keyword arguments, for type checkers. A test holds the two together.
 """
 
 from __future__ import annotations
@@ -27,16 +27,36 @@ class Default(Enum):
     TIMEOUT = "the pool's own timeout"
 
 
+#: Parameters whose names were others in earlier releases.
+EARLIER_NAMES = {"max_avail_delay": "max_delay", "closer": "close"}
+
+
 class PoolParameters(TypedDict, Generic[T], total=False):
     """The keyword-only parameters of every pool; `PoolConfig` says what they mean."""
 
     min_size: int
-    timeout: float | None
     max_use: int
     max_delay: float
+    max_lifetime: float
+    max_using_delay: float
+    max_using_delay_kill: float
+    max_waiting: int
+    health_delay: float
+    health_freq: int
+    delay: float
+    timeout: float | None
     close: Callable[[T], object] | str | None
+    health: Callable[[T], object] | None
+    opener: Callable[[T], object] | None
+    getter: Callable[[T], object] | None
+    retter: Callable[[T], object] | None
+    tracer: Callable[[T], str] | None
+    stats: Callable[[T], object] | None
     name: str | None
+    log_level: int | None
     clock: Callable[[], float]
+    max_avail_delay: float
+    closer: Callable[[T], object] | str | None
 
 
 class ProxyParameters(PoolParameters[T], total=False):
@@ -46,45 +66,84 @@ class ProxyParameters(PoolParameters[T], total=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolConfig(Generic[T]):
-    """The checked parameters of a pool. Seconds are floats on the monotonic clock; a ``max_`` of 0 is no limit.
+class Limits:
+    """What the core obeys. Seconds are floats on the monotonic clock; a ``max_`` of 0 is no limit.
+
+    Raises TypeError or ValueError naming the parameter and the value.
+    """
+
+    max_size: int = 0  # objects at most, those being made or closed included
+    min_size: int = 1  # objects kept, idle or not
+    max_use: int = 0  # leases after which an object is closed
+    max_delay: float = 0.0  # seconds unused after which an idle object is closed, above min_size
+    max_lifetime: float = 0.0  # seconds after which an object is closed, idle, or on return; up to a tenth earlier
+    max_using_delay: float = 0.0  # seconds after which a lease is warned about
+    max_using_delay_kill: float = 0.0  # seconds after which the object is taken away from who has it
+    max_waiting: int = 0  # callers that wait at most: the next one gets `PoolFull` at once
+    health_delay: float = 0.5  # seconds unused after which `health` is asked before an object is lent; 0: always
+    health_freq: int = 1  # background rounds from one asking of `health` to the next
+    delay: float = 0.0  # seconds from one background round to the next; 0: as the limits ask for
+
+    def __post_init__(self) -> None:
+        for field in fields(Limits):
+            value = getattr(self, field.name)
+            if field.type == "int":
+                _check_count(field.name, value, 1 if field.name == "health_freq" else 0)
+            else:
+                object.__setattr__(self, field.name, checked_seconds(field.name, value))
+        if 0 < self.max_size < self.min_size:
+            raise ValueError(f"min_size must not be above max_size ({self.max_size}), but is {self.min_size}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig(Limits, Generic[T]):
+    """The checked parameters of a pool: its limits, and what the driver needs beside them.
 
     Raises TypeError or ValueError naming the parameter and the value.
     """
 
     fun: Callable[[int], T]  # makes object number n: 0, 1, 2...
-    max_size: int = 0  # objects at most, those being made or closed included
-    min_size: int = 1  # objects kept, idle or not
     timeout: float | None = 30.0  # seconds that `get` waits; 0 tries once, None waits for ever
-    max_use: int = 0  # leases after which an object is closed
-    max_delay: float = 0.0  # seconds unused after which an idle object is closed, above min_size
     close: Callable[[T], object] | str | None = None  # ends an object: a function, or the name of its method
+    health: Callable[[T], object] | None = None  # tells whether an object is alive; false or an exception: it is not
+    opener: Callable[[T], object] | None = None  # called with each new object; an exception: it is closed, and raised
+    getter: Callable[[T], object] | None = None  # called before an object is lent; an exception: likewise
+    retter: Callable[[T], object] | None = None  # called when it is given back; an exception: it is closed, and logged
+    tracer: Callable[[T], str] | None = None  # tells an object in logs, errors, statistics; else its type and number
+    stats: Callable[[T], object] | None = None  # tells more of it in the statistics: JSON-compatible data
     name: str | None = None  # in logs, errors and statistics
+    log_level: int | None = None  # of this pool's messages alone, which are logged as `ProxyPatternPool.<name>` then
     clock: Callable[[], float] = monotonic  # for tests that need another time
 
     def __post_init__(self) -> None:
+        Limits.__post_init__(self)
         if not callable(self.fun):
             raise TypeError(f"fun must be callable, not {self.fun!r}")
-        for parameter in ("max_size", "min_size", "max_use"):
-            _check_count(parameter, getattr(self, parameter))
-        if 0 < self.max_size < self.min_size:
-            raise ValueError(f"min_size must not be above max_size ({self.max_size}), but is {self.min_size}")
         object.__setattr__(self, "timeout", checked_timeout(self.timeout))
-        object.__setattr__(self, "max_delay", checked_seconds("max_delay", self.max_delay))
+        for hook in ("health", "opener", "getter", "retter", "tracer", "stats"):
+            function = getattr(self, hook)
+            if not (function is None or callable(function)):
+                raise TypeError(f"{hook} must be a callable, or None, not {function!r}")
         if self.close == "" or not (self.close is None or callable(self.close) or isinstance(self.close, str)):
             raise TypeError(f"close must be a callable, the name of a method, or None, not {self.close!r}")
         if not (self.name is None or isinstance(self.name, str)):
             raise TypeError(f"name must be a text, not {self.name!r}")
+        if self.log_level is not None:
+            _check_count("log_level", self.log_level)
         object.__setattr__(self, "name", self.name or f"pool-{next(_numbers)}")
+
+    def limits(self) -> Limits:
+        """Return what the core obeys."""
+        return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
 
     def closer(self) -> Callable[[T], object]:
         """Return the function that ends an object; it does nothing when no `close` was given."""
         if not isinstance(self.close, str):
-            return self.close or _nothing
+            return self.close or nothing
         method = self.close
 
         def call_method(obj: T) -> object:
-            return getattr(obj, method, _nothing)()
+            return getattr(obj, method, nothing)()
 
         return call_method
 
@@ -92,6 +151,10 @@ class PoolConfig(Generic[T]):
 def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
     """Check the parameters given to a `who` ("Pool", "Proxy"); TypeError for one that does not exist."""
     known = {field.name for field in fields(PoolConfig)}
+    for earlier in EARLIER_NAMES.keys() & parameters.keys():
+        if EARLIER_NAMES[earlier] in parameters:
+            raise TypeError(f"{earlier} and {EARLIER_NAMES[earlier]} are the same parameter: both were given")
+    parameters = {EARLIER_NAMES.get(name, name): value for name, value in parameters.items()}
     for name, value in parameters.items():
         if name not in known:
             hint = "".join(f": did you mean {close}?" for close in get_close_matches(name, known, 1))
@@ -119,12 +182,12 @@ def checked_seconds(parameter: str, value: object) -> float:
     return seconds
 
 
-def _check_count(parameter: str, value: object) -> None:
+def _check_count(parameter: str, value: object, least: int = 0) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{parameter} must be a whole number, not {value!r}")
-    if value < 0:
-        raise ValueError(f"{parameter} must not be negative, but is {value!r}")
+    if value < least:
+        raise ValueError(f"{parameter} must not be {'negative' if least == 0 else f'below {least}'}, but is {value!r}")
 
 
-def _nothing(*_: object) -> None:
+def nothing(*_: object) -> None:
     """Stand in for the function that was not given, or the method that an object does not have."""

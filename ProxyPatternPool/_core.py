@@ -2,10 +2,10 @@
 
 It decides and never acts. It does not block, read a clock, log, or run a line of user code: the driver tells it
 what happened and when (``now``, monotonic seconds), and finds what is to be done outside the lock in its outboxes:
-waiters to wake, objects to close, objects to make, slots to let go. An outbox, unlike a returned list, loses
+waiters to wake, objects to close, to make or to check, slots to let go. An outbox, unlike a returned list, loses
 nothing when the thread that should have emptied it is interrupted: whoever comes next empties it.
 
-Three moves take no lock, because a pool lives by them: `take`, `give` and `discard`. They rest on the atomicity of
+Some moves take no lock, because a pool lives by them: `take`, `give` and their like. They rest on the atomicity of
 single ``deque`` and ``dict`` operations, and on one ordering which makes a lost wake-up impossible: who returns a
 slot publishes it in ``idle`` *before* looking for waiters; who waits enters ``waiters`` *before* looking for idle
 slots; so at least one of the two sees the other. All other moves need the driver's lock, and say "Locked".
@@ -17,80 +17,40 @@ so did the entry into ``waiters``, and the deque's own lock hands that on to who
 
 from __future__ import annotations
 
-from collections import deque
-from math import inf
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._slot import CLOSING, CREATING, GONE, IDLE, LEASED, Reason, Slot, State, Waiter
-from ProxyPatternPool._stats import Counters
+from ProxyPatternPool._ledger import filled, popped
+from ProxyPatternPool._slot import CLOSING, CREATING, IDLE, LEASED, RESERVED, Reason, Slot, Waiter
+from ProxyPatternPool._upkeep import Upkeep
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 #: Seconds between attempts to refill a pool whose creations fail: the first pause, and the longest.
 BACKOFF, BACKOFF_MAX = 0.1, 5.0
 
 
-class NotLeased(IllegalMove):
-    """The object is not out: given back twice, taken away, or never ours."""
-
-
-class AlreadyPooled(IllegalMove):
-    """The object that was made is in the pool already: two callers would share it."""
-
-
-class PoolCore(Generic[T]):
-    """Who may have which slot, when one is made, and when and why one is closed.
-
-    `max_size`, `max_use` and `max_delay` of 0 mean no limit. `closes` tells whether ending an object takes user
-    code: if not, a slot whose object has served its time goes at once.
-    """
-
-    def __init__(
-        self, *, max_size: int = 0, min_size: int = 0, max_use: int = 0, max_delay: float = 0.0, closes: bool = True
-    ) -> None:
-        self.max_size = max_size
-        self.min_size = min_size
-        self.max_use = max_use
-        self.max_delay = max_delay
-        self.closes = closes
-
-        # State. Changed under the lock, but for the four marked *, of which every single operation is atomic.
-        self.registry: set[Slot[T]] = set()  # every slot that is not GONE: its length is the pool's size
-        self.known: dict[int, Slot[T]] = {}  # id(obj) -> slot, of every object in the registry: none is there twice
-        self.idle: deque[Slot[T]] = deque()  # * IDLE slots: last in, first out, the one unused for longest at the left
-        self.leased: dict[tuple[Slot[T], int], Slot[T]] = {}  # * (slot, use) -> slot; popping it is the one way out
-        self.waiters: deque[Waiter[T]] = deque()  # first come, first served; once closed, for ever a mark
-        self.drainers: list[Waiter[T]] = []  # callers of shutdown, waiting for the registry to become empty
-        self.closed = False
-        self.mark: Waiter[T] = Waiter(None)  # the last in the queue of a closed pool
-        self.numbers = 0  # of the next slot
-        self.refill_at = -inf  # no refill is tried before: pushed on by failures
-        self.refill_failures = 0  # since the last creation that succeeded
-        self.counters = Counters()
-
-        # Outboxes. Filled by moves, emptied by the driver after it has released the lock; any thread may.
-        self.wakes: deque[Waiter[T]] = deque()  # to be woken
-        self.doomed: deque[Slot[T]] = deque()  # * CLOSING: close the object, then say `ended`
-        self.refills: deque[Slot[T]] = deque()  # CREATING: make an object, then say `stocked` or `refill_failed`
-        self.gone: deque[Slot[T]] = deque()  # GONE: clear it; it keeps destructors from running under the lock
+class PoolCore(Upkeep[T]):
+    """Who may have which slot, when one is made, and when and why one is closed."""
 
     # -- without the lock
 
     def take(self, now: float, holder: object) -> Slot[T] | None:
-        """Lease the idle slot that was used last; None when there is none, or when somebody waits already."""
+        """Lease the idle slot that was used last; None when there is none, or when `enter` has to look into it."""
         if self.waiters:
             return None
         try:
             slot = self.idle.pop()
         except IndexError:
             return None
-        if self.waiters:
-            self.idle.append(slot)  # somebody has come between the two looks: it is that one's turn
+        if self.waiters or (self.watchful and (self.doubts(slot, now) or self._verdict(slot, now))):
+            self.idle.append(slot)  # somebody has come between the two looks, or this one has had its time
             return None
         self._lease(slot, now, holder)
         return slot
+
+    def doubts(self, slot: Slot[T], now: float) -> bool:
+        """Tell whether the object has to be checked before it is used."""
+        return self.checks and now - slot.alive > self.limits.health_delay
 
     def begin(self, slot: Slot[T], now: float) -> None:
         """The creation of a slot's object starts now, by the slot's owner."""
@@ -111,33 +71,68 @@ class PoolCore(Generic[T]):
         """End that use of the slot as `give` does; if it is over already, change nothing, and return False."""
         return self.leased.pop((slot, use), None) is not None and self._settle(slot, now)
 
+    def reclaim(self, obj: T) -> Slot[T]:
+        """End the lease of `obj`, which is to be tidied up: the slot is the caller's, until `restock`. As `give`."""
+        slot = self._end_lease(obj)
+        slot.state = RESERVED
+        return slot
+
+    def reclaim_use(self, slot: Slot[T], use: int) -> bool:
+        """End that use of the slot as `reclaim` does; if it is over already, change nothing, and return False."""
+        if self.leased.pop((slot, use), None) is None:
+            return False
+        slot.state = RESERVED
+        return True
+
+    def restock(self, slot: Slot[T], reason: Reason | None, now: float) -> bool:
+        """Put back what was reclaimed, or doom it for that reason; True when there may be work."""
+        return self._settle(slot, now, reason)
+
     def discard(self, obj: T, now: float) -> None:
         """End the lease of `obj`, which is broken. Raises `NotLeased`, having changed nothing, when it is not out."""
         self._settle(self._end_lease(obj), now, Reason.DISCARD)
 
     def due(self) -> bool:
         """Tell whether `match` has something to do. Whoever has held the lock asks after releasing it."""
-        if not self.closes and _filled(self.doomed):
+        if not self.closes and filled(self.doomed):
             return True
-        return bool(self.waiters) and _filled(self.idle)  # free places are matched by the move that frees them
+        return bool(self.waiters) and filled(self.idle)  # free places are matched by the move that frees them
 
     # -- Locked: callers
 
-    def enter(self, waiter: Waiter[T], now: float) -> bool:
-        """Queue up, and be served at once if possible. False, and nothing changed, after `shutdown`. Locked."""
+    def enter(self, waiter: Waiter[T], first: bool, now: float) -> bool:
+        """Queue up, and be served at once if possible. Locked.
+
+        `first`: before all others, having been served an object that was no good. False, and nothing has changed, after
+        `shutdown`, or when max_waiting callers wait already.
+        """
         if self.closed:
             return False
         waiter.since = now
-        self.waiters.append(waiter)
+        if first:
+            self.waiters.appendleft(waiter)
+        else:
+            self.waiters.append(waiter)
         self.match(now)
         waiter.parked = waiter.slot is None
+        if waiter.parked and not first and len(self.waiters) > (self.limits.max_waiting or len(self.waiters)):
+            self.waiters.remove(waiter)
+            self.counters.refused += 1
+            return False
         return True
 
-    def leave(self, waiter: Waiter[T], now: float) -> None:
-        """Stop waiting: out of the queue, unless it was served, if only just now: the slot is to be used. Locked."""
+    def leave(self, waiter: Waiter[T], late: bool, now: float) -> None:
+        """Stop waiting: out of the queue, unless it was served, if only just now: the slot is to be used. Locked.
+
+        Unless it is too `late` to check an object that may be dead: then it is put back.
+        """
         self.match(now)  # so that nobody can time out beside an idle object, whatever was interrupted before
-        if waiter.slot is None and self._unqueue(waiter, now):
+        slot = waiter.slot
+        if slot is None:
+            self.counters.timeouts += self._unqueue(waiter, now)
+        elif late and slot.made and self.doubts(slot, now):
             self.counters.timeouts += 1
+            self.abandon(waiter, now)
 
     def abandon(self, waiter: Waiter[T], now: float) -> None:
         """Stop waiting and want nothing: out of the queue, or what was served goes on to the next one. Locked."""
@@ -145,21 +140,28 @@ class PoolCore(Generic[T]):
         if slot is None:
             self._unqueue(waiter, now)
         elif slot.state is CREATING:
-            self._retire(slot)
-        elif self.leased.pop((slot, slot.uses), None):
-            slot.uses -= 1  # it never got into anybody's hands
+            self._drop(slot, Reason.DISCARD)
+        elif self._unlease(slot):
             slot.state = IDLE
             slot.since = now
             self.idle.append(slot)
         self.match(now)
 
-    def delivered(self, slot: Slot[T], obj: T, holder: object, now: float) -> bool:
+    def made(self, slot: Slot[T], obj: T, jitter: float, now: float) -> None:
+        """The object of a slot exists; `delivered` or `stocked` is to follow. `jitter` is in [0, 1). Locked.
+
+        It shortens the object's max_lifetime by up to a tenth, so that objects which were made together do not all
+        expire together. Raises `IllegalMove` when the slot is not being created, `AlreadyPooled` when another slot has
+        that very object; nothing has changed then.
+        """
+        self._adopt(slot, obj, jitter, now)
+
+    def delivered(self, slot: Slot[T], holder: object, now: float) -> bool:
         """A caller has made the object of its slot, and leases it. Locked.
 
-        False when the pool was closed meanwhile: the slot is doomed. Raises `IllegalMove` when the slot is not being
-        created, `AlreadyPooled` when another slot has that very object; nothing has changed then.
+        False when the pool was closed meanwhile: the slot is doomed. Raises `IllegalMove` as `made`.
         """
-        self._adopt(slot, obj, now)
+        self._check(slot, CREATING)
         if self.closed:
             self._doom(slot, Reason.SHUTDOWN)
         else:
@@ -168,32 +170,37 @@ class PoolCore(Generic[T]):
         return slot.state is LEASED
 
     def failed(self, slot: Slot[T], now: float) -> None:
-        """A caller could not make the object of its slot: the place is free for the next one. Locked."""
+        """The object of a slot could not be made, or not be opened: the place is free for the next one. Locked."""
         self._check(slot, CREATING)
         self.counters.creation_errors += 1
-        self._retire(slot)
+        self._drop(slot, Reason.OPENER)
+        self.match(now)
+
+    def condemn(self, slot: Slot[T], reason: Reason, now: float) -> None:
+        """What was served from the idle ones is not fit for use. Locked. Does nothing if the lease is over already."""
+        if self._unlease(slot):
+            self._doom(slot, reason)
         self.match(now)
 
     # -- Locked: maintenance
 
-    def stocked(self, slot: Slot[T], obj: T, now: float) -> None:
+    def stocked(self, slot: Slot[T], now: float) -> None:
         """The object of a refill has been made: it is idle now. Locked. Raises as `delivered` does."""
-        self._adopt(slot, obj, now)
+        self._check(slot, CREATING)
         slot.state = IDLE
         self.idle.append(slot)
         self.match(now)
 
-    def refill_failed(self, slot: Slot[T], jitter: float, now: float) -> None:
-        """The object of a refill could not be made: pause before the next try. `jitter` is in [0, 1). Locked.
+    def back_off(self, jitter: float, now: float) -> None:
+        """A refill has failed: pause before the next try. `jitter` is in [0, 1). Locked.
 
         The pause doubles from `BACKOFF` to `BACKOFF_MAX`, less up to half of it at random, so that processes which
         lost the same server do not all come back to it at the same moment.
         """
-        self._check(slot, CREATING)
         self.refill_at = now + min(BACKOFF_MAX, BACKOFF * 2**self.refill_failures) * (1 - jitter / 2)
         self.refill_failures = min(self.refill_failures + 1, 10)
         self._drop_refills()  # they would fail too
-        self.failed(slot, now)
+        self.match(now)
 
     def ended(self, slot: Slot[T], now: float) -> None:
         """The object of a doomed slot has been closed, well or badly: its place is free. Locked."""
@@ -201,12 +208,54 @@ class PoolCore(Generic[T]):
         self._retire(slot)
         self.match(now)
 
+    def reserve(self, slot: Slot[T], _now: float) -> bool:
+        """Take a suspect out of the idle ones, to check its object; False when it is not there any more. Locked."""
+        try:
+            self.idle.remove(slot)
+        except ValueError:
+            return False
+        slot.state = RESERVED
+        return True
+
+    def checked(self, slot: Slot[T], alive: bool, now: float) -> None:
+        """A reserved slot's object was checked: it is idle again, where it was, or doomed. Locked.
+
+        It goes back to the left, to those unused for longest: suspects come in the order in which that is right.
+        """
+        self._check(slot, RESERVED)
+        if alive:
+            slot.alive = now
+            slot.state = IDLE
+            self.idle.appendleft(slot)
+        else:
+            self._doom(slot, Reason.HEALTH)
+        self.match(now)
+
     def sweep(self, now: float) -> float:
-        """Doom what was idle for too long, refill; return when to come back (infinity: no need to). Locked."""
-        if self.max_delay:
-            self._expire(now)
+        """Do what time asks for; return when to come back (infinity: no need to). Locked."""
+        self._expire(now)
+        self._cull(now)
+        self._kill(now)
+        self._warn(now)
+        self._suspect(now)
         self.match(now)
         return self._next_sweep(now)
+
+    def resize(self, min_size: int, max_size: int, now: float) -> None:
+        """Have other sizes from now on. What is idle beyond them is doomed, what is lent when it comes back. Locked."""
+        self.min_size, self.max_size = min_size, max_size
+        self.shrinking = bool(max_size)
+        self._watch()
+        while self.shrinking and self._excess() > 0 and (slot := popped(self.refills) or popped(self.idle)):
+            self._drop(slot, Reason.RESIZE)
+        self.match(now)
+
+    def refresh(self, now: float) -> None:
+        """Use no object any more that exists now: idle ones are doomed one by one, others when they return. Locked."""
+        self.generation += 1
+        self._watch()
+        self._cull(now)
+        self.match(now)
 
     def shutdown(self, now: float) -> None:
         """Send everybody away, doom what is idle now and what comes back later. For good; twice is once. Locked."""
@@ -234,27 +283,34 @@ class PoolCore(Generic[T]):
         """Bring waiters and slots together, in the order of arrival, until one or the other runs out. Locked."""
         if self.closed:
             self._clear_out()
-        if not self.closes:
-            while slot := popped(self.doomed):  # a worker may be at it, too
-                self._retire(slot)
+        self._bury()
         if self.closed:
             if not self.registry:
                 self.wakes.extend(self.drainers)
                 self.drainers.clear()
             return
+        if self.shrinking and self._excess() <= 0:
+            self.shrinking = False
+            self._watch()
         while self.waiters and self._serve(self.waiters[0], now):
             self.wakes.append(self.waiters[0])
             self.waiters.popleft()  # last: an interrupt before it loses no waiter, and waking twice is no harm
         while len(self.registry) < self.min_size and now >= self.refill_at:
             self.refills.append(self._new_slot(now))
 
-    # -- the rules, each in one place
+    # -- the queue
 
     def _next_slot(self, now: float) -> Slot[T] | None:
-        try:
-            return self.idle.pop()  # and not a look at its length first: see the module's essay
-        except IndexError:
-            pass
+        while True:
+            try:
+                slot = self.idle.pop()  # and not a look at its length first: see the module's essay
+            except IndexError:
+                break
+            reason = self._verdict(slot, now) if self.watchful else None
+            if reason is None:
+                return slot
+            self._doom(slot, reason)
+        self._bury()
         # a refill that nobody has begun: whoever waits makes that object itself, at once
         return popped(self.refills) or (self._new_slot(now) if self._has_room() else None)
 
@@ -282,120 +338,3 @@ class PoolCore(Generic[T]):
     def _count_wait(self, waiter: Waiter[T], now: float) -> None:
         waited = now - waiter.since
         self.counters.wait.add(1, waited, waited)
-
-    def _has_room(self) -> bool:
-        return not self.max_size or len(self.registry) < self.max_size
-
-    def _new_slot(self, now: float) -> Slot[T]:
-        slot: Slot[T] = Slot(self.numbers, now)
-        self.numbers += 1
-        self.registry.add(slot)
-        return slot
-
-    def _adopt(self, slot: Slot[T], obj: T, now: float) -> None:
-        self._check(slot, CREATING)
-        if id(obj) in self.known:
-            raise AlreadyPooled(f"{slot!r}: its object is that of {self.known[id(obj)]!r}")
-        self.known[id(obj)] = slot
-        slot.obj = obj
-        self.counters.created += 1
-        self.counters.creation.add(1, now - slot.since, now - slot.since)
-        slot.since = now
-        self.refill_failures, self.refill_at = 0, -inf
-
-    def _lease(self, slot: Slot[T], now: float, holder: object) -> None:
-        slot.state = LEASED
-        slot.since = now
-        slot.holder = holder
-        slot.uses += 1
-        self.leased[slot, slot.uses] = slot
-
-    def _end_lease(self, obj: T) -> Slot[T]:
-        slot = self.known.get(id(obj))
-        if slot is None or self.leased.pop((slot, slot.uses), None) is None:
-            raise NotLeased(f"no lease of a {type(obj).__name__} at {id(obj):#x}")
-        return slot
-
-    def _settle(self, slot: Slot[T], now: float, reason: Reason | None = None) -> bool:
-        held = now - slot.since
-        slot.busy += held
-        if held > slot.longest:
-            slot.longest = held
-        slot.since = now
-        if self.max_use and slot.uses >= self.max_use and reason is None:
-            reason = Reason.MAX_USE
-        if reason is not None:
-            self._doom(slot, reason)
-            return True
-        slot.state = IDLE
-        self.idle.append(slot)  # published before the waiters are looked at: see the module's essay
-        return bool(self.waiters)
-
-    def _doom(self, slot: Slot[T], reason: Reason) -> None:
-        slot.state = CLOSING
-        slot.reason = reason
-        self.doomed.append(slot)
-
-    def _retire(self, slot: Slot[T]) -> None:
-        if slot.state is CLOSING:
-            del self.known[id(slot.obj)]
-            assert slot.reason is not None
-            self.counters.closed[slot.reason.value] += 1
-        self.registry.remove(slot)
-        self.counters.use.add(slot.uses, slot.busy, slot.longest)
-        slot.state = GONE
-        self.gone.append(slot)
-
-    def _expire(self, now: float) -> None:
-        spare = sum(slot.state is not CLOSING for slot in self.registry) - self.min_size
-        while spare > 0:
-            try:
-                slot = self.idle.popleft()
-            except IndexError:
-                return
-            if slot.since + self.max_delay > now:
-                self.idle.appendleft(slot)  # a look without a pop would own nothing; whoever missed it now waits for us
-                return
-            self._doom(slot, Reason.MAX_DELAY)
-            spare -= 1
-
-    def _next_sweep(self, now: float) -> float:
-        if self.closed:
-            return inf
-        due = self.refill_at if len(self.registry) < self.min_size else inf
-        if self.max_delay:
-            due = min(due, self._next_expiry(now))
-        return due
-
-    def _next_expiry(self, now: float) -> float:
-        try:
-            expiry = self.idle[0].since + self.max_delay
-        except IndexError:
-            expiry = now
-        return expiry if expiry > now else now + self.max_delay  # what is overdue is kept for min_size: later, perhaps
-
-    def _drop_refills(self) -> None:
-        while slot := popped(self.refills):
-            self._retire(slot)
-
-    def _clear_out(self) -> None:
-        self._drop_refills()
-        while slot := popped(self.idle):
-            self._doom(slot, Reason.SHUTDOWN)
-
-    def _check(self, slot: Slot[T], state: State) -> None:
-        if slot.state is not state or slot not in self.registry:
-            raise IllegalMove(f"{slot!r} should be {state.value}")
-
-
-def popped(queue: deque[U]) -> U | None:
-    """Take the first item out, None when there is none: others may be at it, too."""
-    try:
-        return queue.popleft()
-    except IndexError:
-        return None
-
-
-def _filled(queue: deque[Slot[T]]) -> bool:
-    queue.rotate(0)  # does nothing but lock the deque: without the GIL a bare length may be a stale one
-    return bool(queue)

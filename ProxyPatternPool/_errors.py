@@ -17,6 +17,10 @@ class PoolClosed(PoolException):
     """The pool has been shut down: no object can be had from it any more."""
 
 
+class PoolFull(PoolException):
+    """`max_waiting` callers are waiting already."""
+
+
 class TimeOut(PoolException, TimeoutError):
     """No object came back within the time allowed."""
 

@@ -57,8 +57,15 @@ class Lease(Generic[T]):
         self.__exit__(None, None, None)
 
     def is_of(self, source: object) -> bool:
-        """Tell whether its object is still out, from that pool: not returned or discarded by somebody else."""
-        return self._pool is source and self.is_out()
+        """Tell whether its object is still out, from that pool: not returned or discarded by somebody else.
+
+        `PoolException` when the pool has taken it away from its user, who must not go on with another one unawares.
+        """
+        if self._pool is not source:
+            return False
+        if self._slot is not None and self._slot.was_killed(self._use):
+            raise self._pool._killed_error()
+        return self.is_out()
 
     def is_out(self) -> bool:
         """Tell whether its object has not been returned or discarded yet, by whomever."""

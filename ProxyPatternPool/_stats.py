@@ -21,27 +21,56 @@ class PoolStats(TypedDict):
     """What `Pool.stats` returns: plain numbers, texts and dictionaries, ready for ``json.dumps``."""
 
     name: str
-    max_size: int  # configuration: 0 is "no limit" for these four
-    max_use: int
-    max_delay: float
+    max_size: int  # configuration: of those that begin with "max_", 0 is "no limit"
     min_size: int
     timeout: float | None
+    max_use: int
+    max_delay: float
+    max_lifetime: float
+    max_using_delay: float
+    max_using_delay_kill: float
+    max_waiting: int
+    health_delay: float
+    health_freq: int
+    delay: float
     closed: bool
-    size: int  # everything that counts against max_size: the four that follow
+    size: int  # everything that counts against max_size: the five that follow
     creating: int
     in_use: int
     idle: int
+    reserved: int  # being checked, or tidied up on return
     closing: int
     nwaiting: int
     nuses: int  # leases given, those that are out included
     ncreated: int
     ncreation_errors: int
     ntimeouts: int
+    nrefused: int  # because max_waiting callers were waiting
     nbad_returns: int  # objects given back that were not out
     nclosed: dict[str, int]  # by reason
     wait: Duration  # of callers that had to queue, whatever came of it
     use: Duration  # of leases that have ended
     creation: Duration  # of creations that succeeded
+    objects: list[ObjectInfo]  # what the pool's `stats` tells of each; empty without one
+
+
+class ObjectInfo(TypedDict):
+    """What `Pool.stats` tells of one object, when the pool was given a `stats`."""
+
+    number: int
+    state: str
+    uses: int
+    stats: object  # what that function returned
+
+
+class LeaseInfo(TypedDict):
+    """What `Pool.leases` tells of one object that is in use."""
+
+    number: int  # of the object
+    object: str  # its type and number, and what the pool's `tracer` tells
+    holder: str  # the thread that took it
+    seconds: float
+    uses: int  # this one included
 
 
 class Timing:
@@ -68,12 +97,23 @@ class Timing:
 class Counters:
     """What cannot be told from the slots that exist: it happened, and is over. Changed under the pool's lock."""
 
-    __slots__ = ("bad_returns", "closed", "created", "creation", "creation_errors", "timeouts", "use", "wait")
+    __slots__ = (
+        "bad_returns",
+        "closed",
+        "created",
+        "creation",
+        "creation_errors",
+        "refused",
+        "timeouts",
+        "use",
+        "wait",
+    )
 
     def __init__(self) -> None:
         self.created = 0
         self.creation_errors = 0
         self.timeouts = 0
+        self.refused = 0  # because max_waiting callers were waiting
         self.bad_returns = 0  # counted without the lock, since `ret` never blocks: without the GIL it may miss one
         self.closed: Counter[str] = Counter()
         self.wait = Timing()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import Pool, Proxy
-from ProxyPatternPool._config import PoolConfig, PoolParameters
+from ProxyPatternPool._config import EARLIER_NAMES, PoolConfig, PoolParameters
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,26 @@ from ProxyPatternPool._config import PoolConfig, PoolParameters
         ({"close": 3}, TypeError, "close must be a callable, the name of a method, or None, not 3"),
         ({"close": ""}, TypeError, "close must be a callable, the name of a method, or None, not ''"),
         ({"name": 3}, TypeError, "name must be a text, not 3"),
+        ({"health": 3}, TypeError, "health must be a callable, or None, not 3"),
+        ({"opener": "open"}, TypeError, "opener must be a callable, or None, not 'open'"),
+        ({"getter": 3}, TypeError, "getter must be a callable, or None, not 3"),
+        ({"retter": 3}, TypeError, "retter must be a callable, or None, not 3"),
+        ({"tracer": 3}, TypeError, "tracer must be a callable, or None, not 3"),
+        ({"stats": 3}, TypeError, "stats must be a callable, or None, not 3"),
+        ({"max_lifetime": -1}, ValueError, "max_lifetime must be a finite number of seconds from 0, not -1"),
+        ({"max_using_delay": "1"}, TypeError, "max_using_delay must be a number of seconds, not '1'"),
+        ({"max_using_delay_kill": -1}, ValueError, "max_using_delay_kill must be a finite number of seconds"),
+        ({"max_waiting": -1}, ValueError, "max_waiting must not be negative, but is -1"),
+        ({"health_delay": None}, TypeError, "health_delay must be a number of seconds, not None"),
+        ({"health_freq": 0}, ValueError, "health_freq must not be below 1, but is 0"),
+        ({"delay": -1}, ValueError, "delay must be a finite number of seconds from 0, not -1"),
+        ({"log_level": "DEBUG"}, TypeError, "log_level must be a whole number, not 'DEBUG'"),
+        ({"closer": 3}, TypeError, "close must be a callable, the name of a method, or None, not 3"),
+        (
+            {"max_delay": 1, "max_avail_delay": 2},
+            TypeError,
+            "max_avail_delay and max_delay are the same parameter: both were given",
+        ),
         ({"max_sise": 3}, TypeError, r"has no parameter max_sise \(given as 3\): did you mean max_size\?"),
         ({"colour": "red"}, TypeError, r"has no parameter colour \(given as 'red'\)$"),
     ],
@@ -58,4 +78,4 @@ def test_what_no_limit_may_look_like() -> None:
 def test_the_parameters_are_the_same_for_the_type_checker() -> None:
     """Otherwise a parameter would exist that a type checker refuses, or the other way round."""
     of_config = [field.name for field in fields(PoolConfig) if field.name not in ("fun", "max_size")]
-    assert of_config == list(PoolParameters.__annotations__)
+    assert sorted([*of_config, *EARLIER_NAMES]) == sorted(PoolParameters.__annotations__)

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from math import inf
+from typing import Any
 
 import pytest
 
+from ProxyPatternPool._config import Limits
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._slot import Slot, State, Waiter
+from ProxyPatternPool._slot import Reason, Slot, State, Waiter
+
+
+def new_core(*, closes: bool = True, checks: bool = False, **limits: Any) -> PoolCore[object]:
+    """Make a core of a pool which keeps nothing of its own accord."""
+    return PoolCore(Limits(**{"min_size": 0, **limits}), closes=closes, checks=checks)
+
+
+def deliver(core: PoolCore[object], slot: Slot[object], obj: object, now: float) -> bool:
+    """Make the object of a slot, as a driver does."""
+    core.made(slot, obj, 0.0, now)
+    return core.delivered(slot, "me", now)
 
 
 def lease(core: PoolCore[object], now: float = 0.0) -> Slot[object]:
@@ -17,25 +31,25 @@ def lease(core: PoolCore[object], now: float = 0.0) -> Slot[object]:
     slot = core.take(now, "me")
     if slot is None:
         waiter: Waiter[object] = Waiter("me")
-        assert core.enter(waiter, now)
+        assert core.enter(waiter, False, now)
         slot = waiter.slot
         assert slot is not None
         if slot.state is State.CREATING:
-            assert core.delivered(slot, object(), "me", now)
+            assert deliver(core, slot, object(), now)
     core.wakes.clear()
     return slot
 
 
 def test_durations_are_counted_where_they_belong() -> None:
     """Otherwise the statistics would blame the database for the pool, or the pool for its users."""
-    core: PoolCore[object] = PoolCore(max_size=1, max_use=3)
+    core = new_core(max_size=1, max_use=3)
     waiter: Waiter[object] = Waiter("first")
-    core.enter(waiter, 10.0)
+    core.enter(waiter, False, 10.0)
     slot = waiter.slot
     assert slot is not None
-    core.delivered(slot, object(), "first", 12.0)
+    deliver(core, slot, object(), 12.0)
     second: Waiter[object] = Waiter("second")
-    core.enter(second, 13.0)
+    core.enter(second, False, 13.0)
     assert second.parked
     assert not waiter.parked
     core.give(slot.obj, 16.0)
@@ -54,12 +68,12 @@ def test_durations_are_counted_where_they_belong() -> None:
 
 def test_a_wait_is_counted_whatever_comes_of_it() -> None:
     """Otherwise a pool that is too small would look better the more callers give up."""
-    core: PoolCore[object] = PoolCore(max_size=1)
+    core = new_core(max_size=1)
     lease(core)
     waiters: list[Waiter[object]] = [Waiter("me") for _ in range(2)]
     for waiter in waiters:
-        core.enter(waiter, 1.0)
-    core.leave(waiters[0], 3.0)
+        core.enter(waiter, False, 1.0)
+    core.leave(waiters[0], True, 3.0)
     core.abandon(waiters[1], 4.0)
     assert core.counters.wait.snapshot() == {"count": 2, "sum": 5.0, "max": 3.0}
     assert core.counters.timeouts == 1
@@ -67,7 +81,7 @@ def test_a_wait_is_counted_whatever_comes_of_it() -> None:
 
 def test_what_is_being_closed_is_not_what_min_size_keeps() -> None:
     """Otherwise the last good objects would be closed for a broken one that is still on its way out."""
-    core: PoolCore[object] = PoolCore(min_size=2, max_delay=5.0)
+    core = new_core(min_size=2, max_delay=5.0)
     slots = [lease(core) for _ in range(3)]
     core.discard(slots[0].obj, 0.0)
     for slot in slots[1:]:
@@ -78,7 +92,7 @@ def test_what_is_being_closed_is_not_what_min_size_keeps() -> None:
 
 def test_the_next_sweep_is_when_the_next_object_expires() -> None:
     """Otherwise idle objects would live longer than they may, or the housekeeper would be busy with nothing."""
-    core: PoolCore[object] = PoolCore(max_delay=5.0)
+    core = new_core(max_delay=5.0)
     assert core.sweep(0.0) == 5.0
     one, two = lease(core), lease(core)
     core.give(one.obj, 1.0)
@@ -88,15 +102,16 @@ def test_the_next_sweep_is_when_the_next_object_expires() -> None:
     assert list(core.doomed) == [one]
     core.shutdown(6.5)
     assert core.sweep(6.5) == inf
-    assert PoolCore[object]().sweep(0.0) == inf
+    assert new_core().sweep(0.0) == inf
 
 
 def test_a_failed_refill_is_tried_again_when_its_pause_is_over() -> None:
     """Otherwise min_size would be forgotten after the first failure, or tried without a pause."""
-    core: PoolCore[object] = PoolCore(min_size=2)
+    core = new_core(min_size=2)
     core.match(0.0)
     assert len(core.refills) == 2
-    core.refill_failed(core.refills.popleft(), 0.0, 0.0)
+    core.failed(core.refills.popleft(), 0.0)
+    core.back_off(0.0, 0.0)
     assert not core.refills
     assert core.sweep(0.05) == pytest.approx(0.1)
     assert not core.refills
@@ -106,7 +121,7 @@ def test_a_failed_refill_is_tried_again_when_its_pause_is_over() -> None:
 
 def test_slots_that_are_gone_are_kept_until_the_lock_is_free() -> None:
     """Otherwise a destructor could run under the lock, and ask the same pool for an object."""
-    core: PoolCore[object] = PoolCore(closes=False)
+    core = new_core(closes=False)
     slot = lease(core)
     core.discard(slot.obj, 0.0)
     core.match(0.0)
@@ -116,15 +131,15 @@ def test_slots_that_are_gone_are_kept_until_the_lock_is_free() -> None:
 
 def test_a_slot_of_another_pool_is_refused() -> None:
     """Otherwise two pools that are mixed up would both lose count."""
-    core: PoolCore[object] = PoolCore()
+    core = new_core()
     with pytest.raises(IllegalMove, match="slot 7 creating"):
-        core.delivered(Slot(7, 0.0), object(), "me", 0.0)
+        core.delivered(Slot(7, 0, 0.0), "me", 0.0)
     assert not core.registry
 
 
 def test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn() -> None:
     """Otherwise "first come, first served" would hold but for those who are unlucky."""
-    core: PoolCore[object] = PoolCore(max_size=1)
+    core = new_core(max_size=1)
     slot = lease(core)
     waiter: Waiter[object] = Waiter("waiter")
 
@@ -134,7 +149,7 @@ def test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn() -> None:
         def pop(self) -> Slot[object]:  # type: ignore[override]  # without an index
             taken = super().pop()
             if not waiter.since:
-                core.enter(waiter, 2.0)
+                core.enter(waiter, False, 2.0)
                 assert waiter.parked
             return taken
 
@@ -148,19 +163,19 @@ def test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn() -> None:
 
 def test_nobody_times_out_beside_an_idle_object() -> None:
     """Otherwise an interrupt of the thread that returned it would fail another one."""
-    core: PoolCore[object] = PoolCore(max_size=1)
+    core = new_core(max_size=1)
     slot = lease(core)
     waiter: Waiter[object] = Waiter("me")
-    core.enter(waiter, 1.0)
+    core.enter(waiter, False, 1.0)
     assert core.give(slot.obj, 2.0)  # and whoever did that was interrupted before it could match
-    core.leave(waiter, 3.0)
+    core.leave(waiter, True, 3.0)
     assert waiter.slot is slot
     assert core.counters.timeouts == 0
 
 
 def test_who_stops_waiting_for_the_end_is_forgotten() -> None:
     """Otherwise each attempt to shut down while an object is out would leave something behind."""
-    core: PoolCore[object] = PoolCore()
+    core = new_core()
     lease(core)
     core.shutdown(1.0)
     waiter: Waiter[object] = Waiter("me")
@@ -172,7 +187,7 @@ def test_who_stops_waiting_for_the_end_is_forgotten() -> None:
 
 def test_who_queues_up_just_before_a_return_is_seen_by_it() -> None:
     """Otherwise that caller would sleep beside an idle object: the one ordering that everything rests on."""
-    core: PoolCore[object] = PoolCore(max_size=1)
+    core = new_core(max_size=1)
     slot = lease(core)
     waiter: Waiter[object] = Waiter("me")
 
@@ -180,7 +195,7 @@ def test_who_queues_up_just_before_a_return_is_seen_by_it() -> None:
         """Has somebody queue up at the last moment before the slot is published."""
 
         def append(self, slot: Slot[object]) -> None:
-            core.enter(waiter, 1.0)
+            core.enter(waiter, False, 1.0)
             super().append(slot)
 
     core.idle = Idle()
@@ -191,16 +206,16 @@ def test_who_queues_up_just_before_a_return_is_seen_by_it() -> None:
 
 def test_a_lease_that_is_over_never_ends_another_one_of_the_same_object() -> None:
     """Otherwise a factory that hands out an object again, after its end, would have it lent to two at once."""
-    core: PoolCore[object] = PoolCore()
+    core = new_core()
     first = lease(core)
     obj, use = first.obj, first.uses
     core.discard(obj, 0.0)
     core.ended(core.doomed.popleft(), 0.0)
     waiter: Waiter[object] = Waiter("me")
-    core.enter(waiter, 0.0)
+    core.enter(waiter, False, 0.0)
     second = waiter.slot
     assert second is not None
-    assert core.delivered(second, obj, "me", 0.0)
+    assert deliver(core, second, obj, 0.0)
     assert not core.give_use(first, use, 1.0)
     assert core.holds(second, 1)
     assert not core.idle
@@ -210,10 +225,10 @@ def test_a_lease_that_is_over_never_ends_another_one_of_the_same_object() -> Non
 
 def test_who_wanted_nothing_any_more_is_forgotten_at_once() -> None:
     """Otherwise a second word of it would end the lease of whoever got the object instead."""
-    core: PoolCore[object] = PoolCore(max_size=1)
+    core = new_core(max_size=1)
     slot = lease(core)
     gone: Waiter[object] = Waiter("gone")
-    core.enter(gone, 1.0)
+    core.enter(gone, False, 1.0)
     core.give(slot.obj, 2.0)
     core.match(2.0)
     assert gone.slot is slot
@@ -221,3 +236,49 @@ def test_who_wanted_nothing_any_more_is_forgotten_at_once() -> None:
     assert core.take(4.0, "next") is slot
     core.abandon(gone, 5.0)
     assert core.holds(slot, slot.uses)
+
+
+def test_who_takes_the_last_idle_object_while_the_others_are_looked_over_may() -> None:
+    """Otherwise the sweep would fail in the middle, and nobody be looked after."""
+
+    class Idle(deque[Slot[object]]):
+        """Has one less than it says: somebody has taken it in between."""
+
+        def __len__(self) -> int:
+            return super().__len__() + 1
+
+    core = new_core(max_lifetime=10.0)
+    slot = lease(core)
+    core.give(slot.obj, 0.0)
+    core.idle = Idle(core.idle)
+    core.sweep(100.0)
+    assert list(core.doomed) == [slot]
+
+
+def test_what_comes_back_just_before_it_is_taken_away_is_not() -> None:
+    """Otherwise an idle object, or the next one's, would be closed for the last one's slowness."""
+    core = new_core(max_using_delay_kill=5.0)
+    slot = lease(core)
+
+    class Leased(dict[tuple[Slot[object], int], Slot[object]]):
+        """Has its only lease returned as soon as somebody has seen it."""
+
+        def __iter__(self) -> Iterator[tuple[Slot[object], int]]:
+            seen = list(super().__iter__())
+            core.give(slot.obj, 3.0)
+            return iter(seen)
+
+    core.leased = Leased(core.leased)
+    core.sweep(10.0)
+    assert list(core.idle) == [slot]
+    assert not core.overdue
+
+
+def test_what_was_taken_away_is_not_condemned_again() -> None:
+    """Otherwise an object that was held for too long in a check that fails would be closed twice."""
+    core = new_core(max_using_delay_kill=5.0)
+    slot = lease(core)
+    core.sweep(10.0)
+    core.condemn(slot, Reason.HEALTH, 11.0)
+    assert list(core.doomed) == [slot]
+    assert slot.reason is Reason.KILL

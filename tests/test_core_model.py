@@ -14,9 +14,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ProxyPatternPool._core import BACKOFF, BACKOFF_MAX, AlreadyPooled, NotLeased, PoolCore
+from ProxyPatternPool._config import Limits
+from ProxyPatternPool._core import BACKOFF, BACKOFF_MAX, PoolCore
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._slot import Slot, State, Waiter
+from ProxyPatternPool._ledger import AlreadyPooled, NotLeased
+from ProxyPatternPool._slot import Reason, Slot, State, Waiter
+from ProxyPatternPool._upkeep import PERIOD
+
+pytestmark = pytest.mark.timeout(300)  # should it fail, finding the shortest example takes its time
 
 INDEX = st.integers(0, 1000)  # which one of those there are
 
@@ -42,14 +47,22 @@ class CoreMachine(RuleBasedStateMachine):
         min_size=st.integers(0, 3),
         max_use=st.integers(0, 3),
         max_delay=st.sampled_from([0.0, 1.0, 1.0, 3.0]),
+        max_lifetime=st.sampled_from([0.0, 0.0, 4.0]),
+        max_using_delay=st.sampled_from([0.0, 2.0]),
+        max_using_delay_kill=st.sampled_from([0.0, 0.0, 3.0]),
+        max_waiting=st.sampled_from([0, 0, 1, 2]),
+        delay=st.sampled_from([0.0, 0.0, 2.0]),
+        health_freq=st.integers(1, 2),
         closes=st.booleans(),
+        checks=st.booleans(),
     )
-    def start(self, max_size: int, min_size: int, max_use: int, max_delay: float, closes: bool) -> None:
-        self.max_size, self.min_size = max_size, min(min_size, max_size) if max_size else min_size
-        self.max_use, self.max_delay, self.closes = max_use, max_delay, closes
-        self.core: PoolCore[Thing] = PoolCore(
-            max_size=max_size, min_size=self.min_size, max_use=max_use, max_delay=max_delay, closes=closes
-        )
+    def start(self, closes: bool, checks: bool, **limits: Any) -> None:
+        if limits["max_size"]:
+            limits["min_size"] = min(limits["min_size"], limits["max_size"])
+        self.limits = Limits(**limits, health_delay=1.0)
+        self.max_size, self.min_size = self.limits.max_size, self.limits.min_size
+        self.closes, self.checks = closes, checks
+        self.core: PoolCore[Thing] = PoolCore(self.limits, closes=closes, checks=checks)
         self.now = 100.0
         self.settled = True  # False between a return and the pump that follows it
         # the model
@@ -62,10 +75,21 @@ class CoreMachine(RuleBasedStateMachine):
         self.refilling: list[Place] = []  # in the worker
         self.doomed: list[tuple[Place, str]] = []  # and why
         self.closing: list[tuple[Place, str]] = []  # in the worker
+        self.tidying: list[Place] = []  # on return
+        self.checking: list[tuple[Place, float]] = []  # in the background; and since when it was idle
         self.drainers: list[Queued] = []
         self.closed = False
         self.failures = 0  # of refills, in a row
-        self.uses: dict[int, int] = {}  # by number of the slot
+        self.uses: dict[int, int] = {}  # by number of the slot, as those that follow
+        self.alive: dict[int, float] = {}  # when it was known to be so
+        self.expires: dict[int, float] = {}
+        self.generations: dict[int, int] = {}
+        self.lent: dict[int, float] = {}  # when
+        self.warned: dict[int, int] = {}  # of which use
+        self.generation = 0
+        self.shrinking = False
+        self.suspects: list[Place] = []
+        self.before = 0  # the size at the last look
         # for the ledger
         self.made: list[Place] = []
         self.ended: list[tuple[Place, str]] = []
@@ -75,15 +99,34 @@ class CoreMachine(RuleBasedStateMachine):
 
     def size(self) -> int:
         making = [waiter for waiter in self.served + self.making if waiter.slot and waiter.slot.state is State.CREATING]
-        lists: list[list[Any]] = [self.idle, self.leased, making, self.refills, self.refilling]
-        return sum(map(len, [*lists, self.doomed, self.closing]))
+        lists: list[list[Any]] = [self.idle, self.leased, making, self.refills, self.refilling, self.tidying]
+        return sum(map(len, [*lists, self.checking, self.doomed, self.closing]))
+
+    def excess(self, in_hand: int = 0) -> int:
+        return self.size() + in_hand - len(self.doomed) - len(self.closing) - self.max_size
+
+    def unfit(self, slot: Place) -> str | None:
+        """Why a slot that was just taken from its list must not be used any more."""
+        if self.now >= self.expires.get(slot.number, inf):
+            return "max_lifetime"
+        if self.generations[slot.number] != self.generation:
+            return "refresh"
+        return "resize" if self.shrinking and self.excess(in_hand=1) > 0 else None
+
+    def doubtful(self, slot: Place) -> bool:
+        return self.checks and self.now - self.alive[slot.number] > self.limits.health_delay
 
     def room(self) -> bool:
         return not self.max_size or self.size() < self.max_size
 
     def lease(self, slot: Place) -> None:
         self.uses[slot.number] = self.uses.get(slot.number, 0) + 1
+        self.lent[slot.number] = self.now
         self.leased.append(slot)
+
+    def unlease(self, slot: Place) -> None:
+        self.leased.remove(slot)
+        self.uses[slot.number] -= 1
 
     def settle(self) -> None:
         """Let the driver pump; then the one rule: serve in order while there is something to serve."""
@@ -98,16 +141,18 @@ class CoreMachine(RuleBasedStateMachine):
             self.doomed += [(slot, "shutdown") for slot, _ in self.idle]
             self.idle.clear()
             self.refills.clear()
-        if not self.closes:
-            self.ended += self.doomed
-            self.doomed.clear()
-        while self.queue and not self.closed and (self.idle or self.refills or self.room()):
+        self.bury()
+        if not self.closed and self.excess() <= 0:
+            self.shrinking = False
+        while self.queue and not self.closed:
+            fit = self.pop_idle()
+            if not (fit or self.refills or self.room()):
+                break
             waiter = self.queue.pop(0)
             assert waiter.slot is not None, "a waiter beside an idle object or free capacity"
-            if self.idle:
-                expected, _ = self.idle.pop()
-                assert waiter.slot is expected, "not the object that was used last"
-                self.lease(expected)
+            if fit:
+                assert waiter.slot is fit, "not the object that was used last"
+                self.lease(fit)
             elif self.refills:
                 assert waiter.slot is self.refills.pop(0), "a refill that nobody has begun was left alone"
             else:
@@ -130,9 +175,33 @@ class CoreMachine(RuleBasedStateMachine):
         self.core.wakes.clear()
         self.core.gone.clear()
 
+    def bury(self) -> None:
+        if not self.closes:
+            self.ended += self.doomed
+            self.doomed.clear()
+
+    def pop_idle(self) -> Place | None:
+        """Take the one used last that is fit for use; the others on the way there are doomed."""
+        while self.idle:
+            slot, _ = self.idle.pop()
+            reason = self.unfit(slot)
+            if reason is None:
+                return slot
+            self.doomed.append((slot, reason))
+            self.bury()
+        return None
+
     def note_new(self, slot: Place) -> None:
         assert slot.number not in self.numbers, "a number used twice"
         self.numbers.add(slot.number)
+        self.generations[slot.number] = self.generation
+
+    def note_made(self, slot: Place, jitter: float = 0.5) -> None:
+        self.made.append(slot)
+        self.alive[slot.number] = self.now
+        if self.limits.max_lifetime:
+            self.expires[slot.number] = self.now + self.limits.max_lifetime * (1 - jitter / 10)
+        self.failures = 0
 
     # -- callers
 
@@ -140,15 +209,26 @@ class CoreMachine(RuleBasedStateMachine):
     def get(self) -> None:
         slot = self.core.take(self.now, "me")
         if self.idle and not self.queue and not self.closed:
-            assert slot is self.idle.pop()[0], "not the object that was used last"
-            self.lease(slot)
-            return
-        assert slot is None, "a newcomer overtook those who wait, or came in after the end"
+            last, since = self.idle.pop()
+            if not self.doubtful(last) and self.unfit(last) is None:
+                assert slot is last, "not the object that was used last"
+                self.lease(slot)
+                return
+            self.idle.append((last, since))
+        assert slot is None, "a newcomer overtook those who wait, or came in after the end, or got what is unfit"
         waiter = Queued("me")
-        assert self.core.enter(waiter, self.now) is not self.closed
-        if not self.closed:
-            self.queue.append(waiter)
+        accepted = self.core.enter(waiter, False, self.now)
+        if self.closed:
+            assert not accepted
+            return
+        self.queue.append(waiter)
         self.settle()
+        full = bool(self.limits.max_waiting) and len(self.queue) > self.limits.max_waiting
+        if not accepted:
+            assert full
+            assert self.queue.pop() is waiter
+        else:
+            assert not (full and waiter is self.queue[-1]), "more wait than may"
 
     @rule(times=st.integers(1, 3))
     def get_and_make(self, times: int) -> None:
@@ -168,12 +248,27 @@ class CoreMachine(RuleBasedStateMachine):
         self.get()
 
     @precondition(lambda self: self.served)
-    @rule(index=INDEX)
-    def wake_up(self, index: int) -> None:
+    @rule(index=INDEX, late=st.booleans(), alive=st.booleans())
+    def wake_up(self, index: int, late: bool = False, alive: bool = True) -> None:
+        self.settle()
         waiter = self.served.pop(index % len(self.served))
-        self.core.leave(waiter, self.now)  # as one does whose time was up just when it was served: it keeps its slot
-        if waiter.slot and waiter.slot.state is State.CREATING:
+        slot = waiter.slot
+        assert slot is not None
+        self.core.leave(waiter, late, self.now)  # as one whose time was up just when it was served: it keeps its slot
+        if slot.state is State.CREATING:
             self.making.append(waiter)
+        elif slot in self.leased and self.doubtful(slot) and (late or not alive):
+            self.unlease(slot)
+            if late:
+                assert waiter.slot is None, "there is no time left to check it"
+                self.idle.append((slot, self.now))
+            else:
+                self.core.condemn(slot, Reason.HEALTH, self.now)
+                self.doomed.append((slot, "health"))
+                self.settle()
+                again = Queued("me")
+                assert self.core.enter(again, True, self.now) is not self.closed
+                self.queue[:0] = [] if self.closed else [again]
         self.settle()
 
     @precondition(lambda self: self.making)
@@ -181,9 +276,9 @@ class CoreMachine(RuleBasedStateMachine):
     def deliver(self, index: int) -> None:
         slot = self.making.pop(index % len(self.making)).slot
         assert slot
-        delivered = self.core.delivered(slot, Thing(), "me", self.now)
-        self.made.append(slot)
-        self.failures = 0
+        self.core.made(slot, Thing(), 0.5, self.now)
+        delivered = self.core.delivered(slot, "me", self.now)
+        self.note_made(slot)
         assert delivered is not self.closed
         if delivered:
             self.lease(slot)
@@ -197,8 +292,23 @@ class CoreMachine(RuleBasedStateMachine):
         slot = self.making.pop(index % len(self.making)).slot
         assert slot
         if twice and self.leased:
-            self.refused(AlreadyPooled, lambda: self.core.delivered(slot, self.leased[0].obj, "me", self.now))
+            self.refused(AlreadyPooled, lambda: self.core.made(slot, self.leased[0].obj, 0.5, self.now))
         self.core.failed(slot, self.now)
+        self.settle()
+
+    @precondition(lambda self: self.making)
+    @rule(index=INDEX, interrupted=st.booleans())
+    def fail_to_open(self, index: int, interrupted: bool) -> None:
+        waiter = self.making.pop(index % len(self.making))
+        slot = waiter.slot
+        assert slot
+        self.core.made(slot, Thing(), 0.5, self.now)
+        self.note_made(slot)
+        if interrupted:
+            self.core.abandon(waiter, self.now)
+        else:
+            self.core.failed(slot, self.now)
+        self.doomed.append((slot, "discard" if interrupted else "opener"))
         self.settle()
 
     @precondition(lambda self: self.leased)
@@ -208,12 +318,42 @@ class CoreMachine(RuleBasedStateMachine):
         if slot is None:
             return
         work = self.core.give(slot.obj, self.now)
-        if self.max_use and self.uses[slot.number] >= self.max_use:
-            self.doomed.append((slot, "max_use"))
+        self.take_back(slot, work)
+        self.pump(pump)
+
+    def take_back(self, slot: Place, work: bool) -> None:
+        max_use = self.limits.max_use
+        reason = "max_use" if max_use and self.uses[slot.number] >= max_use else self.unfit(slot)
+        self.alive[slot.number] = self.now
+        if reason:
+            self.doomed.append((slot, reason))
             assert work
         else:
             self.idle.append((slot, self.now))
             assert work or not self.queue, "a return that overlooks a waiter"
+
+    @precondition(lambda self: self.leased)
+    @rule(index=INDEX, of_use=st.booleans())
+    def start_tidying(self, index: int, of_use: bool) -> None:
+        slot = self.pick_lease(index)
+        if slot is None:
+            return
+        if of_use:
+            assert self.core.reclaim_use(slot, slot.uses)
+            assert not self.core.reclaim_use(slot, slot.uses)
+        else:
+            assert self.core.reclaim(slot.obj) is slot
+        self.tidying.append(slot)
+
+    @precondition(lambda self: self.tidying)
+    @rule(index=INDEX, fails=st.booleans(), pump=st.booleans())
+    def end_tidying(self, index: int, fails: bool, pump: bool) -> None:
+        slot = self.tidying.pop(index % len(self.tidying))
+        work = self.core.restock(slot, Reason.RETTER if fails else None, self.now)
+        if fails:
+            self.doomed.append((slot, "retter"))
+        else:
+            self.take_back(slot, work)
         self.pump(pump)
 
     @precondition(lambda self: self.leased)
@@ -250,7 +390,8 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(index=INDEX)
     def time_out(self, index: int) -> None:
         waiter = self.queue[index % len(self.queue)]
-        self.core.leave(waiter, self.now)
+        self.settle()
+        self.core.leave(waiter, False, self.now)
         self.settle()  # first who can be served is served: nobody times out beside an idle object
         if waiter in self.queue:
             self.queue.remove(waiter)
@@ -266,9 +407,8 @@ class CoreMachine(RuleBasedStateMachine):
                 some.remove(waiter)
         if waiter.slot in self.leased:
             assert waiter.slot is not None
-            self.leased.remove(waiter.slot)
+            self.unlease(waiter.slot)
             self.idle.append((waiter.slot, self.now))
-            self.uses[waiter.slot.number] -= 1
         self.core.abandon(waiter, self.now)
         self.settle()
 
@@ -290,21 +430,121 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
+        self.settle()
+        max_delay = self.limits.max_delay
         due = self.core.sweep(self.now)
-        spare = self.size() - len(self.doomed) - len(self.closing) - self.min_size
-        while self.max_delay and spare > 0 and self.idle and self.idle[0][1] + self.max_delay <= self.now:
+        spare = self.excess() + self.max_size - self.min_size
+        while max_delay and spare > 0 and self.idle and self.idle[0][1] + max_delay <= self.now:
             self.doomed.append((self.idle.pop(0)[0], "max_delay"))
             spare -= 1
+        self.cull()
+        kill, warn = self.limits.max_using_delay_kill, self.limits.max_using_delay
+        told = [slot for slot in self.leased if kill and self.lent[slot.number] + kill <= self.now]
+        for slot in told:
+            self.leased.remove(slot)
+            self.doomed.append((slot, "max_using_delay_kill"))
+            assert slot.was_killed(slot.uses)
+        for slot in self.leased if warn else ():
+            if self.lent[slot.number] + warn <= self.now and self.warned.get(slot.number) != slot.uses:
+                self.warned[slot.number] = slot.uses
+                told.append(slot)
+        assert list(self.core.overdue) == [(slot, slot.uses) for slot in told]
+        self.core.overdue.clear()
+        if self.checks and not self.suspects:
+            period = (self.limits.delay or PERIOD) * self.limits.health_freq
+            self.suspects = [slot for slot, _ in reversed(self.idle) if self.alive[slot.number] + period <= self.now]
+        assert list(self.core.suspects) == self.suspects
         self.settle()
         assert due > self.now
-        assert not self.closed or due == inf
-        if not self.closed and self.size() < self.min_size:
+        if self.closed:
+            assert due == inf
+        else:
+            self.in_time(due, spare)
+
+    def in_time(self, due: float, spare: int) -> None:
+        """Check that nothing reaches its limit before the next sweep; unless rounds have a period of their own."""
+        limits = self.limits
+        if self.size() < self.min_size:
             assert due <= self.core.refill_at
-        if not self.closed and self.max_delay:
-            assert due <= self.now + self.max_delay
-            overdue = [since for _, since in self.idle if since + self.max_delay <= self.now]
-            assert not overdue or spare <= 0, "kept beyond its time"
-            assert spare <= 0 or all(due <= since + self.max_delay for _, since in self.idle)
+        if limits.delay:
+            assert due <= self.now + limits.delay
+            return
+        lent = [self.lent[slot.number] for slot in self.leased]
+        begins = {limits.max_using_delay: lent, limits.max_using_delay_kill: lent}
+        if self.checks:
+            begins[PERIOD * limits.health_freq] = [self.alive[slot.number] for slot, _ in self.idle]
+        if spare > 0:
+            assert all(since + limits.max_delay > self.now for _, since in self.idle if limits.max_delay)
+            begins[limits.max_delay] = [since for _, since in self.idle]
+        ends = [begin + limit for limit, some in begins.items() if limit for begin in some]
+        ends += [self.expires.get(slot.number, inf) for slot in self.core.registry]
+        assert all(due <= end for end in ends if end > self.now)
+        assert not any(self.unfit(slot) == "max_lifetime" for slot, _ in self.idle)
+        assert all(due <= self.now + limit for limit in (*begins, limits.max_lifetime) if limit)
+
+    def cull(self) -> None:
+        """Doom what is unfit, beginning with the one unused for longest; after a refresh one at a time."""
+        kept: list[tuple[Place, float]] = []
+        while self.idle:
+            slot, since = self.idle.pop(0)
+            self.idle += kept  # it counts
+            reason = self.unfit(slot)
+            del self.idle[len(self.idle) - len(kept) :]
+            if reason is None or (reason == "refresh" and self.closes and (self.doomed or self.closing)):
+                kept.append((slot, since))
+            else:
+                self.doomed.append((slot, reason))
+        self.idle = kept
+
+    @precondition(lambda self: self.core.suspects)
+    @rule()
+    def start_check(self) -> None:
+        self.settle()
+        slot = self.core.suspects.popleft()
+        assert slot is self.suspects.pop(0)
+        found = [entry for entry in self.idle if entry[0] is slot]
+        assert self.core.reserve(slot, self.now) is bool(found)
+        for entry in found:
+            self.idle.remove(entry)
+            self.checking.append(entry)
+
+    @precondition(lambda self: self.checking)
+    @rule(index=INDEX, alive=st.booleans())
+    def end_check(self, index: int, alive: bool) -> None:
+        self.settle()
+        slot, since = self.checking.pop(index % len(self.checking))
+        self.core.checked(slot, alive, self.now)
+        if alive:
+            self.alive[slot.number] = self.now
+            self.idle.insert(0, (slot, since))
+        else:
+            self.doomed.append((slot, "health"))
+        self.settle()
+
+    @rule(min_size=st.integers(0, 3), max_size=st.integers(0, 4), sure=st.integers(0, 4))
+    def resize(self, min_size: int, max_size: int, sure: int) -> None:
+        if sure:
+            return  # not too often
+        self.settle()
+        self.max_size, self.min_size = max_size, min(min_size, max_size) if max_size else min_size
+        self.core.resize(self.min_size, max_size, self.now)
+        self.shrinking = bool(max_size)
+        while self.shrinking and self.excess() > 0 and (self.refills or self.idle):
+            if self.refills:
+                self.refills.pop(0)
+            else:
+                self.doomed.append((self.idle.pop(0)[0], "resize"))
+        self.settle()
+
+    @rule(sure=st.integers(0, 9))
+    def refresh(self, sure: int) -> None:
+        if sure:
+            return  # not too often
+        self.settle()
+        self.core.refresh(self.now)
+        self.generation += 1
+        self.cull()
+        self.settle()
 
     @precondition(lambda self: self.core.doomed)
     @rule()
@@ -333,9 +573,9 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(index=INDEX)
     def end_refill(self, index: int) -> None:
         slot = self.refilling.pop(index % len(self.refilling))
-        self.core.stocked(slot, Thing(), self.now)
-        self.made.append(slot)
-        self.failures = 0
+        self.core.made(slot, Thing(), 0.5, self.now)
+        self.core.stocked(slot, self.now)
+        self.note_made(slot)
         self.idle.append((slot, self.now))
         self.settle()
         assert self.now >= self.core.refill_at
@@ -345,8 +585,10 @@ class CoreMachine(RuleBasedStateMachine):
     def fail_refill(self, index: int, jitter: float, twice: bool) -> None:
         slot = self.refilling.pop(index % len(self.refilling))
         if twice and self.leased:
-            self.refused(AlreadyPooled, lambda: self.core.stocked(slot, self.leased[0].obj, self.now))
-        self.core.refill_failed(slot, jitter, self.now)
+            self.refused(AlreadyPooled, lambda: self.core.made(slot, self.leased[0].obj, 0.5, self.now))
+        self.core.failed(slot, self.now)
+        self.settle()
+        self.core.back_off(jitter, self.now)
         self.refills.clear()
         pause = min(BACKOFF * 2**self.failures, BACKOFF_MAX)
         assert pause / 2 <= round(self.core.refill_at - self.now, 6) <= pause
@@ -400,10 +642,12 @@ class CoreMachine(RuleBasedStateMachine):
         if not self.made:
             return
         slot = self.made[index % len(self.made)]
-        self.refused(IllegalMove, lambda: core.delivered(slot, Thing(), "me", now))
-        self.refused(IllegalMove, lambda: core.stocked(slot, Thing(), now))
+        self.refused(IllegalMove, lambda: core.made(slot, Thing(), 0.5, now))
+        self.refused(IllegalMove, lambda: core.delivered(slot, "me", now))
+        self.refused(IllegalMove, lambda: core.stocked(slot, now))
         self.refused(IllegalMove, lambda: core.failed(slot, now))
-        self.refused(IllegalMove, lambda: core.refill_failed(slot, 0.0, now))
+        if slot.state is not State.RESERVED:
+            self.refused(IllegalMove, lambda: core.checked(slot, True, now))
         if slot.state is not State.CLOSING:
             self.refused(IllegalMove, lambda: core.ended(slot, now))
         if slot.state is not State.LEASED:
@@ -413,8 +657,9 @@ class CoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def never_over_size(self) -> None:
-        assert not self.max_size or len(self.core.registry) <= self.max_size
+        assert not self.max_size or self.shrinking or len(self.core.registry) <= max(self.max_size, self.before)
         assert len(self.core.registry) == self.size()
+        self.before = self.size()  # above max_size only on the way down
 
     @invariant()
     def nobody_waits_beside_what_he_waits_for(self) -> None:
@@ -429,11 +674,12 @@ class CoreMachine(RuleBasedStateMachine):
         assert {(slot, slot.uses): slot for slot in self.leased} == core.leased
         assert [slot for slot, _ in self.doomed] == list(core.doomed)
         making = [w.slot for w in self.served + self.making if w.slot and w.slot.state is State.CREATING]
-        hands = making + self.refilling + [slot for slot, _ in self.closing]
+        hands = making + self.refilling + self.tidying + [slot for slot, _ in self.closing + self.checking]
         owners = list(core.idle) + list(core.leased.values()) + list(core.doomed) + list(core.refills) + hands
         assert len(owners) == len(set(owners))
         assert set(owners) == core.registry
         assert set(core.known) == {id(slot.obj) for slot in owners if slot.state is not State.CREATING}
+        assert core.watchful or (not self.checks and not self.expires and not self.generation and not self.shrinking)
 
     @invariant()
     def every_object_is_closed_once_and_for_the_right_reason(self) -> None:

@@ -16,7 +16,7 @@ from fractions import Fraction
 
 import pytest
 
-from ProxyPatternPool import Pool, PoolClosed, PoolException, TimeOut, _pool
+from ProxyPatternPool import Pool, PoolClosed, PoolException, TimeOut, _threaded
 from ProxyPatternPool._core import PoolCore
 from tests.conftest import Crew, Factory, Thing, run, until
 
@@ -758,7 +758,7 @@ def test_shutdown_waits_for_what_is_being_closed(factory: Factory, crew: Crew) -
 
 def test_a_close_may_shut_its_pool_down(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise it would wait for itself."""
-    monkeypatch.setattr(_pool, "PATIENCE", 1000.0)
+    monkeypatch.setattr(_threaded, "PATIENCE", 1000.0)
 
     def close(thing: Thing) -> None:
         thing.close()

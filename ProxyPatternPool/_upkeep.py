@@ -1,0 +1,110 @@
+"""Upkeep: what time asks for. What was idle, alive or lent for too long, and when to look again."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TypeVar
+
+from ProxyPatternPool._ledger import Ledger
+from ProxyPatternPool._slot import CLOSING, Reason, Slot
+
+T = TypeVar("T")
+
+#: Seconds after which an idle object is checked in the background, and an overdue one looked for, unless `delay` says.
+PERIOD = 30.0
+
+
+class Upkeep(Ledger[T]):
+    """The steps of a sweep. All of them are taken under the lock; takers and givers go on meanwhile."""
+
+    @property
+    def timed(self) -> bool:
+        """Tell whether time alone can make something to do."""
+        limits = self.limits
+        return self.watchful or any(
+            (limits.delay, limits.max_delay, limits.max_using_delay, limits.max_using_delay_kill)
+        )
+
+    def _expire(self, now: float) -> None:
+        """Doom what has been idle for too long, but for `min_size` objects, the one unused for longest first."""
+        spare = sum(slot.state is not CLOSING for slot in self.registry) - self.min_size
+        while self.limits.max_delay and spare > 0:
+            try:
+                slot = self.idle.popleft()
+            except IndexError:
+                return
+            if slot.since + self.limits.max_delay > now:
+                self.idle.appendleft(slot)  # a look without a pop would own nothing; whoever missed it now waits for us
+                return
+            self._doom(slot, Reason.MAX_DELAY)
+            spare -= 1
+
+    def _cull(self, now: float) -> None:
+        """Doom what is idle and not fit for use any more; after a `refresh` one after the other."""
+        closing = self.closes and any(slot.state is CLOSING for slot in self.registry)
+        for _ in range(len(self.idle) if self.watchful else 0):
+            try:
+                slot = self.idle.popleft()  # and back at the right: once round, the order is as it was
+            except IndexError:
+                return
+            reason = self._verdict(slot, now)
+            if reason is None or (reason is Reason.REFRESH and closing):
+                self.idle.append(slot)
+            else:
+                self._doom(slot, reason)
+                closing = self.closes
+
+    def _warn(self, now: float) -> None:
+        """Tell of leases that last too long, once each."""
+        for slot, use in self._held_since(now - self.limits.max_using_delay) if self.limits.max_using_delay else ():
+            if slot.warned != use:
+                slot.warned = use
+                self.overdue.append((slot, use))
+
+    def _kill(self, now: float) -> None:
+        """Take away what is held for much too long."""
+        limit = self.limits.max_using_delay_kill
+        for slot, use in self._held_since(now - limit) if limit else ():
+            if self.leased.pop((slot, use), None) is not None:  # else it has just been returned
+                self._settle(slot, now, Reason.KILL)
+                self.overdue.append((slot, use))
+
+    def _held_since(self, then: float) -> list[tuple[Slot[T], int]]:
+        # a slot that is returned and lent again in between has another use: what the list names is over then
+        return [(slot, use) for slot, use in list(self.leased) if slot.since <= then]
+
+    def _suspect(self, now: float) -> None:
+        """Name the idle objects that nobody has heard of for long; the ones used last first, see `PoolCore.checked`."""
+        if self.checks and not self.suspects:
+            idle = [slot for slot in list(self.idle) if slot.alive + self._check_period <= now]
+            self.suspects.extend(reversed(idle))
+
+    @property
+    def _check_period(self) -> float:
+        return (self.limits.delay or PERIOD) * self.limits.health_freq
+
+    def _next_sweep(self, now: float) -> float:
+        if self.closed:
+            return inf
+        refill = self.refill_at if len(self.registry) < self.min_size else inf
+        if self.limits.delay:
+            return min(refill, now + self.limits.delay)
+        return min([refill, *self._next_limits(now)])
+
+    def _next_limits(self, now: float) -> list[float]:
+        """When the next of each kind reaches its limit; who begins later does so a whole limit from now, or later."""
+        limits, idle, leased = self.limits, list(self.idle), [slot.since for slot in list(self.leased.values())]
+        kinds = [
+            (limits.max_delay, [slot.since for slot in idle[:1]]),
+            (limits.max_using_delay, leased),
+            (limits.max_using_delay_kill, leased),
+            (self._check_period if self.checks else 0.0, [slot.alive for slot in idle]),
+            # up to a tenth earlier, see `PoolCore.made`
+            (limits.max_lifetime * 0.9, [slot.expires - limits.max_lifetime * 0.9 for slot in self.registry]),
+        ]
+        # what is overdue was dealt with just now, or is kept for min_size: it is looked at again later
+        return [
+            min([now + limit, *(begin + limit for begin in begins if begin + limit > now)])
+            for limit, begins in kinds
+            if limit
+        ]
