@@ -15,11 +15,16 @@ import asyncio
 from asyncio import CancelledError
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._hidden_task import hidden_task
 
 T = TypeVar("T")
+
+
+class EnteringCancelled(RuntimeError):
+    """The entering was cancelled, by `release` or by the manager itself: who waits for it has not been."""
 
 
 def _nothing() -> None:
@@ -50,13 +55,15 @@ class Keeper(Generic[T]):
         self._reason: BaseException | None = None  # what the object is exited with
         self._raised: BaseException | None = None  # what came out of the manager
         self._task = hidden_task(self._keep(), f"keeper of a {type(manager).__name__}")
-        self._task.add_done_callback(self._finish)  # and not at the end of _keep: a task may end before it has begun
+        # and not at the end of _keep: a task may end before it has begun. By default, the context of whoever makes the
+        # keeper would be kept, with all that the variables of that one refer to
+        self._task.add_done_callback(self._finish, context=Context())
 
     async def entered(self) -> T:
         """Wait until the object is there, and return it; raise what `__aenter__` raises. Any number may wait.
 
         Being cancelled does not cancel the entering, which goes on for whoever else wants the object. When the entering
-        is cancelled, by `release` or by the manager itself: `RuntimeError`, since who waits has not been cancelled.
+        is cancelled, by `release` or by the manager itself: `EnteringCancelled`.
         """
         if not self._value.done():
             await asyncio.wait((self._value,))
@@ -112,7 +119,7 @@ class Keeper(Generic[T]):
         if isinstance(raised, CancelledError) or _is_only(raised, self._reason):
             raised = None
         if not self._value.done():
-            cancelled = RuntimeError(f"the entering of a {type(self._manager).__name__} was cancelled")
+            cancelled = EnteringCancelled(f"the entering of a {type(self._manager).__name__} was cancelled")
             self._value.set_exception(cancelled if raised is None else raised)
             self._end.set_result(None)
         elif raised is None:
