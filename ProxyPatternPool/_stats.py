@@ -73,6 +73,30 @@ class LeaseInfo(TypedDict):
     uses: int  # this one included
 
 
+class KeyedStats(TypedDict):
+    """What `AsyncKeyedPool.stats` returns: plain numbers, texts and dictionaries, ready for ``json.dumps``."""
+
+    name: str
+    max_size: int  # configuration: 0 is "no limit"
+    ttl: float | None
+    timeout: float | None
+    closed: bool
+    size: int  # everything that counts against max_size: the four that follow
+    entering: int
+    in_use: int
+    idle: int
+    closing: int
+    nwaiting: int  # callers
+    nuses: int  # callers served, those that are at it included
+    nentered: int
+    nentering_errors: int
+    nclosing_errors: int
+    ntimeouts: int
+    nclosed: dict[str, int]  # by reason
+    wait: Duration  # of callers that found no open instance, whatever came of it
+    entering_time: Duration  # of what was entered
+
+
 class Timing:
     """Adds durations up. Not locked: one owner at a time."""
 
@@ -119,3 +143,19 @@ class Counters:
         self.wait = Timing()
         self.use = Timing()  # of slots that are gone: those which exist keep their own
         self.creation = Timing()
+
+
+class KeyedCounters:
+    """What cannot be told from the instances that exist: it happened, and is over. Changed in the pool's loop."""
+
+    __slots__ = ("closed", "closing_errors", "entered", "entering", "entering_errors", "timeouts", "uses", "wait")
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self.entering_errors = 0
+        self.closing_errors = 0
+        self.timeouts = 0
+        self.uses = 0  # of instances that are gone: those which exist keep their own
+        self.closed: Counter[str] = Counter()
+        self.wait = Timing()
+        self.entering = Timing()

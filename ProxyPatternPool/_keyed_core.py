@@ -1,0 +1,357 @@
+"""KeyedCore: the state machine behind `AsyncKeyedPool`.
+
+It decides and never acts: it does not await, read a clock, log, or run user code, but for the equality of keys, which
+is what a dictionary is about. The driver tells it what happened and when (``now``, in seconds), and finds what is to
+be done in its outboxes: waiters to wake, instances to enter, instances to end. One event loop has it: nothing here is
+locked, since nothing can come between two lines.
+
+An instance is what the pool shares under one key, from the moment somebody wants it::
+
+    QUEUED    in ``queue``, where it waits for room; or in ``heirs``: the one before it under its key is being closed
+    ENTERING  in ``entering``: the driver makes its object
+    OPEN      its users have it; without any, it is in ``idle``
+    CLOSING   in ``closing``: the driver ends its object
+    GONE      nobody has it
+
+All but the first and the last count against ``max_size``. There are never two of a key that do, so what is asked for
+while it is being closed is made again afterwards, when its turn comes: ``queue`` is in the order of the first asking.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from enum import Enum
+from itertools import islice
+from math import inf
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from ProxyPatternPool._errors import IllegalMove
+from ProxyPatternPool._stats import KeyedCounters
+
+T = TypeVar("T")
+
+
+class Phase(Enum):
+    """Where an instance is in its life."""
+
+    QUEUED = "queued"
+    ENTERING = "entering"
+    OPEN = "open"
+    CLOSING = "closing"
+    GONE = "gone"
+
+
+class Reason(Enum):
+    """Why an instance is closed; the value is the key under which it is counted."""
+
+    TTL = "ttl"
+    MAX_SIZE = "max_size"
+    SHUTDOWN = "shutdown"
+    LOST = "lost"
+
+
+# Bound once: on 3.11 looking a member up through its class takes 40 ns.
+QUEUED, ENTERING, OPEN, CLOSING, GONE = Phase
+
+
+class Instance(Generic[T]):
+    """What is shared under one key."""
+
+    __slots__ = ("call", "heir", "key", "number", "obj", "phase", "reason", "since", "users", "uses", "waiters")
+
+    def __init__(self, number: int, key: Hashable, call: Any) -> None:
+        self.number = number  # also its place in the queue
+        self.key = key
+        self.call = call  # the arguments of whoever wanted it first, which only the driver understands
+        self.phase = QUEUED
+        self.since = 0.0  # when it began to be entered, in use, or idle
+        self.obj: T  # from OPEN on
+        self.users = 0
+        self.uses = 0  # users that there are and have been
+        self.waiters: dict[Waiter[T], None] = {}  # who wants it, before it is OPEN
+        self.heir: Instance[T] | None = None  # CLOSING: the one that will follow under this key, if it is wanted
+        self.reason: Reason | None = None  # set with CLOSING
+
+    def __repr__(self) -> str:
+        return f"<instance {self.number} {self.phase.value}, {self.users} users, {len(self.waiters)} waiting>"
+
+
+class Waiter(Generic[T]):
+    """Somebody who waits for an instance. The driver's subclass adds how it is woken."""
+
+    __slots__ = ("error", "instance", "served", "since", "trace")
+
+    def __init__(self) -> None:
+        self.instance: Instance[T]  # what it waits for, set by `ask`
+        self.since = 0.0
+        self.served = False  # it is a user of the instance now, and has to `leave` it
+        self.error: BaseException | None = None  # or that is why not
+        self.trace: TracebackType | None = None  # where the error comes from: raised for many, it would grow by each
+
+
+class KeyedCore(Generic[T]):
+    """Which instance serves which key, what is entered, and what is closed, when and why.
+
+    `max_size` of 0 is no limit; `ttl` of None is infinity.
+    """
+
+    def __init__(self, *, max_size: int = 0, ttl: float | None = None) -> None:
+        self.max_size = max_size
+        self.ttl = inf if ttl is None else ttl
+
+        # State.
+        self.known: dict[Hashable, Instance[T]] = {}  # one for each key, QUEUED to CLOSING; empty when closed
+        self.registry: set[Instance[T]] = set()  # ENTERING, OPEN and CLOSING: its length is the pool's size
+        self.entering: set[Instance[T]] = set()
+        self.idle: OrderedDict[Instance[T], None] = OrderedDict()  # OPEN, no users; first who rests longest
+        self.closing: set[Instance[T]] = set()
+        self.queue: list[Instance[T]] = []  # QUEUED for room, by number
+        self.heirs: set[Instance[T]] = set()  # QUEUED behind a CLOSING one, which will leave room for it
+        self.closed = False
+        self.numbers = 0  # of the next instance
+        self.counters = KeyedCounters()
+
+        # Outboxes. Filled by moves, emptied by the driver after each of them.
+        self.wakes: deque[Waiter[T]] = deque()  # to be woken: served, failed, or sent away by the end of the pool
+        self.starts: deque[Instance[T]] = deque()  # ENTERING: make the object, then say `entered` or `failed`
+        self.stops: deque[Instance[T]] = deque()  # CLOSING: end the object, then say `ended`. ENTERING: give it up
+
+    # -- users
+
+    def join(self, key: Hashable, now: float) -> Instance[T] | None:
+        """Become a user of the key's instance, if it is open."""
+        instance = self.known.get(key)
+        if instance is None or instance.phase is not OPEN:
+            return None
+        if not instance.users:
+            del self.idle[instance]
+            instance.since = now
+        instance.users += 1
+        instance.uses += 1
+        return instance
+
+    def leave(self, instance: Instance[T], now: float) -> bool:
+        """Be a user no more. True when there is something in the outboxes; `due` may have changed all the same."""
+        users = instance.users - 1
+        if users:
+            if users < 0:
+                raise IllegalMove(f"{instance!r} has no user who could leave")
+            instance.users = users
+            return False
+        instance.users = 0
+        if instance.phase is OPEN:  # and was not taken away
+            self._rest(instance, now)
+        return bool(self.stops)  # only by closing something it could have made room
+
+    def ask(self, key: Hashable, call: Any, waiter: Waiter[T], now: float) -> bool:
+        """Wait for the key's instance, which is not open: `join` has told. False, and nothing changed, when closed."""
+        if self.closed:
+            return False
+        instance = self.known.get(key)
+        if instance is None:
+            instance = self.known[key] = self._new(key, call)
+            self.queue.append(instance)
+        elif instance.phase is CLOSING:
+            instance = self._heir(instance, call)
+        waiter.instance = instance
+        waiter.since = now
+        instance.waiters[waiter] = None
+        self._match(now)
+        return True
+
+    def withdraw(self, waiter: Waiter[T], now: float) -> bool:
+        """Wait no more. False, and nothing changed, when it has been answered already.
+
+        What is being entered goes on: it will be idle.
+        """
+        instance = waiter.instance
+        if waiter not in instance.waiters:
+            return False
+        del instance.waiters[waiter]
+        self._count_wait(waiter, now)
+        if instance.phase is QUEUED and not instance.waiters:
+            self._unqueue(instance)
+        return True
+
+    # -- what the driver reports
+
+    def entered(self, instance: Instance[T], obj: T, now: float) -> None:
+        """The object has been made: everyone who waits for it has it."""
+        self._check(instance, ENTERING)
+        self.entering.remove(instance)
+        self.counters.entered += 1
+        self.counters.entering.add(1, now - instance.since, now - instance.since)
+        instance.phase = OPEN
+        instance.obj = obj
+        instance.since = now
+        instance.users = instance.uses = len(instance.waiters)
+        self._answer(instance, now, served=True)
+        if not instance.users:
+            self._rest(instance, now)
+
+    def failed(self, instance: Instance[T], error: BaseException, now: float) -> None:
+        """The object could not be made: everyone who waits for it gets the error, and it is forgotten."""
+        self._check(instance, ENTERING)
+        self.entering.remove(instance)
+        self.counters.entering_errors += 1
+        self._answer(instance, now, error=error)
+        self._retire(instance, now)
+
+    def ended(self, instance: Instance[T], now: float) -> None:
+        """The object has been ended, well or badly: its room is free, and its key."""
+        self._check(instance, CLOSING)
+        self.closing.remove(instance)
+        assert instance.reason is not None
+        self.counters.closed[instance.reason.value] += 1
+        self._retire(instance, now)
+
+    def lost(self, instance: Instance[T], now: float) -> None:
+        """The object has ended by itself, whoever uses it: the next one who asks gets another."""
+        self._check(instance, OPEN)
+        self.idle.pop(instance, None)
+        self.counters.closed[Reason.LOST.value] += 1
+        self._retire(instance, now)
+
+    # -- time, and the end
+
+    def due(self) -> float:
+        """Tell when to `expire` next: infinity while nothing is idle, or nothing ever expires."""
+        for instance in self.idle:
+            return instance.since + self.ttl
+        return inf
+
+    def expire(self, now: float) -> None:
+        """Close what has been idle for `ttl`."""
+        while self.due() <= now:
+            self._doom(next(iter(self.idle)), Reason.TTL)
+
+    def shutdown(self, now: float) -> None:
+        """Send everybody away, give up what is being entered, close what is idle, and later what is left by its users.
+
+        For good; twice is once.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        for instance in [*self.known.values(), *self.heirs]:
+            self._answer(instance, now)
+        for instance in [*self.queue, *self.heirs]:
+            self._unqueue(instance)
+        self.stops.extend(sorted(self.entering, key=_number))
+        self.known.clear()  # so that `join` finds nothing any more, and pays nothing for it
+        self._close_idle(Reason.SHUTDOWN)
+
+    def abandon(self, now: float) -> None:
+        """Shut down, and close what is in use, too: its users will never run again."""
+        self.shutdown(now)
+        for instance in sorted(self.registry - self.entering - self.closing, key=_number):
+            self._doom(instance, Reason.SHUTDOWN)
+
+    def disown(self) -> None:
+        """Have nothing to do with the instances any more, whoever leaves them: they are another process's."""
+        for instance in self.registry:
+            instance.phase = GONE
+
+    def nwaiting(self) -> int:
+        """Tell how many wait."""
+        return sum(len(instance.waiters) for instance in [*self.known.values(), *self.heirs])
+
+    # -- the rules, each in one place
+
+    def _match(self, now: float) -> None:
+        """Enter what there is room for; then close idle ones for the rest, unless as many are being closed already."""
+        while self.queue and (not self.max_size or len(self.registry) < self.max_size):
+            self._enter(self.queue.pop(0), now)
+        if self.queue:
+            lacking = len(self.queue) + len(self.heirs) - len(self.closing) - (self.max_size - len(self.registry))
+            for instance in list(islice(self.idle, max(0, lacking))):
+                self._doom(instance, Reason.MAX_SIZE)
+
+    def _rest(self, instance: Instance[T], now: float) -> None:
+        """The instance has no user: it is idle, for as long as that may be."""
+        instance.since = now
+        self.idle[instance] = None
+        if self.closed:
+            self._close_idle(Reason.SHUTDOWN)
+        elif not self.ttl:
+            self._close_idle(Reason.TTL)
+        elif self.queue:
+            self._match(now)
+
+    def _close_idle(self, reason: Reason) -> None:
+        for instance in list(self.idle):
+            self._doom(instance, reason)
+
+    def _new(self, key: Hashable, call: Any) -> Instance[T]:
+        instance: Instance[T] = Instance(self.numbers, key, call)
+        self.numbers += 1
+        return instance
+
+    def _heir(self, instance: Instance[T], call: Any) -> Instance[T]:
+        if instance.heir is None:
+            instance.heir = self._new(instance.key, call)
+            self.heirs.add(instance.heir)
+        return instance.heir
+
+    def _enter(self, instance: Instance[T], now: float) -> None:
+        instance.phase = ENTERING
+        instance.since = now
+        self.registry.add(instance)
+        self.entering.add(instance)
+        self.starts.append(instance)
+
+    def _doom(self, instance: Instance[T], reason: Reason) -> None:
+        self.idle.pop(instance, None)
+        instance.phase = CLOSING
+        instance.reason = reason
+        self.closing.add(instance)
+        self.stops.append(instance)
+
+    def _retire(self, instance: Instance[T], now: float) -> None:
+        """Forget the instance. Whatever was to follow it under its key takes its place in the queue."""
+        instance.phase = GONE
+        self.registry.remove(instance)
+        self.counters.uses += instance.uses
+        if not self.closed:
+            self.known.pop(instance.key, None)  # it is not found when its hash has changed: then nobody else finds it
+            if instance.heir is not None:
+                self.heirs.remove(instance.heir)
+                self.known[instance.key] = instance.heir
+                insort(self.queue, instance.heir, key=_number)
+            self._match(now)
+
+    def _unqueue(self, instance: Instance[T]) -> None:
+        """Nobody wants it any more: out of the queue, or of the succession."""
+        instance.phase = GONE
+        if instance in self.heirs:
+            self.heirs.remove(instance)
+            self.known[instance.key].heir = None
+        else:
+            self.queue.remove(instance)
+            del self.known[instance.key]
+
+    def _answer(
+        self, instance: Instance[T], now: float, *, served: bool = False, error: BaseException | None = None
+    ) -> None:
+        for waiter in instance.waiters:
+            waiter.served = served
+            if error is not None:
+                waiter.error, waiter.trace = error, error.__traceback__
+            self._count_wait(waiter, now)
+            self.wakes.append(waiter)
+        instance.waiters = {}
+
+    def _count_wait(self, waiter: Waiter[T], now: float) -> None:
+        waited = now - waiter.since
+        self.counters.wait.add(1, waited, waited)
+
+    def _check(self, instance: Instance[T], phase: Phase) -> None:
+        if instance.phase is not phase or instance not in self.registry:
+            raise IllegalMove(f"{instance!r} should be {phase.value}")
+
+
+def _number(instance: Instance[Any]) -> int:
+    return instance.number
