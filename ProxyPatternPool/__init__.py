@@ -9,8 +9,10 @@ from ProxyPatternPool._proxy import Proxy
 
 if TYPE_CHECKING:
     from ProxyPatternPool import loop_local
+    from ProxyPatternPool._keyed import AsyncKeyedPool
 
 __all__ = [
+    "AsyncKeyedPool",
     "PPPException",
     "Pool",
     "PoolClosed",
@@ -28,4 +30,6 @@ def __getattr__(name: str) -> Any:
     """Load what needs asyncio when it is asked for: a program without an event loop does not pay for one."""
     if name == "loop_local":
         return import_module("ProxyPatternPool.loop_local")
+    if name == "AsyncKeyedPool":
+        return import_module("ProxyPatternPool._keyed").AsyncKeyedPool
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

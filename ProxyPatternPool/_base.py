@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import Generic, TypeVar
 
 from ProxyPatternPool._config import PoolConfig, nothing
 from ProxyPatternPool._core import PoolCore
-from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut
+from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
 from ProxyPatternPool._owner import thread_name
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._slot import Slot, State
@@ -220,8 +219,5 @@ class BasePool(Generic[T]):
         )
 
     def _blame(self, error: BaseException, what: str) -> None:
-        """Note on an exception of user code which pool it hit; once, for the same one may be raised again and again."""
-        note = f"{self.name}: raised by {what}"
-        with suppress(Exception):  # an exception that takes no notes is more important than our note
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
+        """Note on an exception of user code which pool it hit."""
+        note_once(error, f"{self.name}: raised by {what}")

@@ -88,7 +88,7 @@ class Limits:
         for field in fields(Limits):
             value = getattr(self, field.name)
             if field.type == "int":
-                _check_count(field.name, value, 1 if field.name == "health_freq" else 0)
+                check_count(field.name, value, 1 if field.name == "health_freq" else 0)
             else:
                 object.__setattr__(self, field.name, checked_seconds(field.name, value))
         if 0 < self.max_size < self.min_size:
@@ -129,7 +129,7 @@ class PoolConfig(Limits, Generic[T]):
         if not (self.name is None or isinstance(self.name, str)):
             raise TypeError(f"name must be a text, not {self.name!r}")
         if self.log_level is not None:
-            _check_count("log_level", self.log_level)
+            check_count("log_level", self.log_level)
         object.__setattr__(self, "name", self.name or f"pool-{next(_numbers)}")
 
     def limits(self) -> Limits:
@@ -182,7 +182,8 @@ def checked_seconds(parameter: str, value: object) -> float:
     return seconds
 
 
-def _check_count(parameter: str, value: object, least: int = 0) -> None:
+def check_count(parameter: str, value: object, least: int = 0) -> None:
+    """Refuse what is no whole number, or less than that."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{parameter} must be a whole number, not {value!r}")
     if value < least:

@@ -1,4 +1,6 @@
-"""Every exception of the library, in one tree under `PPPException`."""
+"""Every exception of the library, in one tree under `PPPException`; and what it adds to those of others."""
+
+from contextlib import suppress
 
 
 class PPPException(Exception):
@@ -27,3 +29,10 @@ class TimeOut(PoolException, TimeoutError):
 
 class IllegalMove(PPPException, RuntimeError):
     """A slot was asked to do what its state does not allow; nothing has changed. A bug of a driver, never of a user."""
+
+
+def note_once(error: BaseException, note: str) -> None:
+    """Note something on an exception of user code; once, for the same one may be raised again and again."""
+    with suppress(Exception):  # an exception that takes no notes is more important than our note
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)

@@ -1,0 +1,349 @@
+"""AsyncKeyedPool: the driver of the keyed pool, for one event loop at a time.
+
+Reading it: every change of state is a move of the core; after each, `_act` does what the core has left in its
+outboxes. All of that is synchronous. Timers run in empty contexts: else they would keep the variables of the request
+that happens to start them, a cancelled timer even until its time has come. A task waits in four places: for an
+instance (`_wait`), for the end of one (`_left`), for those in use and for those being closed (`shutdown`); being
+cancelled there ends the waiting and nothing else, because what is waited for goes on in the keepers' tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import AbstractEventLoop, get_running_loop
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from contextvars import Context
+from functools import partial
+from math import inf
+from threading import Lock
+from time import monotonic
+from types import TracebackType
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
+from weakref import WeakMethod
+
+from ProxyPatternPool._base import log
+from ProxyPatternPool._config import checked_seconds
+from ProxyPatternPool._errors import PoolException, note_once
+from ProxyPatternPool._keeper import EnteringCancelled, Keeper
+from ProxyPatternPool._keyed_base import KeyedBase
+from ProxyPatternPool._keyed_config import KeyedConfig
+from ProxyPatternPool._keyed_core import Instance, Phase, Reason, Waiter
+from ProxyPatternPool._keyed_use import KeyedUse
+from ProxyPatternPool._loop_end import Exit, at_end, before_end
+from ProxyPatternPool._making import Making
+from ProxyPatternPool._process import keep, keep_in_children, renew_after_fork
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class TaskWaiter(Waiter[T]):
+    """A task in the queue."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        super().__init__()
+        self.future: asyncio.Future[None] = loop.create_future()
+
+    def wake(self) -> None:
+        """Let it look what has come: an instance, an error, the end of the pool, or of its patience."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
+    """One instance per arguments, shared by everybody who asks, closed `ttl` seconds after its last user has left.
+
+    `fun(*args, **kwargs)` returns an asynchronous context manager, which is entered, or another awaitable, whose result
+    is the object. It runs in a task of the instance's own, in an empty context, and so do the entering and the exit.
+
+    Arguments are told apart by equality, as the keys of a dictionary, or by what `key(*args, **kwargs)` returns. At
+    most `max_size` instances exist, those being entered or closed included (0: no limit): the one unused for longest
+    makes room; if all are in use, callers wait, first come, first served. They wait at most `timeout` seconds (None:
+    for ever), the entering included. A `ttl` of 0 closes at once, None with the pool. `name` is for logs and errors.
+
+    It may be made anywhere, and belongs to the event loop of its first use, until that one ends; then its instances
+    are closed, and it starts anew in the next one. Another thread may read `len`, `repr` and `stats`, and no more.
+    Pickled, it travels as its parameters, and arrives empty; a forked child has an empty one, too.
+    """
+
+    def __init__(
+        self,
+        fun: Callable[P, AbstractAsyncContextManager[T, Any] | Awaitable[T]],
+        *,
+        key: Callable[P, Hashable] | None = None,
+        ttl: float | None = 30.0,
+        max_size: int | None = 0,
+        timeout: float | None = 30.0,
+        name: str | None = None,
+    ) -> None:
+        self.__setstate__(KeyedConfig(fun=fun, key=key, ttl=ttl, max_size=max_size, timeout=timeout, name=name))
+
+    def _start(self) -> None:
+        super()._start()
+        self._lock = Lock()  # of `_bind`
+        self._loop: AbstractEventLoop | None = None  # whose it is, until that one's end
+        self._keepers: dict[Instance[T], Keeper[T]] = {}  # of what is ENTERING, OPEN or CLOSING
+        self._timer: asyncio.TimerHandle | None = None  # the only one; it may ring too early, never too late
+        self._timeless = 0.0 < self._core.ttl < inf  # there is no timer, and what becomes idle needs one
+        self._change: asyncio.Future[None] | None = None  # done when an instance is gone, for those who wait for that
+        self._errors: list[BaseException] | None = None  # from closing, while somebody collects them
+        self._entered = False  # by ``async with``
+        self._listed = False  # at the end of the loop
+        self._alive: set[AsyncKeyedPool[P, T]] = set()  # known to the loop: this pool, while there is something to end
+
+    def _renew(self) -> None:
+        self._core.disown()
+        keep(self.__dict__.copy())
+        self._start()
+
+    def __getstate__(self) -> KeyedConfig:
+        return self._config
+
+    def __setstate__(self, config: KeyedConfig) -> None:
+        super().__init__(config)
+        renew_after_fork(self)
+
+    # -- using it
+
+    def get(self, *args: P.args, **kwargs: P.kwargs) -> KeyedUse[T]:
+        """Use the instance for these arguments in an ``async with`` block. It is made when there is none.
+
+        Entering the block raises what making it raises, for everybody who waits for that; the next one tries again.
+        `TimeOut` when that takes longer than the pool's `timeout`; `PoolClosed` after `shutdown`; `PoolException` in
+        another loop than the pool's; `TypeError` for unhashable arguments without `key`. Who is cancelled stops
+        waiting, and no more: what is being made goes on, and will be there for the next one.
+        """
+        return KeyedUse(self, args, kwargs)
+
+    async def shutdown(self, delay: float = 0.0) -> None:
+        """End the pool, for good. Who waits is sent away with `PoolClosed`, what is being entered is cancelled.
+
+        Idle instances are closed, at the same time; those in use too when their last user leaves, never before. Waits
+        at most `delay` seconds for the users, then for all that is being closed. What closing has raised meanwhile is
+        raised in an `ExceptionGroup`, when all is done. Being cancelled ends the waiting only. Twice is once.
+        """
+        delay = checked_seconds("delay", delay)
+        self._bind()
+        self._closed = True
+        await self._finish(self._core.shutdown, delay)
+
+    async def __aenter__(self) -> Self:
+        self._bind()
+        if self._closed:
+            raise self._closed_error()
+        if self._entered:
+            raise PoolException(f"{self.name}: the pool has been entered already")
+        self._entered = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._entered:
+            raise PoolException(f"{self.name}: the pool has not been entered, or has been left already")
+        self._entered = False
+        await self.shutdown()
+
+    # -- the loop
+
+    def _bind(self) -> None:
+        """Belong to the running loop. `PoolException` when another one has the pool, and has not ended."""
+        loop = get_running_loop()
+        with self._lock:  # two threads may begin at the same time
+            if self._loop is loop:
+                return
+            if self._loop is not None and not self._loop.is_closed():
+                raise PoolException(
+                    f"{self.name}: the pool belongs to another event loop, which has not ended: make a pool per loop"
+                )
+            self._core.disown()
+            self._start()
+            self._loop, self._now = loop, _clock(loop)
+        self._list(before_end, self._end_entering)
+
+    def _list(
+        self, enlist: Callable[[Exit], Callable[[], object]], method: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Have the method run at the end of the loop, which keeps no pool alive but for its instances."""
+        reference = WeakMethod(method, lambda _: unlist())
+
+        async def end(_: object = self._alive) -> None:
+            await cast(Callable[[], Coroutine[Any, Any, None]], reference())()
+
+        unlist = enlist(end)
+
+    async def _end_entering(self) -> None:
+        """Give up what is still being entered when the loop ends: before anything that it may need is closed."""
+        while self._core.entering:
+            for instance in self._core.entering:
+                self._keepers[instance].release()
+            await self._gone()
+
+    async def _end_with_loop(self) -> None:
+        """Close everything: no user runs any more. In its next loop the pool starts anew."""
+        try:
+            await self._finish(self._core.abandon)
+        finally:
+            self._loop, self._now = None, monotonic
+
+    # -- waiting
+
+    async def _wait(self, key: Hashable, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Instance[T]:
+        """Wait for an instance that is not open yet; on return, be its user."""
+        loop, core, patience = cast(AbstractEventLoop, self._loop), self._core, self._config.timeout
+        waiter: TaskWaiter[T] = TaskWaiter(loop)
+        if not core.ask(key, partial(self._config.fun, *args, **kwargs), waiter, self._now()):
+            raise self._closed_error()
+        self._act()
+        timer = None if patience is None else loop.call_later(patience, waiter.wake, context=Context())
+        try:
+            await waiter.future
+        except BaseException:
+            self._forsake(waiter)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return self._outcome(waiter)
+
+    def _outcome(self, waiter: TaskWaiter[T]) -> Instance[T]:
+        if waiter.served:
+            return waiter.instance
+        if waiter.error is not None:
+            raise waiter.error.with_traceback(waiter.trace)
+        why = self._why(waiter.instance)
+        if not self._core.withdraw(waiter, self._now()):
+            raise self._closed_error()
+        self._core.counters.timeouts += 1
+        raise self._timeout_error(why)
+
+    def _forsake(self, waiter: TaskWaiter[T]) -> None:
+        """Want nothing any more: if it was served just now, the instance goes on to whoever else needs it, or room."""
+        if not self._core.withdraw(waiter, self._now()) and waiter.served:
+            self._leave(waiter.instance, self._now())
+        self._act()
+
+    async def _left(self, instance: Instance[T]) -> None:
+        """Go on after the last user has left. If the instance is closed at once, see that done, as its own user would.
+
+        What closing raises is logged, not raised: it depends on chance who is the last one.
+        """
+        self._act()
+        if instance.phase is Phase.CLOSING and instance.reason is not Reason.MAX_SIZE:
+            with suppress(Exception):
+                await self._keepers[instance].ended()
+
+    async def _gone(self) -> None:
+        """Wait until some instance is gone."""
+        if self._change is None:
+            self._change = get_running_loop().create_future()
+        await asyncio.wait((self._change,))  # a bare await would cancel it for everybody
+
+    async def _finish(self, end: Callable[[float], None], delay: float = 0.0) -> None:
+        """Make the core's last move, wait for what comes of it, raise what closing has raised meanwhile."""
+        core, errors = self._core, list[BaseException]()
+        collecting = self._errors is None
+        if collecting:
+            self._errors = errors
+        try:
+            end(self._now())
+            self._act()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    while delay and core.registry:
+                        await self._gone()
+            while core.entering or core.closing:
+                await self._gone()
+        except BaseException:
+            for error in errors:
+                self._log_closing(error)
+            raise
+        finally:
+            if collecting:
+                self._errors = None
+            self._silence()
+        if errors:
+            raise BaseExceptionGroup(f"{self.name}: errors while closing the pool", errors)
+
+    # -- doing what the core has decided
+
+    def _act(self) -> None:
+        core = self._core
+        while core.wakes:
+            cast(TaskWaiter[T], core.wakes.popleft()).wake()
+        while core.starts:
+            self._make(core.starts.popleft())
+        while core.stops:
+            self._keepers[core.stops.popleft()].release()
+        if self._timeless and self._loop is not None and core.idle:
+            self._timer = self._loop.call_at(core.due(), self._ring, context=Context())
+            self._timeless = False
+
+    def _silence(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ring(self) -> None:
+        self._timeless = True
+        self._core.expire(self._now())
+        self._act()
+
+    def _make(self, instance: Instance[T]) -> None:
+        self._alive.add(self)
+        making: Making[T] = Making(instance.call)
+        keep_in_children(making)  # with the object: no destructor of it must run in a forked child
+        entered, ended = partial(self._on_entered, instance, making), partial(self._on_ended, instance)
+        self._keepers[instance] = Keeper(making, on_entered=entered, on_ended=ended)
+
+    def _on_entered(self, instance: Instance[T], making: Making[T]) -> None:
+        if not self._listed:  # not before: what the first instance is made of was there earlier, and is to end later
+            self._listed = True
+            self._list(at_end, self._end_with_loop)
+        self._core.entered(instance, making.obj, self._now())
+        self._act()
+
+    def _on_ended(self, instance: Instance[T]) -> None:
+        error = self._keepers.pop(instance).failure()
+        if instance.phase is Phase.ENTERING:
+            self._failed(instance, cast(BaseException, error))
+        elif instance.phase is Phase.OPEN:
+            log.warning("%s: an instance has ended by itself", self.name, exc_info=error)
+            self._core.lost(instance, self._now())
+        else:
+            self._closed_one(instance, error)
+        self._act()
+        if not self._core.registry:
+            self._alive.clear()
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None
+
+    def _failed(self, instance: Instance[T], error: BaseException) -> None:
+        """Pass on why there is no object; log it when nobody waits to hear it, and it was not the pool's own doing."""
+        if isinstance(error, EnteringCancelled):
+            error = PoolException(f"{self.name}: the entering of an instance was cancelled")
+        elif instance.waiters:
+            note_once(error, f"{self.name}: raised by fun")
+        else:
+            log.error("%s: entering an instance failed, after all had stopped waiting", self.name, exc_info=error)
+        self._core.failed(instance, error, self._now())
+
+    def _closed_one(self, instance: Instance[T], error: BaseException | None) -> None:
+        self._core.ended(instance, self._now())
+        if error is not None:
+            self._core.counters.closing_errors += 1
+            if self._errors is None:
+                self._log_closing(error)
+            else:
+                self._errors.append(error)
+
+    def _log_closing(self, error: BaseException) -> None:
+        log.error("%s: closing an instance failed", self.name, exc_info=error)
+
+
+def _clock(loop: AbstractEventLoop) -> Callable[[], float]:
+    """Return the clock of the loop's timers, without the detour that asyncio's own loops make to it."""
+    return monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time

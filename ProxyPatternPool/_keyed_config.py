@@ -1,0 +1,36 @@
+"""The parameters of a keyed pool, and their checks. They are all that travels when a pool is pickled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from itertools import count
+
+from ProxyPatternPool._config import check_count, checked_seconds, checked_timeout
+
+_numbers = count(1)  # of pools without a name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyedConfig:
+    """The checked parameters of a keyed pool. Raises TypeError or ValueError naming the parameter and the value."""
+
+    fun: Callable[..., object]  # makes the instance for its arguments
+    key: Callable[..., Hashable] | None  # what tells arguments apart; None: they do so themselves
+    ttl: float | None  # seconds without users after which an instance is closed; None: never
+    max_size: int | None  # instances at most, those being entered or closed included; 0 or None: no limit
+    timeout: float | None  # seconds to wait for an instance; None: for ever
+    name: str | None  # in logs, errors and statistics
+
+    def __post_init__(self) -> None:
+        for parameter in ("fun", "key"):
+            value = getattr(self, parameter)
+            if not callable(value) and (parameter, value) != ("key", None):
+                raise TypeError(f"{parameter} must be callable, not {value!r}")
+        object.__setattr__(self, "max_size", self.max_size if self.max_size is not None else 0)
+        check_count("max_size", self.max_size)
+        object.__setattr__(self, "ttl", None if self.ttl is None else checked_seconds("ttl", self.ttl))
+        object.__setattr__(self, "timeout", checked_timeout(self.timeout))
+        if not (self.name is None or isinstance(self.name, str)):
+            raise TypeError(f"name must be a text, not {self.name!r}")
+        object.__setattr__(self, "name", self.name or f"keyed-pool-{next(_numbers)}")

@@ -1,0 +1,49 @@
+"""Making: what a function returns, be it a context manager or an awaitable, as one context manager for a keeper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import isawaitable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Making(Generic[T]):
+    """Calls the function when it is entered, so that its code runs where the object is kept, and in that context.
+
+    An asynchronous context manager is entered, and exited. Anything else that can be awaited, is awaited: the result
+    is the object, and nothing ends it. What is both, is entered. What is neither: `TypeError`.
+    """
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self._manager: Any = None  # what is to be exited
+        self.obj: T  # once entered
+
+    async def __aenter__(self) -> T:
+        made: Any = self._call()
+        if hasattr(type(made), "__aenter__") and hasattr(type(made), "__aexit__"):
+            self.obj = await type(made).__aenter__(made)
+            self._manager = made
+        elif isawaitable(made):
+            self.obj = await made
+        else:
+            raise TypeError(f"fun must return an asynchronous context manager or an awaitable, not {_described(made)}")
+        return self.obj
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Any:
+        if self._manager is None:
+            return None
+        return await type(self._manager).__aexit__(self._manager, kind, error, trace)
+
+
+def _described(made: object) -> str:
+    """Tell what it is without its own text, which may hold a password."""
+    if made is None:
+        return "None"
+    hint = ", which is a synchronous context manager" if hasattr(type(made), "__enter__") else ""
+    return f"a {type(made).__name__}{hint}"
