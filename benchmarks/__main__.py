@@ -2,9 +2,9 @@
 
 from rich.console import Console
 
-from benchmarks import loop_local, saturated, uncontended
+from benchmarks import keyed, loop_local, saturated, uncontended
 
 console = Console()
-for benchmark in (uncontended, saturated, loop_local):
+for benchmark in (uncontended, saturated, loop_local, keyed):
     for table in benchmark.tables():
         console.print(table)
