@@ -7,7 +7,7 @@ VENV ?= .venv
 PYENV := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.*/bin)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(shell echo $(PYENV) | tr ' ' ':')
 .DEFAULT_GOAL = help
-.PHONY: help demo check check-all format test soak cover lint types docs bench dist clean
+.PHONY: help demo check check-all format test soak broken-rules cover lint types docs bench dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -25,6 +25,9 @@ test: $(VENV)/.dev ## run the tests, and the examples of README and docs
 
 soak: $(VENV)/.dev ## stress pools for SECONDS (300), from a SEED that can be given, and watch the memory
 	python -m tests.stress --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
+
+broken-rules: $(VENV)/.dev ## break each rule of the pool on purpose, and see a test fail; minutes
+	python -m tests.broken_rules
 
 cover: $(VENV)/.dev ## run the tests, and fail when a branch of the library was not taken
 	pytest --cov

@@ -1,0 +1,332 @@
+"""Break each rule that keeps a pool right, one after the other, and see a test fail: ``make broken-rules``.
+
+A rule that no test guards is a hope. Each entry is a change to a copy of the library, and the test that must notice it.
+`tests/test_broken_rules.py` sees that the entries fit the code; running them takes minutes, and is done by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Break:
+    """One way of breaking a rule: `old` is replaced by `new` in a module, and `test` has to fail."""
+
+    rule: str
+    how: str
+    module: str
+    old: str
+    new: str
+    test: str
+
+    def fits(self) -> bool:
+        """Tell whether the code still says what is to be broken, just once."""
+        return (ROOT / "ProxyPatternPool" / self.module).read_text().count(self.old) == 1
+
+    def is_noticed(self) -> bool:
+        """Break the rule in a copy, and run the test there; a test that hangs has noticed it, too."""
+        with tempfile.TemporaryDirectory() as copy:
+            for part in ("ProxyPatternPool", "tests", "examples", "pyproject.toml", "conftest.py"):
+                source = ROOT / part
+                (shutil.copytree if source.is_dir() else shutil.copy)(source, Path(copy, part))
+            module = Path(copy, "ProxyPatternPool", self.module)
+            module.write_text(module.read_text().replace(self.old, self.new))
+            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{self.test}"]
+            try:
+                result = subprocess.run(
+                    command,
+                    cwd=copy,
+                    env={**os.environ, "PYTHONPATH": copy},
+                    capture_output=True,
+                    timeout=120,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                return True
+            if result.returncode not in (0, 1, 2):  # 2: interrupted, 1: failed; others mean that no test was run
+                raise RuntimeError(f"{self.test} could not be run: {result.stdout.decode()}")
+            return result.returncode != 0
+
+
+BREAKS = [
+    Break(
+        "size is the length of the registry",
+        "objects being made or closed are not counted",
+        "_ledger.py",
+        "not self.max_size or len(self.registry) < self.max_size",
+        "not self.max_size or len(self.leased) + len(self.idle) < self.max_size",
+        "test_pool.py::test_nothing_is_in_use_but_the_place_is_taken",
+    ),
+    Break(
+        "only a successful pop makes an owner",
+        "a newcomer looks at the idle slot, and takes it out afterwards",
+        "_core.py",
+        "            slot = self.idle.pop()\n        except IndexError:\n            return None\n",
+        "            slot = self.idle[-1]\n"
+        "            self.idle.remove(slot)\n        except (IndexError, ValueError):\n"
+        "            return None\n",
+        "test_core.py::test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn",
+    ),
+    Break(
+        "only a successful pop makes an owner",
+        "a check in the background goes on when the object has been taken",
+        "_threaded.py",
+        "        if not self._locked(core.reserve, slot):\n            return\n",
+        "        self._locked(core.reserve, slot)\n",
+        "test_health.py::test_what_is_taken_meanwhile_is_not_checked",
+    ),
+    Break(
+        "popping it from `leased` is the one way out of a lease",
+        "a lease is looked up, and stays",
+        "_ledger.py",
+        "self.leased.pop((slot, slot.uses), None) is None:\n            raise NotLeased",
+        "self.leased.get((slot, slot.uses), None) is None:\n            raise NotLeased",
+        "test_pool.py::test_what_is_not_out_is_not_taken_back",
+    ),
+    Break(
+        "take only when nobody waits",
+        "a newcomer does not look at who waits once it has a slot",
+        "_core.py",
+        "        if self.waiters or (self.watchful and",
+        "        if (self.watchful and",
+        "test_core.py::test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn",
+    ),
+    Break(
+        "what may have changed is checked after the pop",
+        "age is not looked at when an object is taken",
+        "_core.py",
+        "(self.doubts(slot, now) or self._verdict(slot, now))",
+        "self.doubts(slot, now)",
+        "test_limits.py::test_an_object_past_its_lifetime_is_not_lent",
+    ),
+    Break(
+        "who waits enters the queue, then looks for idle slots",
+        "the look comes first",
+        "_core.py",
+        "        else:\n            self.waiters.append(waiter)\n        self.match(now)\n        waiter.parked",
+        "        else:\n            self.match(now)\n            self.waiters.append(waiter)\n        waiter.parked",
+        "test_pool.py::test_an_object_is_made_when_needed_and_used_again",
+    ),
+    Break(
+        "who returns appends to idle, then looks at who waits",
+        "the look comes first",
+        "_ledger.py",
+        "        self.idle.append(slot)  # published before the waiters are looked at: see the essay of `PoolCore`\n"
+        "        return bool(self.waiters)\n",
+        "        waiting = bool(self.waiters)\n        self.idle.append(slot)\n        return waiting\n",
+        "test_ordering.py::test_who_comes_at_each_bytecode_of_a_return_is_served",
+    ),
+    Break(
+        "a closed pool has a mark in its queue for ever",
+        "it has none",
+        "_core.py",
+        "        if self.mark not in self.waiters:\n            self.waiters.append(self.mark)",
+        "        if not self.waiters:\n            self.waiters.append(self.mark)",
+        "test_pool.py::test_shutdown_sends_away_who_waits_and_closes_what_is_idle",
+    ),
+    Break(
+        "the oldest waiter is served first",
+        "the youngest is",
+        "_core.py",
+        "        while self.waiters and self._serve(self.waiters[0], now):\n"
+        "            self.wakes.append(self.waiters[0])\n"
+        "            self.waiters.popleft()",
+        "        while self.waiters and self._serve(self.waiters[-1], now):\n"
+        "            self.wakes.append(self.waiters[-1])\n"
+        "            self.waiters.pop()",
+        "test_pool.py::test_first_come_first_served",
+    ),
+    Break(
+        "a free place is a slot for who waits",
+        "only returned objects are",
+        "_core.py",
+        "popped(self.refills) or (self._new_slot(now) if self._has_room() else None)",
+        "popped(self.refills) or (self._new_slot(now) if not self.registry else None)",
+        "test_pool.py::test_objects_are_made_in_parallel_and_stop_nobody",
+    ),
+    Break(
+        "a return tries the lock, and does not wait for it",
+        "it waits",
+        "_threaded.py",
+        "                if self._hold(False, core.match) is BUSY:",
+        "                if self._hold(True, core.match) is BUSY:",
+        "test_pool.py::test_a_return_never_blocks_even_while_its_own_thread_has_the_lock",
+    ),
+    Break(
+        "every holder of the lock pumps after releasing it",
+        "it does not",
+        "_threaded.py",
+        "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            self._pump()\n",
+        "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            pass\n",
+        "test_ordering.py::test_a_return_at_each_bytecode_of_who_queues_up_serves_it",
+    ),
+    Break(
+        "who gives up leaves the queue",
+        "it stays",
+        "_core.py",
+        "            self.counters.timeouts += self._unqueue(waiter, now)\n",
+        "            self.counters.timeouts += 1\n",
+        "test_limits.py::test_who_has_given_up_waits_no_more",
+    ),
+    Break(
+        "what was served to one who gives up goes to the next one",
+        "it is lost",
+        "_pool.py",
+        "        except BaseException:\n            self._locked(core.abandon, waiter)\n            raise\n",
+        "        except BaseException:\n            raise\n",
+        "test_pool.py::test_who_is_interrupted_while_waiting_leaves_the_queue",
+    ),
+    Break(
+        "a failed creation frees its place",
+        "it does not",
+        "_core.py",
+        "        self._drop(slot, Reason.OPENER)\n        self.match(now)\n",
+        "        self.match(now)\n",
+        "test_pool.py::test_a_failed_creation_is_raised_to_its_caller_and_loses_nothing",
+    ),
+    Break(
+        "a finished close frees its place, for who waits",
+        "nobody is told",
+        "_core.py",
+        "        self._check(slot, CLOSING)\n        self._retire(slot)\n        self.match(now)\n",
+        "        self._check(slot, CLOSING)\n        self._retire(slot)\n",
+        "test_limits.py::test_what_is_held_for_much_too_long_is_taken_away",
+    ),
+    Break(
+        "user code is settled whatever it raises",
+        "`fun` only when it is an Exception",
+        "_threaded.py",
+        '        except BaseException as error:\n            self._fail(core, slot, error, "fun")',
+        '        except Exception as error:\n            self._fail(core, slot, error, "fun")',
+        "test_failures.py::test_user_code_that_raises_loses_nothing",
+    ),
+    Break(
+        "user code is settled whatever it raises",
+        "`close` only when it raises nothing",
+        "_threaded.py",
+        '            self._blame(error, "close")\n            raise\n'
+        "        finally:\n            self._locked(core.ended, slot)\n",
+        '            self._blame(error, "close")\n            raise\n'
+        "        else:\n            self._locked(core.ended, slot)\n",
+        "test_pool.py::test_a_close_that_raises_loses_nothing",
+    ),
+    Break(
+        "user code never runs under the lock, nor in a finaliser",
+        "objects are let go while somebody has the lock",
+        "_threaded.py",
+        "        if not self._lock.locked():\n            self._core.gone.clear()\n        if self._has_work",
+        "        self._core.gone.clear()\n        if self._has_work",
+        "test_pool.py::test_a_finaliser_in_the_locked_region_runs_no_code_of_the_user",
+    ),
+    Break(
+        "no interrupt leaves the lock held",
+        "it is taken by the usual idiom",
+        "_threaded.py",
+        "        for _ in iter(partial(lock.acquire, blocking), False):\n            try:\n",
+        "        if lock.acquire(blocking):\n            try:\n",
+        "test_interrupts.py::test_a_storm_of_real_signals",
+    ),
+    Break(
+        "a forked child makes everything anew",
+        "it goes on with its parent's lock",
+        "_threaded.py",
+        "        self._lock = new_lock()\n",
+        '        self._lock = getattr(self, "_lock", None) or new_lock()\n',
+        "test_process.py::test_a_child_starts_with_nothing_and_leaves_the_parent_alone",
+    ),
+    Break(
+        "a forked child makes everything anew",
+        "it goes on with its parent's objects",
+        "_base.py",
+        "        keep(parent)\n        self._parents = {**self._parents, **parent.known}\n        self._start()\n",
+        "        keep(parent)\n        self._parents = {**self._parents, **parent.known}\n",
+        "test_process.py::test_a_child_starts_with_nothing_and_leaves_the_parent_alone",
+    ),
+    Break(
+        "what a child inherits is never finalised",
+        "it is let go",
+        "_base.py",
+        "        keep(parent)\n",
+        "",
+        "test_process.py::test_what_a_child_inherits_is_not_even_finalised_at_its_end",
+    ),
+    Break(
+        "`stats` takes no lock",
+        "it does",
+        "_base.py",
+        "        config, limits, core = self._config, self._limits, self._core\n",
+        "        config, limits, core = self._config, self._limits, self._core\n"
+        "        with self._lock:  # type: ignore[attr-defined]  # broken on purpose\n            pass\n",
+        "test_garbage.py::test_a_return_from_a_finaliser_at_each_bytecode",
+    ),
+    Break(
+        "what a caller parks on is chosen when it waits",
+        "it is a thread's lock always",
+        "_park.py",
+        "    hub = _hub_of_thread()\n    if hub is not None:\n        return GreenletParker(hub)\n",
+        "",
+        "test_gevent.py::test_a_waiting_greenlet_leaves_the_thread_to_the_others",
+    ),
+    Break(
+        "the housekeeper runs no user code",
+        "it does the pools' work itself",
+        "_threaded.py",
+        'not self._worker.start(self._work_on, f"{self.name}-worker", self._call_housekeeper):',
+        "self._work_on():",
+        "test_pool.py::test_a_close_that_never_ends_stops_no_other_pool",
+    ),
+    Break(
+        "without threads, get and ret still work",
+        "the failure to start one is raised",
+        "_worker.py",
+        "            except (RuntimeError, MemoryError):",
+        "            except ZeroDivisionError:",
+        "test_failures.py::test_no_thread_can_be_started",
+    ),
+    Break(
+        "what a proxy keeps is the lease",
+        "it trusts that the object is still out",
+        "_lease.py",
+        "        return self._slot is not None and self._pool._core.holds(self._slot, self._use)\n",
+        "        return self._slot is not None\n",
+        "test_proxy.py::test_an_object_returned_behind_the_proxy_is_not_used_again",
+    ),
+    Break(
+        "what a proxy keeps is the lease",
+        "it does not notice that the object was taken away",
+        "_slot.py",
+        "        return self.reason is Reason.KILL and self.uses == use\n",
+        "        return False\n",
+        "test_limits.py::test_a_proxy_whose_object_was_taken_away_says_so",
+    ),
+]
+
+
+def run() -> Iterator[tuple[Break, bool]]:
+    """Break one rule after the other; tell each time whether its test has noticed."""
+    for entry in BREAKS:
+        yield entry, entry.is_noticed()
+
+
+def main() -> None:
+    """Print the table; end with an error when something went unnoticed."""
+    unnoticed = 0
+    for entry, noticed in run():
+        unnoticed += not noticed
+        print(f"{'noticed  ' if noticed else 'UNNOTICED'} {entry.rule}: {entry.how} [{entry.test}]", flush=True)
+    print(f"{len(BREAKS)} rules broken, {unnoticed} unnoticed")
+    sys.exit(unnoticed > 0)
+
+
+if __name__ == "__main__":
+    main()
