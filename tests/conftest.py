@@ -20,6 +20,15 @@ from tests.loops import ENDS, LOOPS, NewLoop, Run
 #: Seconds after which something that should have happened is called lost. Never waited for when all is well.
 PATIENCE = 20.0
 
+#: What tests have counted, to be told at the end.
+REPORT: list[str] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what tests have counted."""
+    for line in REPORT:
+        terminalreporter.write_line(line)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def nobody_looks_around() -> Iterator[None]:
