@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, PPPException, ProxyException, TimeOut
 from ProxyPatternPool._pool import Pool
-from ProxyPatternPool._proxy import Proxy
+from ProxyPatternPool._proxy import Proxy, transparent
 
 if TYPE_CHECKING:
     from ProxyPatternPool import loop_local
@@ -22,6 +22,7 @@ __all__ = [
     "ProxyException",
     "TimeOut",
     "loop_local",
+    "transparent",
 ]
 __version__ = "26.11.0"
 

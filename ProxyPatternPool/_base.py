@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from ProxyPatternPool._config import PoolConfig, nothing
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
-from ProxyPatternPool._owner import thread_name
+from ProxyPatternPool._owner import Keeper
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._slot import Slot, State
 from ProxyPatternPool._stats import LeaseInfo, ObjectInfo, PoolStats, Timing
@@ -125,7 +125,7 @@ class BasePool(Generic[T]):
             {
                 "number": slot.number,
                 "object": self._describe(slot.obj, slot),
-                "holder": thread_name(slot.holder),
+                "holder": str(slot.holder),
                 "seconds": max(0.0, now - slot.since),
                 "uses": slot.uses,
             }
@@ -200,9 +200,13 @@ class BasePool(Generic[T]):
     def _timeout_error(self, timeout: float) -> TimeOut:
         limit, seconds = self._limits.max_size, float(timeout)
         text = f"{self.name}: pool max size reached ({limit}), timeout after {seconds} s: {self._sizes()}"
-        oldest = min(list(self._core.leased.values()), key=lambda slot: slot.since, default=None)
+        leased = list(self._core.leased.values())
+        oldest = min(leased, key=lambda slot: slot.since, default=None)
         if oldest is not None:
-            text += f"; oldest held {self._clock() - oldest.since:.1f} s by {thread_name(oldest.holder)}"
+            text += f"; oldest held {self._clock() - oldest.since:.1f} s by {oldest.holder}"
+        left_behind = sum(isinstance(slot.holder, Keeper) and slot.holder.ended for slot in leased)
+        if left_behind:
+            text += f"; {left_behind} held for owners that have ended: auto_return=True would give them back"
         error = TimeOut(text)
         error.__cause__ = self._last_error
         return error

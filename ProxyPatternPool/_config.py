@@ -63,6 +63,7 @@ class ProxyParameters(PoolParameters[T], total=False):
     """The parameters of the pool of a proxy, all keyword-only; a `max_size` of None means no pool."""
 
     max_size: int | None
+    auto_return: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,7 @@ class PoolConfig(Limits, Generic[T]):
     stats: Callable[[T], object] | None = None  # tells more of it in the statistics: JSON-compatible data
     name: str | None = None  # in logs, errors and statistics
     log_level: int | None = None  # of this pool's messages alone, which are logged as `ProxyPatternPool.<name>` then
+    auto_return: bool = False  # of a proxy's pool: what an owner has goes back when that one ends
     clock: Callable[[], float] = monotonic  # for tests that need another time
 
     def __post_init__(self) -> None:
@@ -130,6 +132,8 @@ class PoolConfig(Limits, Generic[T]):
             raise TypeError(f"name must be a text, not {self.name!r}")
         if self.log_level is not None:
             check_count("log_level", self.log_level)
+        if not isinstance(self.auto_return, bool):
+            raise TypeError(f"auto_return must be True or False, not {self.auto_return!r}")
         object.__setattr__(self, "name", self.name or f"pool-{next(_numbers)}")
 
     def limits(self) -> Limits:
@@ -150,7 +154,7 @@ class PoolConfig(Limits, Generic[T]):
 
 def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
     """Check the parameters given to a `who` ("Pool", "Proxy"); TypeError for one that does not exist."""
-    known = {field.name for field in fields(PoolConfig)}
+    known = {field.name for field in fields(PoolConfig)} - ({"auto_return"} if who == "Pool" else set())
     for earlier in EARLIER_NAMES.keys() & parameters.keys():
         if EARLIER_NAMES[earlier] in parameters:
             raise TypeError(f"{earlier} and {EARLIER_NAMES[earlier]} are the same parameter: both were given")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from os import getpid
+from sys import is_finalizing
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ProxyPatternPool._config import Default
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._owner import me
+from ProxyPatternPool._owner import Keeper, me
 from ProxyPatternPool._slot import Slot
 
 if TYPE_CHECKING:
@@ -56,17 +59,6 @@ class Lease(Generic[T]):
         """Return the object, if it is still out: for those who keep a lease, as a proxy does."""
         self.__exit__(None, None, None)
 
-    def is_of(self, source: object) -> bool:
-        """Tell whether its object is still out, from that pool: not returned or discarded by somebody else.
-
-        `PoolException` when the pool has taken it away from its user, who must not go on with another one unawares.
-        """
-        if self._pool is not source:
-            return False
-        if self._slot is not None and self._slot.was_killed(self._use):
-            raise self._pool._killed_error()
-        return self.is_out()
-
     def is_out(self) -> bool:
         """Tell whether its object has not been returned or discarded yet, by whomever."""
         return self._slot is not None and self._pool._core.holds(self._slot, self._use)
@@ -74,5 +66,43 @@ class Lease(Generic[T]):
     @property
     def held(self) -> T:
         """The object, between entering and leaving."""
+        return self._held.obj
+
+    @property
+    def _held(self) -> Slot[T]:
         assert self._slot is not None
-        return self._slot.obj
+        return self._slot
+
+
+class KeptLease(Lease[T]):
+    """A lease that a proxy keeps for an owner: taken at once and, with `auto_return`, returned when nobody keeps it.
+
+    That is at the owner's end, in a finaliser: returning never blocks. A forked child has the lease in its memory, but
+    it is the parent's.
+    """
+
+    __slots__ = ("_process",)
+
+    def __init__(self, pool: Pool[T], timeout: float | Default | None, keeper: Keeper) -> None:
+        super().__init__(pool, timeout)
+        self._process = getpid()
+        self.__enter__()
+        self._held.holder = keeper
+
+    def check(self) -> None:
+        """Raise `PoolException` when the object was taken away: its user must not go on with another one unawares."""
+        if self._held.was_killed(self._use):
+            raise self._pool._killed_error()
+
+    def show_in(self, hand: dict[str, Any]) -> None:
+        """Put the object where its owner has it at hand, until the lease ends, by whomever."""
+        slot = self._held
+        slot.hand = hand
+        hand["obj"] = slot.obj
+        if not self.is_out():  # it has ended before there was something in the hand that could be taken away
+            hand.pop("obj", None)
+
+    def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
+        # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
+        if self._pool._config.auto_return and getpid() == self._process and not is_finalizing():
+            self.end()

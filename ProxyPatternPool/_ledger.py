@@ -117,6 +117,8 @@ class Ledger(Generic[T]):
         if held > slot.longest:
             slot.longest = held
         slot.since = slot.alive = now
+        if slot.hand is not None:
+            slot.empty_hand()
         if reason is None:
             if self.max_use and slot.uses >= self.max_use:
                 reason = Reason.MAX_USE

@@ -1,8 +1,12 @@
-"""Who runs this code, and where that one's value is kept.
+"""Who runs this code, and where that one's value is kept: until it is taken away, or its owner ends.
 
 Two kinds of owner: the thread, and the innermost of asyncio task, greenlet, thread. An owner is never found through
 context variables: a child task, `asyncio.to_thread` and many greenlets run in a copy of their parent's context,
 and would share its object.
+
+When an owner ends, its value is let go of: in the dying thread, at the loop's next turn, or at the gevent hub's. A raw
+greenlet, and a task whose loop was closed, tell nobody, and are noticed when they are collected. That is all: what
+should happen then, the value does itself, in its ``__del__``.
 """
 
 from __future__ import annotations
@@ -10,7 +14,10 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
+
+from ProxyPatternPool._process import keep, renew_after_fork
 
 V = TypeVar("V")
 
@@ -18,109 +25,200 @@ V = TypeVar("V")
 def current_task() -> Any:
     """Return the asyncio task that runs this code, if any. Imports nothing: without asyncio there is no task."""
     asyncio: Any = sys.modules.get("asyncio")
-    # another thread may be importing it just now: then it has nothing yet, and nobody runs a loop
-    running_loop = getattr(asyncio, "_get_running_loop", None)
-    return None if running_loop is None or running_loop() is None else asyncio.current_task()
+    if asyncio is None:
+        return None
+    try:
+        return None if asyncio._get_running_loop() is None else asyncio.current_task()
+    except AttributeError:
+        return None  # another thread is importing it just now, and nobody runs a loop yet
 
 
 def current_greenlet() -> Any:
     """Return the greenlet that runs this code, unless it is its thread's own. Imports nothing, as `current_task`."""
-    getcurrent = getattr(sys.modules.get("greenlet"), "getcurrent", None)
-    current = None if getcurrent is None else getcurrent()
-    return None if current is None or current.parent is None else current
+    greenlet: Any = sys.modules.get("greenlet")
+    if greenlet is None:
+        return None
+    try:
+        current = greenlet.getcurrent()
+    except AttributeError:
+        return None
+    return None if current.parent is None else current
+
+
+class Owner:
+    """A thread, a greenlet or a task, as others remember it: told apart for good, and not kept alive."""
+
+    __slots__ = ("_kind", "_references")
+
+    def __init__(self, *parts: Any) -> None:
+        self._kind = _kind(parts[0])
+        self._references = [weakref.ref(part) for part in parts]
+
+    @property
+    def ended(self) -> bool:
+        """It has ended; or one of the task and the greenlet that it was has."""
+        return any(part is None or _has_ended(part) for part in self._parts())
+
+    def __str__(self) -> str:
+        return f"a {self._kind} that has ended" if self.ended else " and ".join(map(_name, self._parts()))
+
+    def _parts(self) -> list[Any]:
+        return [reference() for reference in self._references]
+
+
+class Keeper(Owner):
+    """An owner for whom a proxy keeps an object."""
+
+    __slots__ = ()
+
+
+def _kind(part: Any) -> str:
+    if hasattr(part, "is_alive"):
+        return "thread"
+    return "task" if hasattr(part, "add_done_callback") else "greenlet"
+
+
+def _has_ended(part: Any) -> bool:
+    kind = _kind(part)
+    return bool(not part.is_alive() if kind == "thread" else part.done() if kind == "task" else part.dead)
+
+
+def _name(part: Any) -> str:
+    kind = _kind(part)
+    name = part.get_name() if kind == "task" else getattr(part, "name", f"at {id(part):#x}")
+    return f"{kind} {name!r}"
 
 
 class _Me(threading.local):
     """The running thread: the interpreter's own numbers are given to another one as soon as a thread has ended."""
 
     def __init__(self) -> None:
-        self.thread = weakref.ref(threading.current_thread())
+        self.thread = Owner(threading.current_thread())
 
 
 me = _Me()
 
 
-def living_thread(thread: object) -> threading.Thread | None:
-    """Return the thread that ``me.thread`` was, None if it has ended."""
-    running = thread() if isinstance(thread, weakref.ref) else None
-    return running if running is not None and running.is_alive() else None
-
-
-def thread_name(thread: object) -> str:
-    """Tell which thread ``me.thread`` was, for a message."""
-    running = living_thread(thread)
-    return f"thread {running.name!r}" if running else "a thread that has ended"
-
-
 def this_owner() -> tuple[object, ...]:
     """Return what tells who runs this code from all others that live now."""
-    return (me.thread, *_key(_inner_owners()))
+    return (me.thread, id(current_task()), id(current_greenlet()))
 
 
 class PerThread(Generic[V]):
-    """A value for each thread, which nobody else sees, and which goes with the thread."""
+    """A value for each thread, which nobody else sees, and which is let go of when the thread ends.
+
+    A forked child starts with none; what it has inherited is kept, so that it is never finalised there.
+    """
 
     def __init__(self) -> None:
         self._local = threading.local()
+        renew_after_fork(self)
+
+    def _renew(self) -> None:
+        keep(self.pop())
 
     def get(self) -> V | None:
         """Return the current owner's value, None if it has none."""
         return getattr(self._local, "value", None)
 
     def set(self, value: V) -> None:
-        """Keep a value for the current owner."""
+        """Keep a value for the current owner, until that one ends."""
         self._local.value = value
 
     def pop(self) -> V | None:
         """Forget the current owner's value, and return it."""
-        value = self.get()
-        self._local.__dict__.clear()
+        value: V | None = vars(self._local).pop("value", None)
         return value
+
+    def keeper(self) -> Keeper:
+        """Return the current owner, for others to remember."""
+        return Keeper(threading.current_thread())
 
 
 class PerOwner(PerThread[V]):
     """A value for each task, greenlet or thread: the innermost that runs the code.
 
-    A greenlet may run inside a task, and an event loop inside a greenlet: so the two together tell the owner.
+    A greenlet may run inside a task, and an event loop inside a greenlet: so the two together are the owner.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._values: dict[tuple[int, ...], tuple[V, list[weakref.ref[object]]]] = {}
+        self._rooms: dict[tuple[int, int], _Room[V]] = {}  # of tasks and greenlets, by their identities
+
+    def _renew(self) -> None:
+        super()._renew()
+        keep(*[room.value for room in self._rooms.values()])
+        self._rooms = {}
 
     def get(self) -> V | None:
         """Return the current owner's value, None if it has none."""
-        owners = _inner_owners()
-        if not owners:
+        task, greenlet = current_task(), current_greenlet()
+        if task is None and greenlet is None:
             return super().get()
-        value, _ = self._values.get(_key(owners), (None, None))
-        return value
+        room = self._rooms.get((id(task), id(greenlet)))
+        return None if room is None else room.value
 
     def set(self, value: V) -> None:
-        """Keep a value for the current owner, until that one is no more."""
-        owners = _inner_owners()
-        if not owners:
+        """Keep a value for the current owner, until that one ends."""
+        task, greenlet = current_task(), current_greenlet()
+        if task is None and greenlet is None:
             super().set(value)
-            return
-        key, values = _key(owners), self._values
-
-        def forget(_ref: weakref.ref[object]) -> None:
-            values.pop(key, None)  # before the identity of the dead owner can become another's
-
-        values[key] = (value, [weakref.ref(owner, forget) for owner in owners])
+        else:
+            room = self._rooms.get((id(task), id(greenlet))) or _Room(self._rooms, task, greenlet)
+            room.value = value
 
     def pop(self) -> V | None:
         """Forget the current owner's value, and return it."""
-        owners = _inner_owners()
-        if not owners:
+        task, greenlet = current_task(), current_greenlet()
+        if task is None and greenlet is None:
             return super().pop()
-        value, _ = self._values.pop(_key(owners), (None, None))
+        value, room = None, self._rooms.get((id(task), id(greenlet)))
+        if room is not None:
+            value, room.value = room.value, None
         return value
 
+    def hand(self) -> dict[str, Any] | None:
+        """Return a dictionary which the current owner has besides, until it ends; None when that is the thread."""
+        task, greenlet = current_task(), current_greenlet()
+        if task is None and greenlet is None:
+            return None
+        room = self._rooms.get((id(task), id(greenlet)))
+        return {} if room is None else room.hand
 
-def _inner_owners() -> list[object]:
-    return [owner for owner in (current_task(), current_greenlet()) if owner is not None]
+    def keeper(self) -> Keeper:
+        """Return the current owner, for others to remember."""
+        owners = [owner for owner in (current_task(), current_greenlet()) if owner is not None]
+        return Keeper(*owners) if owners else super().keeper()
 
 
-def _key(owners: list[object]) -> tuple[int, ...]:
-    return tuple(map(id, owners))
+class _Room(Generic[V]):
+    """Where a task or a greenlet has its value; it leaves the table at its owner's end.
+
+    The table knows owners by their identity, which may be another's as soon as this one is no more: the weak
+    references, at the latest, take the room out before that.
+    """
+
+    __slots__ = ("_key", "_references", "_rooms", "hand", "value")
+
+    def __init__(self, rooms: dict[tuple[int, int], _Room[V]], task: Any, greenlet: Any) -> None:
+        self.value: V | None = None
+        self.hand: dict[str, Any] = {}
+        self._rooms = rooms
+        self._key = (id(task), id(greenlet))
+        self._references = [_at_end(owner, self._leave) for owner in (task, greenlet) if owner is not None]
+        rooms[self._key] = self
+
+    def _leave(self, _owner: object) -> None:
+        if self._rooms.get(self._key) is self:  # it may be another's by now, when its second owner ends
+            del self._rooms[self._key]
+        self.value = None
+        self.hand.clear()
+        self._references = []
+
+
+def _at_end(owner: Any, call: Callable[[object], None]) -> weakref.ref[Any]:
+    """Have `call` called when a task or a greenlet has ended; as long as the reference that is returned exists."""
+    hook = getattr(owner, "add_done_callback", None) or getattr(owner, "rawlink", None)  # asyncio's, or gevent's
+    if hook is not None:
+        hook(call)
+    return weakref.ref(owner, call)

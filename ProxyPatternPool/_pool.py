@@ -8,14 +8,14 @@ from dataclasses import replace
 from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_timeout, configure
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolClosed, PoolException
 from ProxyPatternPool._lease import Lease
 from ProxyPatternPool._ledger import NotLeased
-from ProxyPatternPool._owner import living_thread, me
+from ProxyPatternPool._owner import Keeper, Owner, me
 from ProxyPatternPool._process import end_with_program, renew_after_fork
 from ProxyPatternPool._slot import CREATING, LEASED, Reason, Slot
 from ProxyPatternPool._threaded import ParkedWaiter, ThreadedPool
@@ -171,6 +171,7 @@ class Pool(ThreadedPool[T]):
             raise self._closed_error() if core.closed else self._full_error()
         if waiter.parked:
             self._finish()  # what was doomed on the way here is to be closed meanwhile: its place may be what comes
+            self._reclaim()
             self._park(waiter, deadline)
         if waiter.parked or first:
             self._locked(core.leave, waiter, monotonic() >= deadline)
@@ -186,15 +187,27 @@ class Pool(ThreadedPool[T]):
         while waiter.slot is None and (self._ending or not self._core.closed) and (left := deadline - monotonic()) > 0:
             waiter.parker.park(min(left, LOOK))
             if waiter.slot is None:
+                self._reclaim()
                 self._locked(self._core.match)
                 self._give_up_if_deserted()
 
     def _give_up_if_deserted(self) -> None:
         """Raise `PoolClosed` when nobody is left to give anything back: the program waits for this thread to end."""
         if not (self._ending or threading.main_thread().is_alive()) and all(
-            slot.state is LEASED and living_thread(slot.holder) is None for slot in list(self._core.registry)
+            slot.state is LEASED and cast(Owner, slot.holder).ended for slot in list(self._core.registry)
         ):
             raise PoolClosed(f"{self.name}: the program has ended, and so has everybody who had an object")
+
+    def _reclaim(self) -> None:
+        """With `auto_return`, take back what is kept for owners whose end nobody has told.
+
+        That is a raw greenlet which is dead, but which somebody still refers to.
+        """
+        if self._config.auto_return:
+            for (slot, use), _ in list(self._core.leased.items()):
+                if isinstance(slot.holder, Keeper) and slot.holder.ended:
+                    self._give_use(slot, use, self._clock())
+            self._pump()
 
     def _is_fit(self, core: PoolCore[T], slot: Slot[T]) -> bool:
         """Make the object of a slot that was served, or see whether it is alive; False when it was not."""

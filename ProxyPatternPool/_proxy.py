@@ -1,24 +1,26 @@
 """Proxy: a name that can be imported before its object exists, and then behaves as that object.
 
-There is one way to the object, `_get_obj`, and one table of the operations that take it, at the end of this file.
-Whose object it is, and where it comes from, is known to the proxy's `Target`, which ``set`` has put there.
+Here is what the proxy answers itself: how it is set, and what it can tell of its object. Whose object it is, and where
+that comes from, is known to its `Target`; what reaches the object is in the type that `transparent_type` makes for it.
 """
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
+from ProxyPatternPool._anything import Anything
 from ProxyPatternPool._base import log
 from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters, configure
-from ProxyPatternPool._errors import PoolClosed, ProxyException
+from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import PerOwner, PerThread
 from ProxyPatternPool._pool import Pool
-from ProxyPatternPool._target import Pooled, SharedFunction, SharedObject, Storage, Target, Unpooled
+from ProxyPatternPool._target import Pooled, SharedFunction, SharedObject, Target, Unpooled
+from ProxyPatternPool._transparent import is_operation, is_special, take_on, transparent_type
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -36,30 +38,32 @@ class ProxyScope(Enum):
     WERKZEUG = GEVENT = EVENTLET = VERSATILE
 
 
-class Proxy(Generic[T]):
+class Proxy(Generic[T], Anything):
     """Stands for an object, or for one object per owner, that may be set later.
 
-    Attributes, calls, items, length, iteration, ``with``, comparison, text, truth and hash are the object's: each of
-    them takes the object, if its owner has none yet. What is the proxy's own begins with an underscore.
+    It does what its object does, and nothing else: attributes, calls, items, ``with``, operators, text, truth, hash,
+    ``isinstance``... each of them takes the object, if its owner has none yet. What is the proxy's own begins with an
+    underscore, but for its setters.
 
     Set it with an object (`obj`), which everybody shares, or with a function (`fun`), called with 0, 1, 2... to make
     an object whenever a `scope` needs one. ``Proxy()`` waits for ``set(obj)`` or ``set(fun=…)``, ``set_obj(obj)``,
     ``set_fun(fun)``, which `set_name` renames, and None removes.
 
     Objects of a function live in a `Pool`, unless `max_size` is None or the scope is shared; all other parameters are
-    the pool's. An owner keeps its object from its first use until it calls `_ret_obj`. The pool opens at first use:
-    setting a function creates nothing. Setting again shuts the previous pool down.
+    the pool's. An owner keeps its object from its first use until it calls `_ret_obj`, or, with `auto_return`, until it
+    ends. The pool opens at first use: setting a function creates nothing. Setting again shuts the previous pool down.
     """
 
     Scope: TypeAlias = ProxyScope
 
-    # Everything else that is set on a proxy is set on its object.
+    __kind: type  # its type before it took on that of its objects
     __scope: ProxyScope
     __set_name: str | None
     __parameters: dict[str, Any]  # of the pool that there is, or will be
-    __storage: Storage[T]  # what each owner has
-    __target: Target[T]  # replaced as a whole by setting, never changed
-    __setting: threading.Lock
+    __contents: dict[str, Any]  # what it was set with: obj, or fun, or nothing
+    __target: Target[T]  # replaced as a whole by setting
+    __earlier: list[Target[T]]  # those of which some owner may have an object still
+    __setting: Any  # the lock of these
 
     def __init__(
         self,
@@ -74,17 +78,19 @@ class Proxy(Generic[T]):
             names = ", ".join(ProxyScope.__members__)
             raise ProxyException(f"scope must be a Proxy.Scope ({names}), not {scope!r}")
         name = configure("Proxy", {"fun": _no_function, **parameters}).name
-        own = object.__setattr__
-        own(self, "_Proxy__scope", scope)
-        own(self, "_Proxy__set_name", set_name)
-        own(self, "_Proxy__parameters", {**parameters, "name": name})
-        storage: Storage[T] = PerOwner() if scope is ProxyScope.VERSATILE else PerThread()
-        own(self, "_Proxy__storage", storage)
-        own(self, "_Proxy__target", Target(storage, f"{name}: the proxy is not set yet: {_advice(set_name)}"))
-        own(self, "_Proxy__setting", threading.Lock())
-        if set_name is not None:
-            self.__name_setters(set_name)
-        if obj is not None or fun is not None:
+        self.__kind = type(self)
+        self.__scope = scope
+        self.__set_name = set_name
+        self.__parameters = {**parameters, "name": name}
+        self.__contents = {}
+        self.__earlier = []
+        self.__setting = threading.RLock()  # re-entrant: a finaliser may use the proxy while it is set
+        self.__name_setters(set_name)
+        unset: Target[T] = Target(f"{name}: the proxy is not set yet: {_advice(set_name)}")
+        self.__target = unset
+        if obj is None and fun is None:
+            self.__take_on(unset)
+        else:
             self._set(obj, fun=fun)
 
     # -- setting it
@@ -113,24 +119,18 @@ class Proxy(Generic[T]):
         set_name = self.__set_name
         if set_name is not None and hasattr(type(obj), set_name):
             log.warning("a proxy hides %s() of its %s: choose another set_name", set_name, type(obj).__name__)
-        self.__point_to(SharedObject(self.__storage, obj))
+        self.__point_to(SharedObject(obj), {"obj": obj})
 
     def _set_fun(self, fun: Callable[[int], T], **parameters: Unpack[ProxyParameters[T]]) -> None:
         """Set the function that makes objects, and change what `parameters` the pool is to have.
 
         What is not given stays as it was. The function is not called before the first use.
         """
-        config: PoolConfig[T] = self.__configure(fun, parameters)
-        if self.__scope is ProxyScope.SHARED:
-            self.__point_to(SharedFunction(self.__storage, fun))
-        elif self.__parameters.get("max_size", 0) is None:
-            self.__point_to(Unpooled(self.__storage, fun))
-        else:
-            self.__point_to(Pooled(self.__storage, Pool._unopened(config)))
+        self.__point_to(self.__target_of(self.__configure(fun, parameters)), {"fun": fun})
 
     def _set_pool(self, **parameters: Unpack[ProxyParameters[T]]) -> None:
         """Change parameters of the pool that will be: before the proxy is set, `ProxyException` afterwards."""
-        if self.__is_set:
+        if self.__contents:
             raise ProxyException("the pool's parameters come too late: the proxy is set already")
         self.__configure(_no_function, parameters)
 
@@ -141,13 +141,7 @@ class Proxy(Generic[T]):
 
         `ProxyException` when nothing is set.
         """
-        target = self.__target
-        try:
-            return target.get(timeout)
-        except PoolClosed:
-            if target is self.__target:
-                raise
-            return self._get_obj(timeout)  # the proxy was set again meanwhile
+        return self.__target.get(timeout)
 
     def _has_obj(self) -> bool:
         """Tell whether the current owner has an object. Never makes one."""
@@ -159,7 +153,8 @@ class Proxy(Generic[T]):
         Does nothing without one, or without a pool. An object that is broken is given back with
         ``_pool.discard(_get_obj())`` instead; the next use takes another.
         """
-        self.__target.ret()
+        for target in self.__targets():
+            target.ret()
 
     @contextmanager
     def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> Iterator[T]:
@@ -167,14 +162,14 @@ class Proxy(Generic[T]):
 
         An owner that had the object before keeps it: it belongs to an outer block, perhaps in mid-transaction.
         """
-        target = self.__target
-        had = target.has()
-        obj = target.get(timeout)
+        had = {target for target in self.__targets() if target.has()}
+        obj = self._get_obj(timeout)
         try:
             yield obj
         finally:
-            if not had:
-                target.ret()
+            for target in self.__targets():  # all of them: it may have been set again, and used, in the block
+                if target not in had:
+                    target.ret()
 
     @property
     def _pool(self) -> Pool[T] | None:
@@ -187,69 +182,103 @@ class Proxy(Generic[T]):
         return self.__target.count()
 
     @property
-    def _local(self) -> Target[T]:
+    def _local(self) -> SimpleNamespace:
         """What the current owner has: ``_local.obj``, None if nothing."""
-        return self.__target
+        target = self.__target
+        return SimpleNamespace(obj=target.get() if target.has() else None)
 
     # -- inside
 
-    @property
-    def __is_set(self) -> bool:
-        return type(self.__target) is not Target
+    def __target_of(self, config: PoolConfig[T]) -> Target[T]:
+        if self.__scope is ProxyScope.SHARED:
+            return SharedFunction(config.fun, self.__take_on)
+        storage: PerThread[Any] = PerOwner() if self.__scope is ProxyScope.VERSATILE else PerThread()
+        kind = Unpooled if self.__parameters.get("max_size", 0) is None else Pooled
+        return kind(storage, self.__take_on, config)
 
-    def __point_to(self, target: Target[T]) -> None:
+    def __targets(self) -> list[Target[T]]:
+        return [self.__target, *self.__earlier]
+
+    def __point_to(self, target: Target[T], contents: dict[str, Any]) -> None:
         with self.__setting:
             previous = self.__target
-            object.__setattr__(self, "_Proxy__target", target)
-        previous.end()
+            self.__earlier = [previous, *self.__earlier]
+            self.__target = target
+            self.__contents = contents
+            self.__take_on(target)
+        previous.end(target)  # from here on, nobody gets an object of it any more
+        with self.__setting:
+            self.__earlier = [earlier for earlier in self.__earlier if earlier.in_use()]
+
+    def __take_on(self, target: Target[T]) -> None:
+        """Have the operations of what the proxy stands for, all at once: they are those of its type."""
+        with self.__setting:
+            if target is self.__target:
+                take_on(self, transparent_type(self.__kind, self.__own_names(), target))
+
+    def __own_names(self) -> frozenset[str]:
+        """Return the names of attributes which are the proxy's own."""
+        kind = self.__kind
+        names = {name for name in vars(Proxy) if not is_special(name)} - {"Scope"}
+        for base in kind.__mro__[: kind.__mro__.index(Proxy)]:
+            names.update(name for name in vars(base) if not is_special(name) or is_operation(name))
+        return frozenset(names | object.__getattribute__(self, "__dict__").keys())
 
     def __name_setters(self, name: object) -> None:
-        if not isinstance(name, str) or not name.isidentifier():
+        if name is not None and not (isinstance(name, str) and name.isidentifier()):
             raise ProxyException(f"set_name must be the name of a method, or None, not {name!r}")
-        for setter, method in {name: self._set, f"{name}_obj": self._set_obj, f"{name}_fun": self._set_fun}.items():
+        for setter, method in _setters(name).items():
             if hasattr(type(self), setter):
                 raise ProxyException(f"set_name must not be {name!r}: it would hide {setter} of the proxy itself")
-            object.__setattr__(self, setter, method)
+            setattr(self, setter, getattr(self, method))
 
     def __configure(self, fun: Callable[[int], T], changes: Any) -> PoolConfig[T]:
         with self.__setting:
             parameters = {**self.__parameters, **changes}
             config = configure("Proxy", {**parameters, "fun": fun})
-            object.__setattr__(self, "_Proxy__parameters", parameters)
+            self.__parameters = parameters
         return config
-
-    # -- attributes: what the proxy does not have itself is the object's
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_Proxy__") or (_is_special(name) and not self.__is_set):
-            raise AttributeError(name)  # introspection of a proxy that is not set, or, by copy and pickle, not made yet
-        return getattr(self._get_obj(), name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if self.__owns(name):
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._get_obj(), name, value)
-
-    def __delattr__(self, name: str) -> None:
-        if self.__owns(name):
-            object.__delattr__(self, name)
-        else:
-            delattr(self._get_obj(), name)
-
-    def __owns(self, name: str) -> bool:
-        return name in self.__dict__ or hasattr(type(self), name) or name == "__orig_class__"
 
     # -- what must work before it is set, too
 
     def __repr__(self) -> str:
-        return repr(self._get_obj()) if self.__is_set else f"<Proxy {self.__parameters['name']}: not set>"
+        return f"<{self.__kind.__name__} {self.__parameters['name']}: not set>"
 
     def __bool__(self) -> bool:
-        return bool(self._get_obj()) if self.__is_set else False
+        return False
 
-    def __dir__(self) -> list[str]:
-        return dir(self._get_obj()) if self.__is_set else list(object.__dir__(self))
+    def __reduce_ex__(self, _protocol: object) -> tuple[Any, ...]:
+        parameters = {"scope": self.__scope, "set_name": self.__set_name, **self.__parameters}
+        mine: dict[str, Any] = object.__getattribute__(self, "__dict__")
+        of_subclass = {name: mine[name] for name in mine if not name.startswith("_Proxy__")}
+        for setter in _setters(self.__set_name):
+            del of_subclass[setter]
+        return _revive, (self.__kind, of_subclass, parameters, self.__contents)
+
+
+def transparent(proxy: Proxy[T]) -> T:
+    """Return the proxy itself; type checkers see what it stands for.
+
+    ``db = transparent(Proxy(fun=connect))`` is a ``Connection`` to them; nothing else is different.
+    """
+    return cast(T, proxy)
+
+
+def _revive(
+    kind: type[Proxy[Any]], of_subclass: dict[str, Any], parameters: dict[str, Any], contents: dict[str, Any]
+) -> Proxy[Any]:
+    """Make a proxy again of what `copy` or `pickle` has got of it."""
+    proxy = kind.__new__(kind)
+    vars(proxy).update(of_subclass)
+    Proxy.__init__(proxy, **parameters)
+    for what, value in contents.items():
+        (proxy._set_obj if what == "obj" else proxy._set_fun)(value)
+    return proxy
+
+
+def _setters(name: str | None) -> dict[str, str]:
+    """Return the names of the setters, and those of the methods that they stand for."""
+    return {} if name is None else {name: "_set", f"{name}_obj": "_set_obj", f"{name}_fun": "_set_fun"}
 
 
 def _no_function(_number: int) -> Any:
@@ -260,53 +289,3 @@ def _no_function(_number: int) -> Any:
 def _advice(set_name: str | None) -> str:
     prefix = set_name or "_set"
     return f"call {prefix}_obj(…) or {prefix}_fun(…) before using it"
-
-
-def _is_special(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")
-
-
-def _enter(obj: Any) -> Any:
-    return type(obj).__enter__(obj)
-
-
-def _exit(obj: Any, *error: Any) -> Any:
-    return type(obj).__exit__(obj, *error)
-
-
-#: The operations that reach the object, and how each of them is asked for.
-_OPERATIONS: dict[str, Callable[..., Any]] = {
-    "__call__": operator.call,
-    "__getitem__": operator.getitem,
-    "__setitem__": operator.setitem,
-    "__delitem__": operator.delitem,
-    "__contains__": operator.contains,
-    "__len__": len,
-    "__iter__": iter,
-    "__next__": next,
-    "__reversed__": reversed,
-    "__enter__": _enter,
-    "__exit__": _exit,
-    "__eq__": operator.eq,
-    "__ne__": operator.ne,
-    "__lt__": operator.lt,
-    "__le__": operator.le,
-    "__gt__": operator.gt,
-    "__ge__": operator.ge,
-    "__hash__": hash,
-    "__str__": str,
-    "__format__": format,
-}
-
-
-def _forward(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
-    def forwarded(self: Proxy[Any], /, *args: Any, **kwargs: Any) -> Any:
-        return operation(self._get_obj(), *args, **kwargs)
-
-    forwarded.__name__ = name
-    forwarded.__qualname__ = f"Proxy.{name}"
-    return forwarded
-
-
-for _name, _operation in _OPERATIONS.items():
-    setattr(Proxy, _name, _forward(_name, _operation))

@@ -1,72 +1,84 @@
-"""What a proxy stands for: one object, or a function that makes one for each owner, with or without a pool.
+"""What a proxy stands for: nothing yet, one object, or a function that makes one, for all or for each owner.
 
-`Proxy.set` chooses one of these classes; from then on the proxy asks it for the current owner's object, and knows
-nothing of scopes itself. What owners keep is the proxy's, and outlives a setting: so that an owner which holds an
-object of the previous pool gives it back there.
+There is one way to the object: ``target.place.obj``. Where it is not at hand there, the target finds it. `Proxy.set`
+chooses one of these classes; from then on the proxy knows nothing of scopes itself.
 """
 
 from __future__ import annotations
 
-import itertools
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from itertools import count
+from sys import is_finalizing
+from typing import Any, Generic, Protocol, TypeVar
 
 from ProxyPatternPool._config import Default, PoolConfig
-from ProxyPatternPool._errors import ProxyException
-from ProxyPatternPool._owner import PerThread, this_owner
+from ProxyPatternPool._errors import PoolClosed, ProxyException
+from ProxyPatternPool._lease import KeptLease
+from ProxyPatternPool._owner import PerOwner, PerThread, this_owner
+from ProxyPatternPool._place import Found, NearOwner, at_hand
 from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._process import keep, keep_in_children, renew_after_fork
+from ProxyPatternPool._transparent import UNKNOWN, UNSET, shape_of
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class Kept(Protocol[T_co]):
-    """What an owner keeps of a target: an object, and the way to give it back."""
+    """What an owner keeps: an object, and the way to give it back."""
 
     @property
     def held(self) -> T_co:
         """The object."""
         ...
 
-    def is_of(self, source: object) -> bool:
-        """Tell whether the object comes from there, and is still the owner's."""
+    def is_out(self) -> bool:
+        """Tell whether the object is still the owner's."""
         ...
 
-    def is_out(self) -> bool:
-        """Tell whether the object is still the owner's, wherever it comes from."""
+    def check(self) -> None:
+        """Raise `PoolException` when the object was taken away, and its owner may not know of it."""
+        ...
+
+    def show_in(self, hand: dict[str, Any]) -> None:
+        """Put the object into a place, as ``obj``, for as long as it is the owner's."""
         ...
 
     def end(self) -> None:
-        """Give the object back to where it came from, if it is still the owner's."""
+        """Give the object back, if it is still the owner's."""
         ...
-
-
-#: What an owner keeps: of the present setting at the end, and before it what it still has of earlier ones.
-Storage = PerThread[list[Kept[T]]]
 
 
 class Target(Generic[T]):
     """Nothing yet: what a proxy stands for before it is set, and what all the other targets are like."""
 
-    def __init__(self, storage: Storage[T], advice: str = "") -> None:
-        self._storage = storage
+    obj = Found()
+    shape = UNSET  # the operations that its objects have, as far as they are known
+    fixed = False  # there will never be another object
+
+    def __init__(self, advice: str = "") -> None:
         self._advice = advice
+        self.place: Any = self
+        self.successor: Target[T] | None = None  # what the proxy stands for now
+
+    def class_of_all(self, unknown: type) -> Any:
+        """Return the class of the objects; `unknown` when there has not been any. Takes none, if they have but one."""
+        return unknown
 
     @property
     def pool(self) -> Pool[T] | None:
         """The pool that the objects come from, if any."""
         return None
 
-    def get(self, timeout: float | Default | None) -> T:
+    def find(self) -> T:
+        """Find what is not at hand."""
+        return self.get()
+
+    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         """Return the current owner's object, made or taken from the pool if it has none."""
         raise ProxyException(self._advice)
-
-    @property
-    def obj(self) -> T | None:
-        """The current owner's object, None if it has none."""
-        return None
 
     def has(self) -> bool:
         """Tell whether the current owner has an object."""
@@ -74,11 +86,14 @@ class Target(Generic[T]):
 
     def ret(self) -> None:
         """Give the current owner's object back to where it came from. Does nothing when there is nothing to do."""
-        for kept in self._storage.pop() or ():
-            kept.end()
 
-    def end(self) -> None:
+    def end(self, successor: Target[T]) -> None:
         """Close what is not in use: the proxy stands for something else now."""
+        self.successor = successor
+
+    def in_use(self) -> bool:
+        """Tell whether some owner has an object that is to be given back, or closed."""
+        return False
 
     def count(self) -> int:
         """Return how many objects there are."""
@@ -88,16 +103,18 @@ class Target(Generic[T]):
 class SharedObject(Target[T]):
     """One object for everybody."""
 
-    def __init__(self, storage: Storage[T], obj: T) -> None:
-        super().__init__(storage)
-        self._shared = obj
+    fixed = True
 
-    def get(self, timeout: float | Default | None) -> T:
-        return self._shared
+    def __init__(self, obj: T) -> None:
+        super().__init__()
+        self.obj: T = obj
+        self.shape = shape_of(obj)
 
-    @property
-    def obj(self) -> T | None:
-        return self._shared
+    def class_of_all(self, unknown: type) -> Any:
+        return self.obj.__class__
+
+    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+        return self.obj
 
     def has(self) -> bool:
         return True
@@ -106,24 +123,47 @@ class SharedObject(Target[T]):
         return 1
 
 
-class SharedFunction(Target[T]):
+class Function(Target[T]):
+    """A function which makes objects. What they can do is known when the first one of its type is made.
+
+    `reshape` is called whenever more is known than before.
+    """
+
+    shape = UNKNOWN
+
+    def __init__(self, reshape: Callable[[Target[T]], None]) -> None:
+        super().__init__()
+        self._reshape = reshape
+        self._classes: dict[type, type] = {}  # of the objects seen, by their types
+        renew_after_fork(self)
+
+    def _renew(self) -> None:
+        """In a forked child, have nothing at hand; what there was is the parent's."""
+        keep(self.place.drop())
+
+    def _see(self, obj: T) -> None:
+        if type(obj) not in self._classes:
+            shape = shape_of(obj)
+            self.shape = shape.joined(self.shape) if self._classes else shape
+            self._reshape(self)
+            self._classes[type(obj)] = obj.__class__
+
+    def class_of_all(self, unknown: type) -> Any:
+        return next(iter(self._classes.values()), unknown) if len(self._classes) < 2 else self.place.obj.__class__
+
+
+class SharedFunction(Function[T]):
     """One object for everybody, made by whoever needs it first; the others wait for it meanwhile.
 
     They queue at a pool of one: so a greenlet that waits leaves its thread to the others, and when `fun` fails, the
     next one tries.
     """
 
-    def __init__(self, storage: Storage[T], fun: Callable[[int], T]) -> None:
-        super().__init__(storage)
+    def __init__(self, fun: Callable[[int], T], reshape: Callable[[Target[T]], None]) -> None:
+        super().__init__(reshape)
         self._fun = fun
         self._maker: object = None  # who runs `fun`
-        self._made: list[T] = []  # the object, when there is one: it may be anything, None included
         self._queue = Pool._unopened(PoolConfig(fun=self._make, max_size=1, min_size=0, timeout=None))
-        renew_after_fork(self)
-
-    def _renew(self) -> None:
-        keep(self._made)
-        self._made = []
 
     def _make(self, number: int) -> T:
         self._maker = this_owner()
@@ -132,148 +172,165 @@ class SharedFunction(Target[T]):
         finally:
             self._maker = None
 
-    def get(self, timeout: float | Default | None) -> T:
-        if not self._made:
+    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+        if not self.has():
             if self._maker == this_owner():
                 raise ProxyException("fun uses the proxy whose object it is to make")
             with self._queue.obj(timeout) as obj:
-                self._made = [obj]
-        return self._made[0]
+                self._see(obj)
+                self.obj: T = obj
+        return self.obj
 
-    @property
-    def obj(self) -> T | None:
-        return self._made[0] if self._made else None
+    def drop(self) -> object:
+        """Have nothing at hand any more, see `AtHand`: this target is its own place."""
+        return vars(self).pop("obj", None)
 
     def has(self) -> bool:
-        return bool(self._made)
+        return "obj" in vars(self)
 
     def count(self) -> int:
-        return len(self._made)
+        return int(self.has())
 
 
-class PerOwner(Target[T], ABC):
+class Owned(Function[T], ABC):
     """An object for each owner, from its first use on."""
 
-    @property
-    @abstractmethod
-    def source(self) -> object:
-        """What tells this target's objects from those of an earlier setting."""
+    def __init__(self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None]) -> None:
+        super().__init__(reshape)
+        self._storage = storage
+        self.place = NearOwner(storage, self.find) if isinstance(storage, PerOwner) else at_hand(self.find)
 
     @abstractmethod
     def take(self, timeout: float | Default | None) -> Kept[T]:
         """Make an object, or take one from the pool."""
 
-    def kept(self) -> Kept[T] | None:
-        """Return what the current owner has kept of this target, and still has."""
+    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         kept = self._storage.get()
-        return kept[-1] if kept and kept[-1].is_of(self.source) else None
-
-    def get(self, timeout: float | Default | None) -> T:
-        kept = self.kept()
-        if kept is None:
-            kept = self.take(timeout)
+        if kept is None or not kept.is_out():  # somebody else has returned it, or broken it: behind the proxy's back
+            if kept is not None:
+                kept.check()
             try:
-                # what is kept of an earlier setting may be in use, in an outer block: it stays until it is given back
-                earlier = [one for one in self._storage.get() or () if one.is_out()]
-                self._storage.set([*earlier, kept])
-            except BaseException:
-                kept.end()
-                raise
+                kept = self._take_and_keep(timeout)
+            except PoolClosed:
+                if self.successor is None:
+                    raise
+                return self.successor.get(timeout)  # the proxy was set again meanwhile
+        kept.show_in(self.place.hand())
         return kept.held
 
-    @property
-    def obj(self) -> T | None:
-        kept = self.kept()
-        return None if kept is None else kept.held
+    def _take_and_keep(self, timeout: float | Default | None) -> Kept[T]:
+        kept = self.take(timeout)
+        try:
+            self._see(kept.held)
+            self._storage.set(kept)
+        except BaseException:
+            kept.end()
+            raise
+        return kept
 
     def has(self) -> bool:
-        return self.kept() is not None
+        kept = self._storage.get()
+        return kept is not None and kept.is_out()
+
+    def ret(self) -> None:
+        self.place.drop()
+        kept = self._storage.pop()
+        if kept is not None:
+            kept.end()
 
 
-class Unpooled(PerOwner[T]):
-    """An object for each owner, made at its first use; it goes with its owner."""
+class Unpooled(Owned[T]):
+    """An object for each owner, made at its first use; it goes with its owner.
 
-    def __init__(self, storage: Storage[T], fun: Callable[[int], T]) -> None:
-        super().__init__(storage)
-        self._fun = fun
+    With `auto_return`, it is closed then: by the owner itself, if that is a thread.
+    """
+
+    def __init__(
+        self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]
+    ) -> None:
+        super().__init__(storage, reshape)
+        self._fun = config.fun
+        self._close = config.closer() if config.auto_return else None
         self._begin()
-        renew_after_fork(self)
 
     def _begin(self) -> None:
-        self._source = object()
-        self._numbers = itertools.count()
-        self._made = 0
+        self._numbers = count()
+        self._owns: weakref.WeakSet[Own[T]] = weakref.WeakSet()
 
     def _renew(self) -> None:
+        super()._renew()
         self._begin()
 
-    @property
-    def source(self) -> object:
-        return self._source
-
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        number = next(self._numbers)
-        own = Own(self._source, self._fun(number))
+        own = Own(self._fun(next(self._numbers)), self._close)
         keep_in_children(own)
-        self._made = max(self._made, number + 1)
+        self._owns.add(own)
         return own
 
     def ret(self) -> None:
-        own = self.kept()
-        super().ret()
-        if own is not None:
-            self._storage.set([own])
+        if self.successor is not None:  # there is nowhere to return it to; but of an earlier setting, nobody needs it
+            super().ret()
+
+    def in_use(self) -> bool:
+        return self._close is not None and self.count() > 0
 
     def count(self) -> int:
-        return self._made
+        return len(self._owns)
 
 
 class Own(Generic[T]):
     """An object that stays with its owner."""
 
-    def __init__(self, source: object, obj: T) -> None:
-        self._source = source
+    def __init__(self, obj: T, close: Callable[[T], object] | None) -> None:
         self._obj = obj
+        self._close = close
 
     @property
     def held(self) -> T:
         return self._obj
 
-    def is_of(self, source: object) -> bool:
-        return self._source is source
-
     def is_out(self) -> bool:
         return True
 
+    def check(self) -> None: ...
+
+    def show_in(self, hand: dict[str, Any]) -> None:
+        hand["obj"] = self._obj
+
     def end(self) -> None: ...
 
+    def __del__(self, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
+        # the main thread's is not closed at the end of the program, when half of the interpreter is gone
+        if self._close is not None and not is_finalizing():
+            self._close(self._obj)
 
-class Pooled(PerOwner[T]):
+
+class Pooled(Owned[T]):
     """An object of the pool for each owner, from its first use until it is given back.
 
     What is kept is the lease, not only the object: so that giving it back never touches a later lease of the same
     object by somebody else, and that an object which was returned or discarded behind the proxy is not used again.
     """
 
-    def __init__(self, storage: Storage[T], pool: Pool[T]) -> None:
-        super().__init__(storage)
-        self._pool = pool
-
-    @property
-    def source(self) -> object:
-        return self._pool
+    def __init__(
+        self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]
+    ) -> None:
+        super().__init__(storage, reshape)
+        self._pool = Pool._unopened(config)
 
     @property
     def pool(self) -> Pool[T]:
         return self._pool
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        lease = self._pool.obj(timeout)
-        lease.__enter__()
-        return lease
+        return KeptLease(self._pool, timeout, self._storage.keeper())
 
-    def end(self) -> None:
+    def end(self, successor: Target[T]) -> None:
+        super().end(successor)
         self._pool.shutdown()
+
+    def in_use(self) -> bool:
+        return bool(self._pool._core.leased)
 
     def count(self) -> int:
         return self._pool.size

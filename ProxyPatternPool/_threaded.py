@@ -18,7 +18,7 @@ from ProxyPatternPool._config import checked_seconds
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._housekeeper import RETRY, housekeeper
 from ProxyPatternPool._ledger import AlreadyPooled, popped
-from ProxyPatternPool._owner import me, thread_name
+from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program
 from ProxyPatternPool._slot import Slot, Waiter
@@ -232,7 +232,7 @@ class ThreadedPool(BasePool[T]):
             self._describe(slot.obj, slot),
             "was taken away: not given back" if killed else "was not given back",
             limit,
-            thread_name(slot.holder),
+            slot.holder,
         )
 
     def _complain(self, obj: T) -> None:

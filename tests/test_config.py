@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import Pool, Proxy
-from ProxyPatternPool._config import EARLIER_NAMES, PoolConfig, PoolParameters
+from ProxyPatternPool._config import EARLIER_NAMES, PoolConfig, PoolParameters, ProxyParameters
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,6 @@ def test_what_no_limit_may_look_like() -> None:
 
 def test_the_parameters_are_the_same_for_the_type_checker() -> None:
     """Otherwise a parameter would exist that a type checker refuses, or the other way round."""
-    of_config = [field.name for field in fields(PoolConfig) if field.name not in ("fun", "max_size")]
-    assert sorted([*of_config, *EARLIER_NAMES]) == sorted(PoolParameters.__annotations__)
+    of_config = {field.name for field in fields(PoolConfig)} - {"fun"} | EARLIER_NAMES.keys()
+    assert of_config == ProxyParameters.__annotations__.keys()
+    assert of_config - {"max_size", "auto_return"} == PoolParameters.__annotations__.keys()

@@ -321,3 +321,51 @@ def test_a_greenlet_that_waits_at_the_end_of_the_program(head: str) -> None:
     """,
         "closed\n",
     )
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "gevent.spawn(lambda: db[0]).join()",
+        "kept.append(gevent.spawn(lambda: db[0])); kept[-1].join()",
+        "greenlet = gevent.spawn(lambda: (db[0], gevent.sleep(20))); gevent.sleep(0); greenlet.kill()",
+        "gevent.spawn(lambda: (db[0], 1 / 0)).join()",
+        "gevent.spawn_raw(lambda: db[0]); gevent.sleep(0)",
+        "kept.append(gevent.spawn_raw(lambda: db[0])); gevent.sleep(0)",
+    ],
+)
+def test_what_a_greenlet_has_goes_back_at_its_end(head: str, end: str) -> None:
+    """Otherwise a server would run dry after as many requests as it has connections."""
+    check(
+        head
+        + f"""
+    gevent.get_hub().exception_stream = None
+    kept, made = [], []
+    db = Proxy(
+        fun=lambda n: made.append(n) or [n], scope=Proxy.Scope.GEVENT, max_size=2, timeout=20, auto_return=True
+    )
+    for _ in range(300):
+        {end}
+    assert len(made) <= 2 and db._pool.stats()["nuses"] == 300, (made, db._pool)
+    """
+    )
+
+
+def test_the_end_of_a_greenlet_wakes_who_waits(head: str) -> None:
+    """Otherwise a waiter would time out beside an object that has come back."""
+    check(
+        head
+        + """
+    db = Proxy(fun=lambda n: [n], scope=Proxy.Scope.GEVENT, max_size=1, timeout=20, auto_return=True)
+    may_end = gevent.event.Event()
+    holder = gevent.spawn(lambda: (db[0], may_end.wait()))
+    gevent.sleep(0)
+    waiter = gevent.spawn(lambda: db[0])
+    gevent.sleep(0)
+    assert db._pool.stats()["nwaiting"] == 1
+    may_end.set()
+    with gevent.Timeout(20):
+        assert waiter.get() == 0
+    assert holder.ready()
+    """
+    )

@@ -73,7 +73,7 @@ def test_what_a_task_leaves_goes_with_it() -> None:
 
     asyncio.run(parent())
     gc.collect()
-    assert not storage._values
+    assert not storage._rooms
 
 
 def test_greenlets() -> None:
