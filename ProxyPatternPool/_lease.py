@@ -77,8 +77,8 @@ class Lease(Generic[T]):
 class KeptLease(Lease[T]):
     """A lease that a proxy keeps for an owner: taken at once and, with `auto_return`, returned when nobody keeps it.
 
-    That is at the owner's end, in a finaliser: returning never blocks. A forked child has the lease in its memory, but
-    it is the parent's.
+    That is at the owner's end, in a finaliser: nothing blocks there, and a `retter` is left to the background. A forked
+    child has the lease in its memory, but it is the parent's.
     """
 
     __slots__ = ("_process",)
@@ -104,5 +104,6 @@ class KeptLease(Lease[T]):
 
     def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
         # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
-        if self._pool._config.auto_return and getpid() == self._process and not is_finalizing():
-            self.end()
+        left = self._slot is not None and self._pool._config.auto_return
+        if left and getpid() == self._process and not is_finalizing():
+            self._pool._give_finally(self._held, self._use)

@@ -244,20 +244,14 @@ class Pool(ThreadedPool[T]):
             self._tidy(core, slot)
         return False
 
-    def _tidy(self, core: PoolCore[T], slot: Slot[T]) -> None:
-        """Have the retter tidy the object up, which is closed if that fails, and put it back."""
-        reason: Reason | None = Reason.RETTER
-        try:
-            self._retter(slot.obj)
-            reason = None
-        except Exception:
-            self._log.exception("%s: tidying up %s failed", self.name, self._describe(slot.obj))
-        except BaseException as error:
-            self._blame(error, "retter")
-            raise
-        finally:
-            if core.restock(slot, reason, self._clock()):
-                self._follow_up()
+    def _give_finally(self, slot: Slot[T], use: int) -> None:
+        """End that use in a finaliser, where no user code may run."""
+        core = self._core
+        if self._config.retter is None:
+            core.give_use(slot, use, self._clock())
+        elif core.reclaim_use(slot, use):
+            core.untidy.append(slot)
+        self._follow_up()
 
     # -- the beginning
 

@@ -21,7 +21,7 @@ from ProxyPatternPool._ledger import AlreadyPooled, popped
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program
-from ProxyPatternPool._slot import Slot, Waiter
+from ProxyPatternPool._slot import Reason, Slot, Waiter
 from ProxyPatternPool._worker import Worker
 
 T = TypeVar("T")
@@ -181,6 +181,21 @@ class ThreadedPool(BasePool[T]):
         finally:
             self._locked(core.checked, slot, healthy)
 
+    def _tidy(self, core: PoolCore[T], slot: Slot[T]) -> None:
+        """Have the retter tidy the object up, which is closed if that fails, and put it back."""
+        reason: Reason | None = Reason.RETTER
+        try:
+            self._retter(slot.obj)
+            reason = None
+        except Exception:
+            self._log.exception("%s: tidying up %s failed", self.name, self._describe(slot.obj))
+        except BaseException as error:
+            self._blame(error, "retter")
+            raise
+        finally:
+            if core.restock(slot, reason, self._clock()):
+                self._follow_up()
+
     # -- the background
 
     def _work(self) -> None:
@@ -191,6 +206,8 @@ class ThreadedPool(BasePool[T]):
         while core is self._core:  # and not in a child which user code has forked: what is left is the parent's
             if overdue := popped(core.overdue):
                 self._tell_overdue(*overdue)
+            elif slot := popped(core.untidy):
+                self._tidy(core, slot)
             elif slot := popped(core.doomed):
                 self._end(core, slot)
             elif slot := popped(core.refills):
@@ -203,7 +220,8 @@ class ThreadedPool(BasePool[T]):
 
     def _has_work(self) -> bool:
         core = self._core
-        return bool(core.doomed or core.refills or core.suspects or core.overdue or core.gone or self._complaints)
+        todo = (core.doomed, core.refills, core.suspects, core.untidy, core.overdue, core.gone, self._complaints)
+        return any(todo)
 
     def _round(self) -> float:
         """Do what time asks for: the housekeeper's call. Nothing of the user runs here, but in the worker thread."""

@@ -370,3 +370,28 @@ def test_auto_return_is_true_or_false(value: Any) -> None:
     """Otherwise a slip in a configuration would turn it on, or off."""
     with pytest.raises(TypeError, match=f"auto_return must be True or False, not {value!r}"):
         Proxy(auto_return=value)
+
+
+@pytest.mark.parametrize("error", [None, ValueError, SystemExit])
+def test_what_an_ended_owner_left_is_tidied_up_in_the_background(factory: Factory, error: Any) -> None:
+    """Otherwise user code would run in a finaliser, where whatever it waits for may be waiting for it."""
+    threads: list[str] = []
+
+    def retter(_: object) -> None:
+        threads.append(threading.current_thread().name)
+        if error is not None:
+            raise error
+
+    db: Any = Proxy(fun=factory, max_size=1, auto_return=True, retter=retter, close="close", name="db")
+    in_thread(lambda: db.number)
+    assert db._pool.get(timeout=20).number == (0 if error is None else 1)
+    assert threads == ["db-worker"]
+
+
+def test_what_was_returned_before_its_owner_ended_is_not_tidied_up_again(factory: Factory) -> None:
+    """Otherwise the next one's transaction would be rolled back."""
+    tidied: list[object] = []
+    db: Any = Proxy(fun=factory, max_size=1, auto_return=True, retter=tidied.append)
+    in_thread(lambda: db._pool.ret(db._get_obj()))
+    in_thread(lambda: (db._get_obj(), db._ret_obj()))
+    assert len(tidied) == 2
