@@ -184,3 +184,24 @@ def test_health_freq_leaves_rounds_out(server: Server, clock: Clock) -> None:
         clock.now += 10
         pool._round()
     until(lambda: server.checked == [0])
+
+
+def test_a_check_in_the_background_that_never_ends_stops_nobody(server: Server, clock: Clock) -> None:
+    """Otherwise a server that answers no more would stop the pools of all others, and the requests of its own."""
+    checking, go = threading.Event(), threading.Event()
+
+    def health(_: Thing) -> bool:
+        checking.set()
+        return go.wait(20)
+
+    hung = Pool(server.factory, 2, min_size=2, health=health, health_delay=60, delay=10.0, clock=clock)
+    clock.now += 10
+    hung._round()
+    assert checking.wait(20)
+    with hung.obj(timeout=0):  # the one that is not being checked
+        assert hung.stats()["reserved"] == 1
+    other = Pool(Factory(), 1, close="close")
+    other.discard(other.get())
+    until(lambda: other.stats()["idle"] == 1)
+    go.set()
+    until(lambda: hung.stats()["idle"] == 2)
