@@ -189,6 +189,7 @@ class Pool(ThreadedPool[T]):
             if waiter.slot is None:
                 self._reclaim()
                 self._locked(self._core.match)
+                self._work_if_nobody_does()
                 self._give_up_if_deserted()
 
     def _give_up_if_deserted(self) -> None:

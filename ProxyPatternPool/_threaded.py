@@ -237,6 +237,11 @@ class ThreadedPool(BasePool[T]):
             # whatever user code raises, SystemExit included, ends nothing but the call that raised it
             self._log.exception("%s: failed in the background", self.name)
 
+    def _work_if_nobody_does(self) -> None:
+        """Do it here, when no thread could be started for it: as at the end of a program, from Python 3.12 on."""
+        if self._has_work() and not self._worker.is_alive():
+            self._work()
+
     def _call_housekeeper(self) -> None:
         """Ask for a round: to go on after a failure, with what came after the last look, or when a pause is over."""
         housekeeper.call(self)

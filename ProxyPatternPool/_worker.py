@@ -31,6 +31,10 @@ class Worker:
                 return False
         return True
 
+    def is_alive(self) -> bool:
+        """Tell whether something is being done."""
+        return self._alive.locked()
+
     def join(self, timeout: float) -> None:
         """Wait for the end of what is being done, at most `timeout` seconds. Not when it is the worker that asks."""
         deadline = monotonic() + timeout

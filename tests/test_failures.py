@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
 
-from ProxyPatternPool import Pool, PoolClosed, TimeOut
+from ProxyPatternPool import Pool, PoolClosed, TimeOut, _pool
 from tests.conftest import Crew, Factory, Thing, run, until
 
 
@@ -292,6 +293,21 @@ def test_no_thread_can_be_started() -> None:
     assert result.stdout == "[[0], [1], [2]]\n", result.stderr
     assert "given back, but it is not out" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_who_waits_does_what_no_thread_can_be_had_for(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would wait in vain for a place that only has to be cleared."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_pool, "LOOK", 0.005)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pool = Pool(factory, 1, close="close")
+    pool.discard(pool.get())
+    assert pool.get(timeout=20).number == 1
+    assert factory.closed == [0]
 
 
 def test_the_last_functions_of_a_program() -> None:

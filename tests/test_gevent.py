@@ -252,7 +252,7 @@ def test_what_a_greenlet_of_an_ended_thread_waited_for_goes_to_another(how: str)
     {RETURNS[how]}
     assert alive.get(timeout=20) == [4]
     assert (pool.stats()["in_use"], pool.stats()["nwaiting"]) == (5, 0), pool
-    import os; print("well"); os._exit(0)  # gevent itself would hang on greenlets of ended threads
+    import os; print("well", flush=True); os._exit(0)  # gevent itself would hang on greenlets of ended threads
     """
     )
 
