@@ -171,7 +171,9 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         reference = WeakMethod(method, lambda _: unlist())
 
         async def end(_: object = self._alive) -> None:
-            await cast(Callable[[], Coroutine[Any, Any, None]], reference())()
+            method = reference()
+            if method is not None:  # or the pool has just been collected
+                await method()
 
         unlist = enlist(end)
 

@@ -244,6 +244,26 @@ def test_a_forgotten_pool_lives_as_long_as_it_has_something_to_close(new_loop: N
     source.check_all_gone()
 
 
+def test_a_pool_that_is_collected_just_when_it_is_to_be_ended_is_not_missed(run_loop: Run) -> None:
+    """Otherwise the end of the loop would fail, once in a while."""
+    exits: list[Any] = []
+
+    def enlist(function: Any) -> Any:
+        exits.append(function)
+        return exits.clear  # too late: it is being run
+
+    async def main() -> None:
+        pool: Pool = AsyncKeyedPool(Source(turns, turns))
+        pool._list(enlist, pool._end_entering)
+        ending = exits[0]()
+        del pool
+        gc.collect()
+        await ending
+
+    run_loop(main())
+    assert not exits
+
+
 # -- processes
 
 
