@@ -7,7 +7,7 @@ VENV ?= .venv
 PYENV := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.*/bin)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(shell echo $(PYENV) | tr ' ' ':')
 .DEFAULT_GOAL = help
-.PHONY: help demo check check-all format test soak broken-rules cover lint types docs bench transparency dist clean
+.PHONY: help demo check check-all format test soak broken-rules cover lint types docs bench faults transparency dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -51,6 +51,9 @@ docs: $(VENV)/.dev ## build the documentation into docs/_build
 
 bench: $(VENV)/.dev ## measure against the peers, and print ratios
 	python -m benchmarks
+
+faults: $(VENV)/.dev ## restart, stop and freeze a PostgreSQL under pools, and print what came of it
+	python -m benchmarks.faults
 
 transparency: $(VENV)/.dev ## measure what proxies do as their object does, into docs/transparency.md
 	python -m tests.transparency

