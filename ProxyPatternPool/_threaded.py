@@ -6,6 +6,7 @@ of user code is settled where it is made, whatever it raises.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -164,8 +165,11 @@ class ThreadedPool(BasePool[T]):
         """Ask `health`. What it raises is logged, and means no; but it is passed on when it is no Exception."""
         try:
             healthy = bool(self._health(slot.obj))
-        except Exception:
-            self._log.warning("%s: checking %s failed", self.name, self._describe(slot.obj), exc_info=True)
+        except Exception as error:  # expected of a dead one: its traceback would tell the same for each of many
+            what, detail = self._describe(slot.obj), self._log.isEnabledFor(logging.DEBUG)
+            self._log.warning(
+                "%s: checking %s failed: %s: %s", self.name, what, type(error).__name__, error, exc_info=detail
+            )
             return False
         if not healthy:
             self._log.warning("%s: %s is in bad health: closed", self.name, self._describe(slot.obj))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -126,7 +127,14 @@ def run(program: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a program of its own."""
     arguments = [sys.executable, "-c", textwrap.dedent(program)]
     environment = {**os.environ, **changes}
-    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        arguments, env=environment, capture_output=True, text=True, timeout=30, check=False, preexec_fn=_hear_interrupts
+    )
+
+
+def _hear_interrupts() -> None:
+    """Undo what a shell does that runs the tests in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(params=LOOPS)
