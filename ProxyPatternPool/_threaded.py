@@ -22,7 +22,7 @@ from ProxyPatternPool._ledger import AlreadyPooled, popped
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program
-from ProxyPatternPool._slot import Reason, Slot, Waiter
+from ProxyPatternPool._slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._worker import Worker
 
 T = TypeVar("T")
@@ -30,6 +30,9 @@ R = TypeVar("R")
 
 #: Seconds for which `shutdown` waits at most for what is being closed in the background: a close may hang.
 PATIENCE = 5.0
+
+#: The same for what is being made or checked: a moment, for nobody has it, and the server may be down.
+MOMENT = 0.5
 
 #: What `_hold` answers when somebody else has the lock.
 BUSY: Final = object()
@@ -279,7 +282,7 @@ class ThreadedPool(BasePool[T]):
 
         Then waits at most `delay` seconds for those in use. Those which come back later are closed then, in the
         background, never while they are used. What is being closed in the background already is waited for, 5 seconds
-        at most. Doing it twice does no harm.
+        at most; what is being made or checked there, half a second. Doing it twice does no harm.
         """
         delay = checked_seconds("delay", delay)
         drainer: ParkedWaiter[T] = ParkedWaiter()
@@ -289,10 +292,15 @@ class ThreadedPool(BasePool[T]):
             if delay and self._locked(self._core.drain, drainer):
                 drainer.parker.park(delay)
                 self._work()
-            self._worker.join(PATIENCE)
+            self._worker.join(MOMENT)
+            if self._is_closing():
+                self._worker.join(PATIENCE)
         finally:
             self._locked(self._core.undrain, drainer)
             self._finish()
+
+    def _is_closing(self) -> bool:
+        return any(slot.state is CLOSING for slot in list(self._core.registry))
 
     def _close_at_exit(self) -> None:
         """Shut down, again and again as long as that ends something: whatever `close` raises."""
