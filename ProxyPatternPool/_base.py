@@ -136,7 +136,7 @@ class BasePool(Generic[T]):
 
     @property
     def _avail(self) -> list[T]:
-        return [slot.obj for slot in list(self._core.idle)]
+        return [slot.obj for slot in self._core.resting()]
 
     @property
     def _using(self) -> list[T]:

@@ -191,6 +191,10 @@ class Ledger(Generic[T]):
         while slot := popped(self.idle):
             self._doom(slot, Reason.SHUTDOWN)
 
+    def resting(self) -> list[Slot[T]]:
+        """Return the idle slots, in no order: without the GIL, `idle` itself cannot be read while others use it."""
+        return [slot for slot in list(self.registry) if slot.state is IDLE]
+
     def _has_room(self) -> bool:
         return not self.max_size or len(self.registry) < self.max_size
 

@@ -76,8 +76,8 @@ class Upkeep(Ledger[T]):
     def _suspect(self, now: float) -> None:
         """Name the idle objects that nobody has heard of for long; the ones used last first, see `PoolCore.checked`."""
         if self.checks and not self.suspects:
-            idle = [slot for slot in list(self.idle) if slot.alive + self._check_period <= now]
-            self.suspects.extend(reversed(idle))
+            unheard = [slot for slot in self.resting() if slot.alive + self._check_period <= now]
+            self.suspects.extend(sorted(unheard, key=lambda slot: slot.since, reverse=True))
 
     @property
     def _check_period(self) -> float:
@@ -93,9 +93,9 @@ class Upkeep(Ledger[T]):
 
     def _next_limits(self, now: float) -> list[float]:
         """When the next of each kind reaches its limit; who begins later does so a whole limit from now, or later."""
-        limits, idle, leased = self.limits, list(self.idle), [slot.since for slot in list(self.leased.values())]
+        limits, idle, leased = self.limits, self.resting(), [slot.since for slot in list(self.leased.values())]
         kinds = [
-            (limits.max_delay, [slot.since for slot in idle[:1]]),
+            (limits.max_delay, [min((slot.since for slot in idle), default=now)]),
             (limits.max_using_delay, leased),
             (limits.max_using_delay_kill, leased),
             (self._check_period if self.checks else 0.0, [slot.alive for slot in idle]),

@@ -101,3 +101,26 @@ def test_returns_and_requests_at_the_same_moment() -> None:
     # a tracer, or what it leaves in the code that it has traced, takes too long for a close encounter
     result = run(program, COVERAGE_PROCESS_START="", COVERAGE_PROCESS_CONFIG="")
     assert (result.stderr, result.stdout) == ("", "well\n")
+
+
+def test_a_look_at_the_idle_objects_while_others_take_and_return_them(crew: Crew) -> None:
+    """Otherwise housekeeping and statistics would fail without the GIL, where no list of a deque is of one moment."""
+    pool = Pool(
+        Factory(), 4, min_size=4, health=lambda _: True, health_delay=3600.0, delay=0.01, max_use=50, timeout=None
+    )
+    done = threading.Event()
+
+    def use() -> None:
+        while not done.is_set():
+            with pool.obj():
+                pass
+
+    for _ in range(3):
+        crew.start(use)
+    try:
+        for _ in range(1000):
+            pool._round()
+            assert max(len(pool._avail), len(pool._using), len(pool.leases())) <= 4
+    finally:
+        done.set()
+    crew.join()
