@@ -116,8 +116,7 @@ class Pool(ThreadedPool[T]):
         background, and those in use when they come back. TypeError or ValueError as for a new pool.
         """
         sizes = {"min_size": min_size, "max_size": max_size}
-        self._limits = replace(self._limits, **{name: size for name, size in sizes.items() if size is not None})
-        self._locked(self._core.resize, self._limits.min_size, self._limits.max_size)
+        self._locked(self._resize, {name: size for name, size in sizes.items() if size is not None})
         self._finish()
 
     def refresh(self) -> None:
@@ -140,6 +139,11 @@ class Pool(ThreadedPool[T]):
     def __delete__(self, _instance: object = None) -> None:
         """End the pool: the name that `shutdown` has in earlier releases."""
         self.shutdown()
+
+    def _resize(self, sizes: dict[str, int], now: float) -> None:
+        # locked, from reading the sizes on: of two who change one each, both are obeyed
+        self._limits = replace(self._limits, **sizes)
+        self._core.resize(self._limits.min_size, self._limits.max_size, now)
 
     # -- lending
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import Pool, PoolClosed, PoolException, PoolFull, Proxy
+from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import Crew, Factory, Thing, until
 from tests.test_health import Clock, clock
 
@@ -212,6 +213,24 @@ def test_a_larger_minimum_is_made_in_the_background(factory: Factory) -> None:
     pool = Pool(factory, 5)
     pool.resize(min_size=3)
     until(lambda: pool.stats()["idle"] == 3)
+
+
+def test_two_who_resize_at_the_same_moment_are_both_obeyed(crew: Crew) -> None:
+    """Otherwise the larger limit that an operator has set could be undone by a program that adapts its minimum."""
+
+    def attempt(number: int) -> bool:
+        pool = Pool(Factory(), 2)
+
+        def enlarge() -> None:
+            thread = crew.start(lambda: pool.resize(max_size=4))
+            until(lambda: pool._lock.locked() or not thread.is_alive())
+
+        came = at_bytecode(number, enlarge, lambda: pool.resize(min_size=2))
+        crew.join()
+        assert (pool.stats()["min_size"], pool.stats()["max_size"]) == (2, 4 if came else 2)
+        return came
+
+    assert at_each_bytecode(attempt) > 30
 
 
 @pytest.mark.parametrize(
