@@ -246,7 +246,10 @@ class PoolCore(Upkeep[T]):
         self.min_size, self.max_size = min_size, max_size
         self.shrinking = bool(max_size)
         self._watch()
-        while self.shrinking and self._excess() > 0 and (slot := popped(self.refills) or popped(self.idle)):
+        for _ in range(self._excess() if self.shrinking else 0):  # counted once: it looks at all slots
+            slot = popped(self.refills) or popped(self.idle)
+            if slot is None:
+                break
             self._drop(slot, Reason.RESIZE)
         self.match(now)
 
