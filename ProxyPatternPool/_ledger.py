@@ -67,7 +67,7 @@ class Ledger(Generic[T]):
         )  # CREATING: make an object, then say `stocked`, or `failed` and `back_off`
         self.suspects: deque[Slot[T]] = deque()  # IDLE, perhaps: `reserve` it, check it, then say `checked`
         self.untidy: deque[Slot[T]] = deque()  # * RESERVED, by a finaliser: tidy it up, then say `restock`
-        self.overdue: deque[tuple[Slot[T], int]] = deque()  # a slot and its use that lasts too long: tell somebody
+        self.overdue: deque[tuple[Slot[T], int, object]] = deque()  # a use that lasts too long, and whose it is
         self.gone: deque[Slot[T]] = deque()  # GONE: clear it; it keeps destructors from running under the lock
 
     def _watch(self) -> None:

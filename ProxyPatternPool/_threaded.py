@@ -253,7 +253,7 @@ class ThreadedPool(BasePool[T]):
         """Ask for a round: to go on after a failure, with what came after the last look, or when a pause is over."""
         housekeeper.call(self)
 
-    def _tell_overdue(self, slot: Slot[T], use: int) -> None:
+    def _tell_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
         killed = slot.was_killed(use)
         limit = self._limits.max_using_delay_kill if killed else self._limits.max_using_delay
         self._log.warning(
@@ -262,7 +262,7 @@ class ThreadedPool(BasePool[T]):
             self._describe(slot.obj, slot),
             "was taken away: not given back" if killed else "was not given back",
             limit,
-            slot.holder,
+            holder,
         )
 
     def _complain(self, obj: T) -> None:

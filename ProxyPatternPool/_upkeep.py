@@ -57,9 +57,10 @@ class Upkeep(Ledger[T]):
     def _warn(self, now: float) -> None:
         """Tell of leases that last too long, once each."""
         for slot, use in self._held_since(now - self.limits.max_using_delay) if self.limits.max_using_delay else ():
-            if slot.warned != use:
+            holder = slot.holder
+            if slot.warned != use and (slot, use) in self.leased:  # still: or the holder might be the next one
                 slot.warned = use
-                self.overdue.append((slot, use))
+                self.overdue.append((slot, use, holder))
 
     def _kill(self, now: float) -> None:
         """Take away what is held for much too long."""
@@ -67,7 +68,7 @@ class Upkeep(Ledger[T]):
         for slot, use in self._held_since(now - limit) if limit else ():
             if self.leased.pop((slot, use), None) is not None:  # else it has just been returned
                 self._settle(slot, now, Reason.KILL)
-                self.overdue.append((slot, use))
+                self.overdue.append((slot, use, slot.holder))
 
     def _held_since(self, then: float) -> list[tuple[Slot[T], int]]:
         # a slot that is returned and lent again in between has another use: what the list names is over then

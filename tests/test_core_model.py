@@ -448,7 +448,7 @@ class CoreMachine(RuleBasedStateMachine):
             if self.lent[slot.number] + warn <= self.now and self.warned.get(slot.number) != slot.uses:
                 self.warned[slot.number] = slot.uses
                 told.append(slot)
-        assert list(self.core.overdue) == [(slot, slot.uses) for slot in told]
+        assert list(self.core.overdue) == [(slot, slot.uses, slot.holder) for slot in told]
         self.core.overdue.clear()
         if self.checks and not self.suspects:
             period = (self.limits.delay or PERIOD) * self.limits.health_freq

@@ -78,6 +78,29 @@ def test_who_holds_an_object_for_too_long_is_named_once(
     until(lambda: len(caplog.records) == 2)
 
 
+def test_who_had_it_for_too_long_is_named_and_not_who_has_it_now(
+    factory: Factory, clock: Clock, crew: Crew, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise an innocent thread would be searched for the leak."""
+    closing, go = threading.Event(), threading.Event()
+
+    def close(_: Thing) -> None:
+        closing.set()
+        assert go.wait(20)
+
+    pool = Pool(factory, 2, max_using_delay=5.0, close=close, clock=clock)
+    thing = pool.get()
+    pool.discard(pool.get())
+    assert closing.wait(20)  # so that nothing is told just now
+    clock.now += 5
+    pool._round()
+    pool.ret(thing)
+    crew.start(lambda: pool.get(timeout=0))
+    crew.join()
+    go.set()
+    until(lambda: "was not given back within 5.0 s by thread 'MainThread'" in caplog.text)
+
+
 def test_what_is_held_for_much_too_long_is_taken_away(
     factory: Factory, clock: Clock, crew: Crew, caplog: pytest.LogCaptureFixture
 ) -> None:
