@@ -11,7 +11,7 @@ from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOu
 from ProxyPatternPool._owner import Keeper
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._slot import Slot, State
-from ProxyPatternPool._stats import LeaseInfo, ObjectInfo, PoolStats, Timing
+from ProxyPatternPool._stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
 
 T = TypeVar("T")
 
@@ -74,10 +74,8 @@ class BasePool(Generic[T]):
         """
         config, limits, core = self._config, self._limits, self._core
         counters = core.counters
-        slots = list(core.registry)
+        use, slots = self._past_and_present()
         states = [slot.state for slot in slots]
-        use = Timing()
-        use.add(counters.use.count, counters.use.total, counters.use.longest)
         for slot in slots:
             use.add(slot.uses, slot.busy, slot.longest)
         nuses, use.count = use.count, use.count - states.count(State.LEASED)
@@ -115,6 +113,17 @@ class BasePool(Generic[T]):
             "creation": counters.creation.snapshot(),
             "objects": [self._object_info(slot) for slot in slots if slot.made] if config.stats else [],
         }
+
+    def _past_and_present(self) -> tuple[Timing, list[Slot[T]]]:
+        """Return the uses of the slots that are gone, and the other slots: none is missed, and none in both.
+
+        Otherwise sums would now and then go down, which monitoring takes for a restart.
+        """
+        core, past = self._core, Past()
+        present: list[Slot[T]] = []
+        while past is not core.counters.use:  # not read yet, or a slot has gone while they were read
+            past, present = core.counters.use, list(core.registry)
+        return past.copy(), [slot for slot in present if slot.number != past.latest]
 
     def leases(self) -> list[LeaseInfo]:
         """Tell who has which object, and for how long; the one held for longest comes first. Takes no lock."""
@@ -175,7 +184,11 @@ class BasePool(Generic[T]):
     def _sizes(self) -> str:
         states = [slot.state for slot in list(self._core.registry)]
         texts = [f"{states.count(State.LEASED)} in use", f"{states.count(State.IDLE)} idle"]
-        others = {State.CREATING: "being made", State.RESERVED: "being checked", State.CLOSING: "being closed"}
+        others = {
+            State.CREATING: "being made",
+            State.RESERVED: "being checked or tidied up",
+            State.CLOSING: "being closed",
+        }
         texts += [f"{states.count(state)} {what}" for state, what in others.items() if state in states]
         return ", ".join([*texts, f"{self._nwaiting()} waiting"])
 

@@ -172,8 +172,8 @@ class Ledger(Generic[T]):
             del self.known[id(slot.obj)]
             assert slot.reason is not None
             self.counters.closed[slot.reason.value] += 1
-        self.registry.remove(slot)
-        self.counters.use.add(slot.uses, slot.busy, slot.longest)
+        self.counters.use = self.counters.use.and_slot(slot.number, slot.uses, slot.busy, slot.longest)
+        self.registry.remove(slot)  # afterwards: see `Past`
         slot.state = GONE
         self.gone.append(slot)
 

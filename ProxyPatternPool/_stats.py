@@ -113,9 +113,36 @@ class Timing:
         self.total += total
         self.longest = max(self.longest, longest)
 
+    def copy(self) -> Timing:
+        """The figures as they are now."""
+        copy = Timing()
+        copy.add(self.count, self.total, self.longest)
+        return copy
+
     def snapshot(self) -> Duration:
         """The figures as plain data."""
         return {"count": self.count, "sum": self.total, "max": self.longest}
+
+
+class Past(Timing):
+    """The uses of all slots that are gone. Never changed, but replaced: so whoever looks at it sees one moment.
+
+    The latest of them may be in the registry still: it is told by its number.
+    """
+
+    __slots__ = ("latest",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latest = -1
+
+    def and_slot(self, number: int, uses: int, busy: float, longest: float) -> Past:
+        """Return these uses, and those of one slot more."""
+        past = Past()
+        past.add(self.count, self.total, self.longest)
+        past.add(uses, busy, longest)
+        past.latest = number
+        return past
 
 
 class Counters:
@@ -141,7 +168,7 @@ class Counters:
         self.bad_returns = 0  # counted without the lock, since `ret` never blocks: without the GIL it may miss one
         self.closed: Counter[str] = Counter()
         self.wait = Timing()
-        self.use = Timing()  # of slots that are gone: those which exist keep their own
+        self.use = Past()  # of slots that are gone: those which exist keep their own
         self.creation = Timing()
 
 

@@ -140,9 +140,9 @@ def test_others_go_on_while_an_object_is_tidied_up(factory: Factory, crew: Crew)
     crew.start(pool.ret, zero)
     assert tidying.wait(20)
     assert pool.stats()["reserved"] == 1
-    assert "1 being checked" in repr(pool)
+    assert "1 being checked or tidied up" in repr(pool)
     one = pool.get()
-    with pytest.raises(TimeOut, match="1 in use, 0 idle, 1 being checked, 0 waiting"):
+    with pytest.raises(TimeOut, match="1 in use, 0 idle, 1 being checked or tidied up, 0 waiting"):
         pool.get(timeout=0)
     pool.ret(one)
     go.set()

@@ -124,3 +124,18 @@ def test_a_look_at_the_idle_objects_while_others_take_and_return_them(crew: Crew
     finally:
         done.set()
     crew.join()
+
+
+def test_uses_are_counted_once_while_an_object_is_let_go() -> None:
+    """Otherwise the count would go up and down again, which monitoring takes for a restart of the program."""
+
+    def attempt(number: int) -> bool:
+        pool = Pool(Factory(), 1)
+        pool.ret(pool.get())
+        held = pool.get()
+        told: list[int] = []
+        came = at_bytecode(number, lambda: pool.discard(held), lambda: told.append(pool.stats()["nuses"]))
+        assert told == [2]
+        return came
+
+    assert at_each_bytecode(attempt) > 100
