@@ -139,9 +139,7 @@ _OPERATIONS = {**_GENERAL, **_ROLES}
 _COPIES = {"__copy__", "__deepcopy__"}
 
 #: What the interpreter and the standard library ask of the proxy as an attribute, but not on behalf of the object.
-_ASKED_OF_PROXY = frozenset(
-    {"__class__", "__deepcopy__", "__mro_entries__", "__orig_class__", "__reduce_ex__", "__signature__"}
-)
+_ASKED_OF_PROXY = frozenset({"__class__", "__deepcopy__", "__mro_entries__", "__reduce_ex__", "__signature__"})
 
 
 #: What a type says of itself, and the one that is made for a proxy says, too.
@@ -319,7 +317,7 @@ def _attribute_access(own: Container[str], place: Any) -> dict[str, Callable[...
         return getattr(place.obj, name)
 
     def __setattr__(self: object, name: str, value: object) -> None:  # noqa: N807
-        if name in own:
+        if name in own or name == "__orig_class__":  # set by ``Proxy[T](…)``, which must not take an object for it
             mine.__setattr__(self, name, value)
         else:
             setattr(place.obj, name, value)

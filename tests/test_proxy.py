@@ -577,6 +577,14 @@ def test_nobody_takes_an_object_by_asking_for_its_class(factory: Factory, crew: 
     assert type(obj) is Thing
 
 
+def test_nobody_takes_an_object_by_saying_its_type(factory: Factory) -> None:
+    """Otherwise `Proxy[T](fun=connect)` would connect while it is imported, and `Proxy[T](obj)` change its object."""
+    db = Proxy[Thing](fun=factory)
+    assert (db._has_obj(), factory.things) == (False, [])
+    target = Target()
+    assert vars(Proxy[Target](target)) == vars(Target())
+
+
 def test_a_proxy_is_collected() -> None:
     """Otherwise each test run, and each reconfiguration, would leak a type."""
     result = run(
