@@ -209,7 +209,7 @@ class Pool(ThreadedPool[T]):
         That is a raw greenlet which is dead, but which somebody still refers to.
         """
         if self._config.auto_return:
-            for (slot, use), _ in list(self._core.leased.items()):
+            for slot, use in list(self._core.leased):  # not items(): those make tuples, so that a finaliser may run
                 if isinstance(slot.holder, Keeper) and slot.holder.ended:
                     self._give_use(slot, use, self._clock())
             self._pump()

@@ -209,6 +209,40 @@ def test_a_greenlet_in_a_task_gives_back_before_the_task_ends(factory: Factory) 
     assert db._pool.stats()["in_use"] == 0
 
 
+def test_who_waits_looks_for_ended_owners_while_finalisers_run() -> None:
+    """Otherwise a waiter would fail with ``dictionary changed size during iteration`` when the collector comes by."""
+    result = run(
+        """
+        import contextlib, gc
+        from ProxyPatternPool import Proxy, TimeOut
+
+        class Forgotten:
+            def __init__(self, obj):
+                self.obj, self.myself = obj, self  # for the collector
+
+            def __del__(self):
+                pool.ret(self.obj)
+                finalised.append(self.obj)
+
+        finalised = []
+        pool = Proxy(fun=lambda n: [n], max_size=6000, auto_return=True)._pool
+        objects = [pool.get() for _ in range(6000)]
+        tuples = [(number, number) for number in range(5000)]  # those that the interpreter has in store are used up
+        gc.collect()
+        gc.disable()
+        gc.set_threshold(1000)
+        for obj in objects[:20]:
+            Forgotten(obj)
+        gc.enable()
+        with contextlib.suppress(TimeOut):
+            pool.get(timeout=0)
+        gc.collect()
+        print(len(finalised))
+        """
+    )
+    assert (result.stderr, result.stdout) == ("", "20\n")
+
+
 def test_without_auto_return_the_error_tells_of_it(factory: Factory) -> None:
     """Otherwise a forgotten `_ret_obj` would be a riddle, as nobody is left who has the object."""
     db: Any = Proxy(fun=factory, name="db", max_size=3, timeout=0)
