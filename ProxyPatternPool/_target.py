@@ -149,7 +149,8 @@ class Function(Target[T]):
             self._classes[type(obj)] = obj.__class__
 
     def class_of_all(self, unknown: type) -> Any:
-        return next(iter(self._classes.values()), unknown) if len(self._classes) < 2 else self.place.obj.__class__
+        classes = list(self._classes.values())  # at once: another thread may be making the first object
+        return self.place.obj.__class__ if len(classes) > 1 else next(iter(classes), unknown)
 
 
 class SharedFunction(Function[T]):
@@ -330,7 +331,7 @@ class Pooled(Owned[T]):
         self._pool.shutdown()
 
     def in_use(self) -> bool:
-        return bool(self._pool._core.leased)
+        return self._pool.size > 0  # and not what is leased: somebody may be about to have what was idle just now
 
     def count(self) -> int:
         return self._pool.size

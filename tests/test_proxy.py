@@ -173,6 +173,32 @@ def test_a_block_keeps_its_object_when_the_proxy_is_set_again(factory: Factory) 
     assert db._pool.stats()["in_use"] == 0
 
 
+def test_what_is_being_taken_while_the_proxy_is_set_again_is_given_back(factory: Factory, crew: Crew) -> None:
+    """Otherwise its connection would stay open for as long as the program runs."""
+    db: Any = Proxy(fun=factory, close="close")
+    with db._obj() as old:
+        pass
+    taking, go = threading.Event(), threading.Event()
+
+    def lease_late(*arguments: object) -> None:
+        taking.set()
+        assert go.wait(20)
+        lease(*arguments)
+
+    def use() -> None:
+        assert db._get_obj() is old
+        db._ret_obj()
+
+    core = db._pool._core
+    lease, core._lease = core._lease, lease_late
+    crew.start(use)
+    assert taking.wait(20)
+    db.set_fun(factory, close="close")
+    go.set()
+    crew.join()
+    until(lambda: old.closed)
+
+
 def test_who_asks_while_the_proxy_is_set_again_gets_the_new_one(factory: Factory) -> None:
     """Otherwise a reload would fail those who come at that very moment."""
     db: Any = Proxy(fun=factory, max_size=2)
