@@ -19,6 +19,7 @@ from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters, confi
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import PerOwner, PerThread
 from ProxyPatternPool._pool import Pool
+from ProxyPatternPool._process import renew_after_fork
 from ProxyPatternPool._target import Pooled, SharedFunction, SharedObject, Target, Unpooled
 from ProxyPatternPool._transparent import is_operation, is_special, take_on, transparent_type
 
@@ -63,7 +64,7 @@ class Proxy(Generic[T], Anything):
     __contents: dict[str, Any]  # what it was set with: obj, or fun, or nothing
     __target: Target[T]  # replaced as a whole by setting
     __earlier: list[Target[T]]  # those of which some owner may have an object still
-    __setting: Any  # the lock of these
+    __setting: _Setting  # the lock of these
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Proxy(Generic[T], Anything):
         self.__parameters = {**parameters, "name": name}
         self.__contents = {}
         self.__earlier = []
-        self.__setting = threading.RLock()  # re-entrant: a finaliser may use the proxy while it is set
+        self.__setting = _Setting()
         self.__name_setters(set_name)
         unset: Target[T] = Target(f"{name}: the proxy is not set yet: {_advice(set_name)}")
         self.__target = unset
@@ -200,19 +201,19 @@ class Proxy(Generic[T], Anything):
         return [self.__target, *self.__earlier]
 
     def __point_to(self, target: Target[T], contents: dict[str, Any]) -> None:
-        with self.__setting:
+        with self.__setting.lock:
             previous = self.__target
             self.__earlier = [previous, *self.__earlier]
             self.__target = target
             self.__contents = contents
             self.__take_on(target)
         previous.end(target)  # from here on, nobody gets an object of it any more
-        with self.__setting:
+        with self.__setting.lock:
             self.__earlier = [earlier for earlier in self.__earlier if earlier.in_use()]
 
     def __take_on(self, target: Target[T]) -> None:
         """Have the operations of what the proxy stands for, all at once: they are those of its type."""
-        with self.__setting:
+        with self.__setting.lock:
             if target is self.__target:
                 take_on(self, transparent_type(self.__kind, self.__own_names(), target))
 
@@ -233,7 +234,7 @@ class Proxy(Generic[T], Anything):
             setattr(self, setter, getattr(self, method))
 
     def __configure(self, fun: Callable[[int], T], changes: Any) -> PoolConfig[T]:
-        with self.__setting:
+        with self.__setting.lock:
             parameters = {**self.__parameters, **changes}
             config = configure("Proxy", {**parameters, "fun": fun})
             self.__parameters = parameters
@@ -254,6 +255,17 @@ class Proxy(Generic[T], Anything):
         for setter in _setters(self.__set_name):
             del of_subclass[setter]
         return _revive, (self.__kind, of_subclass, parameters, self.__contents)
+
+
+class _Setting:
+    """A lock that nobody has in a forked child, whoever had it in the parent."""
+
+    def __init__(self) -> None:
+        self._renew()
+        renew_after_fork(self)
+
+    def _renew(self) -> None:
+        self.lock = threading.RLock()  # re-entrant: a finaliser may use the proxy while it is set
 
 
 def transparent(proxy: Proxy[T]) -> T:

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import doctest
 import inspect
+import os
 import pickle
 import threading
 import types
@@ -713,6 +714,37 @@ def test_setting_while_others_use_it(crew: Crew) -> None:
         proxy.set_obj(values[turn % 3])
     done.set()
     crew.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_child_can_use_a_proxy_that_its_parent_was_setting() -> None:
+    """Otherwise a worker that is forked at a bad moment would hang at its first query."""
+    result = run(
+        """
+        import os, signal, threading
+        from ProxyPatternPool import Proxy
+
+        class Slow(Proxy):
+            def __init_subclass__(cls):
+                if threading.current_thread() is setter:
+                    setting.set()
+                    go.wait()
+
+        setter, setting, go = None, threading.Event(), threading.Event()
+        db = Slow(fun=lambda n: [n])
+        setter = threading.Thread(target=db.set_fun, args=[lambda n: [n]])
+        setter.start()
+        setting.wait()
+        if not os.fork():
+            signal.alarm(20)  # a child that hangs would outlive the test
+            os._exit(len(db) + 6)
+        _, status = os.wait()
+        go.set()
+        setter.join()
+        print(os.waitstatus_to_exitcode(status))
+        """
+    )
+    assert result.stdout == "7\n"
 
 
 def test_setting_functions_while_others_use_it(crew: Crew) -> None:
