@@ -113,9 +113,9 @@ class _LoopEnd:
             _, function = exits.popitem()
             try:
                 await function()
-            except GeneratorExit:  # the loop was closed under it
-                raise
             except BaseException as error:  # told when all of them have run
+                if isinstance(error, GeneratorExit) and not self._loop.is_running():
+                    raise  # nobody will go on with this: the loop was closed under it
                 self._errors.append(error)
 
     def _take_errors(self) -> tuple[BaseException | None, list[BaseException]]:

@@ -102,7 +102,7 @@ def test_a_bare_close_raises_the_errors_and_closes(new_loop: NewLoop) -> None:
     assert diary.entries == ["second", "first"]
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_an_interrupt_in_an_exit_arrives_when_all_have_run(run_loop: Run, interrupt: type[BaseException]) -> None:
     """Otherwise Ctrl-C at a bad moment would leave transactions open, or be taken for an error that is logged."""
     diary = Diary()
