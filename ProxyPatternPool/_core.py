@@ -74,14 +74,14 @@ class PoolCore(Upkeep[T]):
     def reclaim(self, obj: T) -> Slot[T]:
         """End the lease of `obj`, which is to be tidied up: the slot is the caller's, until `restock`. As `give`."""
         slot = self._end_lease(obj)
-        slot.state = RESERVED
+        self._reserve(slot)
         return slot
 
     def reclaim_use(self, slot: Slot[T], use: int) -> bool:
         """End that use of the slot as `reclaim` does; if it is over already, change nothing, and return False."""
         if self.leased.pop((slot, use), None) is None:
             return False
-        slot.state = RESERVED
+        self._reserve(slot)
         return True
 
     def restock(self, slot: Slot[T], reason: Reason | None, now: float) -> bool:

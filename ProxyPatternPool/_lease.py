@@ -97,7 +97,9 @@ class KeptLease(Lease[T]):
     def show_in(self, hand: dict[str, Any]) -> None:
         """Put the object where its owner has it at hand, until the lease ends, by whomever."""
         slot = self._held
-        slot.hand = hand
+        if hand.get("obj", slot) is slot.obj:
+            return
+        slot.hands.append(hand)  # and not put in place of another: this lease may be over, and the next one's there
         hand["obj"] = slot.obj
         if not self.is_out():  # it has ended before there was something in the hand that could be taken away
             hand.pop("obj", None)

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from ProxyPatternPool._config import Limits
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._slot import CLOSING, CREATING, GONE, IDLE, LEASED, Reason, Slot, State, Waiter
+from ProxyPatternPool._slot import CLOSING, CREATING, GONE, IDLE, LEASED, RESERVED, Reason, Slot, State, Waiter
 from ProxyPatternPool._stats import Counters
 
 T = TypeVar("T")
@@ -118,8 +118,8 @@ class Ledger(Generic[T]):
         if held > slot.longest:
             slot.longest = held
         slot.since = slot.alive = now
-        if slot.hand is not None:
-            slot.empty_hand()
+        if slot.hands:
+            slot.empty_hands()
         if reason is None:
             if self.max_use and slot.uses >= self.max_use:
                 reason = Reason.MAX_USE
@@ -131,6 +131,11 @@ class Ledger(Generic[T]):
         slot.state = IDLE
         self.idle.append(slot)  # published before the waiters are looked at: see the essay of `PoolCore`
         return bool(self.waiters)
+
+    def _reserve(self, slot: Slot[T]) -> None:
+        """Have a slot whose lease has ended tidied up: nobody uses its object meanwhile."""
+        slot.state = RESERVED
+        slot.empty_hands()
 
     def _unlease(self, slot: Slot[T]) -> bool:
         """End a lease that never got into anybody's hands; False when it is over already."""

@@ -61,7 +61,7 @@ class Slot(Generic[T]):
         "busy",
         "expires",
         "generation",
-        "hand",
+        "hands",
         "holder",
         "longest",
         "made",
@@ -84,7 +84,7 @@ class Slot(Generic[T]):
         self.alive = now  # when the object was last known to be so: made, returned, or checked
         self.expires = inf  # when the object has reached its max_lifetime
         self.holder: object = None  # who has the lease, in the driver's terms
-        self.hand: dict[str, Any] | None = None  # where a proxy has put the object at hand, as "obj", during the lease
+        self.hands: list[dict[str, Any]] = []  # where a proxy has put the object at hand, as "obj", during the lease
         self.uses = 0  # also tells one lease of this slot from the next
         self.warned = 0  # the use of which somebody was told that it lasts too long
         self.busy = 0.0  # seconds spent leased, in all
@@ -95,11 +95,10 @@ class Slot(Generic[T]):
         """Tell whether the object was taken away from whoever had that use of it."""
         return self.reason is Reason.KILL and self.uses == use
 
-    def empty_hand(self) -> None:
+    def empty_hands(self) -> None:
         """Let nobody have the object at hand any more: the lease has ended."""
-        hand, self.hand = self.hand, None
-        assert hand is not None
-        hand.pop("obj", None)
+        while self.hands:
+            self.hands.pop().pop("obj", None)
 
     def __repr__(self) -> str:
         return f"<slot {self.number} {self.state.value}, {self.uses} uses>"

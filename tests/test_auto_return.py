@@ -399,6 +399,48 @@ def test_an_object_is_not_at_hand_after_its_lease(factory: Factory) -> None:
     assert hand == {}
 
 
+def test_an_object_is_not_at_hand_while_it_is_tidied_up(factory: Factory, crew: Crew) -> None:
+    """Otherwise its owner, who does not know that somebody has returned it, would use it meanwhile."""
+    tidying, go = threading.Event(), threading.Event()
+
+    def tidy(_: object) -> None:
+        tidying.set()
+        assert go.wait(20)
+
+    db: Any = Proxy(fun=factory, retter=tidy)
+    first = db._get_obj()
+    crew.start(db._pool.ret, first)
+    assert tidying.wait(20)
+    assert db.number == 1
+    go.set()
+    crew.join()
+
+
+def test_who_shows_an_object_late_takes_it_out_of_nobodys_hand(
+    factory: Factory, crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the next one to have it would go on using it after having discarded it."""
+    late, go = threading.Event(), threading.Event()
+    show_in = KeptLease.show_in
+
+    def show_late(self: KeptLease[Any], hand: dict[str, Any]) -> None:
+        if not late.is_set():
+            late.set()
+            assert go.wait(20)
+        show_in(self, hand)
+
+    monkeypatch.setattr(KeptLease, "show_in", show_late)
+    db: Any = Proxy(fun=factory, max_size=1)
+    crew.start(lambda: db._get_obj())
+    assert late.wait(20)
+    db._pool.ret(factory.things[0])
+    assert db.number == 0
+    go.set()
+    crew.join()
+    db._pool.discard(factory.things[0])
+    assert db.number == 1
+
+
 @pytest.mark.parametrize("value", [None, 1, "yes"])
 def test_auto_return_is_true_or_false(value: Any) -> None:
     """Otherwise a slip in a configuration would turn it on, or off."""
