@@ -213,7 +213,9 @@ class _Room(Generic[V]):
             del self._rooms[self._key]
         self.value = None
         self.hand.clear()
-        self._references = []
+        references, self._references = self._references, []
+        for reference in references:
+            _forget(reference(), self._leave)  # a task may outlive any number of greenlets
 
 
 def _at_end(owner: Any, call: Callable[[object], None]) -> weakref.ref[Any]:
@@ -222,3 +224,10 @@ def _at_end(owner: Any, call: Callable[[object], None]) -> weakref.ref[Any]:
     if hook is not None:
         hook(call)
     return weakref.ref(owner, call)
+
+
+def _forget(owner: Any, call: Callable[[object], None]) -> None:
+    """Take `_at_end` back."""
+    unhook = getattr(owner, "remove_done_callback", None) or getattr(owner, "unlink", None)
+    if unhook is not None:
+        unhook(call)

@@ -14,7 +14,7 @@ import pytest
 
 from ProxyPatternPool import Pool, Proxy, TimeOut
 from ProxyPatternPool._lease import KeptLease
-from ProxyPatternPool._owner import Keeper
+from ProxyPatternPool._owner import Keeper, _Room
 from tests.conftest import Crew, Factory, run, until
 
 VERSATILE = Proxy.Scope.VERSATILE
@@ -241,6 +241,23 @@ def test_who_waits_looks_for_ended_owners_while_finalisers_run() -> None:
         """
     )
     assert (result.stderr, result.stdout) == ("", "20\n")
+
+
+def test_a_task_remembers_no_greenlet_that_has_ended(factory: Factory) -> None:
+    """Otherwise a server's task that runs each query in a greenlet of its own would grow for ever."""
+    greenlet = pytest.importorskip("greenlet")
+    db: Any = Proxy(fun=factory, scope=VERSATILE)
+
+    def rooms() -> int:
+        return sum(type(thing) is _Room for thing in gc.get_objects())
+
+    async def task() -> int:
+        before = rooms()
+        for _ in range(10):
+            greenlet.greenlet(db._get_obj).switch()
+        return rooms() - before
+
+    assert asyncio.run(task()) == 0
 
 
 def test_without_auto_return_the_error_tells_of_it(factory: Factory) -> None:
