@@ -260,6 +260,8 @@ class Proxy(Generic[T], Anything):
 class _Setting:
     """A lock that nobody has in a forked child, whoever had it in the parent."""
 
+    __slots__ = ("__weakref__", "lock")
+
     def __init__(self) -> None:
         self._renew()
         renew_after_fork(self)
