@@ -17,7 +17,7 @@ from ProxyPatternPool._anything import Anything
 from ProxyPatternPool._base import log
 from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters, configure
 from ProxyPatternPool._errors import ProxyException
-from ProxyPatternPool._owner import PerOwner, PerThread
+from ProxyPatternPool._owner import PerOwner, PerThread, this_owner
 from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._process import renew_after_fork
 from ProxyPatternPool._target import Pooled, SharedFunction, SharedObject, Target, Unpooled
@@ -161,16 +161,22 @@ class Proxy(Generic[T], Anything):
     def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> Iterator[T]:
         """Have the object for a ``with`` block; at its end, whatever ended it, it is given back.
 
-        An owner that had the object before keeps it: it belongs to an outer block, perhaps in mid-transaction.
+        An owner that had the object before keeps it: it belongs to an outer block, perhaps in mid-transaction. A block
+        in a generator may be left by another thread or task than has entered it: that one's own object is not touched.
         """
         had = {target for target in self.__targets() if target.has()}
-        obj = self._get_obj(timeout)
+        owner, obj = this_owner(), self._get_obj(timeout)
+        taken = [target.kept() for target in self.__targets() if target not in had]
         try:
             yield obj
         finally:
-            for target in self.__targets():  # all of them: it may have been set again, and used, in the block
-                if target not in had:
-                    target.ret()
+            if this_owner() != owner:
+                for kept in filter(None, taken):
+                    kept.end()
+            else:
+                for target in self.__targets():  # all of them: it may have been set again, and used, in the block
+                    if target not in had:
+                        target.ret()
 
     @property
     def _pool(self) -> Pool[T] | None:

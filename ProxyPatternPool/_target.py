@@ -84,6 +84,10 @@ class Target(Generic[T]):
         """Tell whether the current owner has an object."""
         return False
 
+    def kept(self) -> Kept[T] | None:
+        """Return what is kept for the current owner, if anything is."""
+        return None
+
     def ret(self) -> None:
         """Give the current owner's object back to where it came from. Does nothing when there is nothing to do."""
 
@@ -228,6 +232,9 @@ class Owned(Function[T], ABC):
             kept.end()
             raise
         return kept
+
+    def kept(self) -> Kept[T] | None:
+        return self._storage.get()
 
     def has(self) -> bool:
         kept = self._storage.get()

@@ -11,6 +11,8 @@ import pickle
 import threading
 import types
 import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
@@ -305,6 +307,25 @@ def test_a_block_returns_its_object_whatever_ends_it(factory: Factory) -> None:
             assert inner is db._get_obj()
         assert db._has_obj()  # the outer block is not over
     assert db._pool.stats()["in_use"] == 0
+
+
+def test_a_block_that_another_thread_leaves_returns_its_own_object(factory: Factory) -> None:
+    """Otherwise a web server that runs generators in threads would lend one request's connection to another."""
+    db: Any = Proxy(fun=factory)
+
+    def block() -> Iterator[Thing]:
+        with db._obj() as obj:
+            yield obj
+
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        first, second = block(), block()
+        one.submit(next, first).result()
+        mine = other.submit(next, second).result()
+        other.submit(list, first).result()
+        assert [lease["number"] for lease in db._pool.leases()] == [mine.number]
+        assert one.submit(lambda: db._has_obj()).result() is False
+        one.submit(list, second).result()
+    assert db._pool.leases() == []
 
 
 def test_a_timeout_reaches_the_caller(factory: Factory, crew: Crew) -> None:
