@@ -25,7 +25,7 @@ IDENTITY = "a proxy is another object"
 #: What pure Python cannot do, and why: operations on a target, by their source.
 IMPOSSIBLE: dict[tuple[str, str], str] = {
     ("'text'", '",".join([p])'): CONCRETE,
-    ("'12'", "int(p)"): CONCRETE + ": there is no special method for texts",
+    ("'12'", "int(p)"): CONCRETE + ": a text has no `__int__`; one for the proxy would make it a number to others",
     ("(1, 2)", '"%s %s" % p'): CONCRETE + ": only a real tuple has several arguments",
     ("[3, 1, 2]", "json.dumps(p)"): CONCRETE + "; `json.dumps(list(p))` does it",
     ("KeyError", "caught(p)"): CONCRETE + ": `except p`",
@@ -171,7 +171,7 @@ def page() -> Iterator[str]:
 def impossible() -> Iterator[str]:
     """Tell what ours cannot do."""
     yield ""
-    yield "What ours cannot do, because nothing that is written in Python can:"
+    yield "What ours does not do, and why; most of it cannot be done in Python:"
     yield ""
     yield "| the object | the operation | why not |"
     yield "|---|---|---|"
@@ -179,7 +179,10 @@ def impossible() -> Iterator[str]:
         yield f"| {code(target)} | {code(source)} | {reason} |"
     yield ""
     yield "Before a function has made its first object, nobody knows what that will be: `callable(p)` is true, `p` is"
-    yield "no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes it."
+    yield "no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes it: looking for an attribute, too, as"
+    yield "`doctest` and `inspect.getmembers` do."
+    yield ""
+    yield "The special methods of a proxy with a fixed object are for the interpreter: `len(p)`, and not `type(p).__len__(p)`."
 
 
 def row(operation: Operation, cells: list[bool]) -> str:
