@@ -179,10 +179,11 @@ def impossible() -> Iterator[str]:
         yield f"| {code(target)} | {code(source)} | {reason} |"
     yield ""
     yield "Before a function has made its first object, nobody knows what that will be: `callable(p)` is true, `p` is"
-    yield "no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes it: looking for an attribute, too, as"
-    yield "`doctest` and `inspect.getmembers` do."
+    yield "no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes it: looking for an attribute,"
+    yield "too, as `doctest` and `inspect.getmembers` do."
     yield ""
-    yield "The special methods of a proxy with a fixed object are for the interpreter: `len(p)`, and not `type(p).__len__(p)`."
+    yield "The special methods of a proxy with a fixed object are for the interpreter: `len(p)`, and not"
+    yield "`type(p).__len__(p)`."
 
 
 def row(operation: Operation, cells: list[bool]) -> str:
