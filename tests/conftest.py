@@ -25,6 +25,12 @@ PATIENCE = 20.0
 REPORT: list[str] = []
 
 
+def pytest_configure() -> None:
+    """Hear interrupts, and let the programs that tests run do so: a shell has its background jobs ignore them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tell what tests have counted."""
     for line in REPORT:
@@ -127,14 +133,7 @@ def run(program: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a program of its own."""
     arguments = [sys.executable, "-c", textwrap.dedent(program)]
     environment = {**os.environ, **changes}
-    return subprocess.run(
-        arguments, env=environment, capture_output=True, text=True, timeout=30, check=False, preexec_fn=_hear_interrupts
-    )
-
-
-def _hear_interrupts() -> None:
-    """Undo what a shell does that runs the tests in its background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 
 @pytest.fixture(params=LOOPS)
