@@ -40,10 +40,16 @@ class BasePool(Generic[T]):
     def _start(self) -> None:
         """Begin, or begin again in a forked child: with nothing."""
         config = self._config
-        self._core: PoolCore[T] = PoolCore(
-            self._limits, closes=config.close is not None, checks=config.health is not None
-        )
+        self._core: PoolCore[T] = PoolCore(self._limits, closes=self._closes(), checks=config.health is not None)
         self._last_error: BaseException | None = None  # of the last creation, if that failed
+
+    def _holder_name(self, holder: object) -> str:
+        """Tell who has an object, for a message."""
+        return str(holder)
+
+    def _closes(self) -> bool:
+        """Tell whether it takes user code to end an object."""
+        return self._config.close is not None
 
     def _renew(self) -> None:
         parent = self._core
@@ -134,7 +140,7 @@ class BasePool(Generic[T]):
             {
                 "number": slot.number,
                 "object": self._describe(slot.obj, slot),
-                "holder": str(slot.holder),
+                "holder": self._holder_name(slot.holder),
                 "seconds": max(0.0, now - slot.since),
                 "uses": slot.uses,
             }
@@ -203,6 +209,25 @@ class BasePool(Generic[T]):
         except Exception as error:
             return f"{text} (tracer raised {type(error).__name__})"
 
+    def _tell_failed_check(self, slot: Slot[T], error: Exception) -> None:
+        # it is expected of a dead one, and its traceback would tell the same for each of many
+        what, detail = self._describe(slot.obj), self._log.isEnabledFor(logging.DEBUG)
+        self._log.warning(
+            "%s: checking %s failed: %s: %s", self.name, what, type(error).__name__, error, exc_info=detail
+        )
+
+    def _tell_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
+        killed = slot.was_killed(use)
+        limit = self._limits.max_using_delay_kill if killed else self._limits.max_using_delay
+        self._log.warning(
+            "%s: %s %s within %s s by %s",
+            self.name,
+            self._describe(slot.obj, slot),
+            "was taken away: not given back" if killed else "was not given back",
+            limit,
+            self._holder_name(holder),
+        )
+
     def _closed_error(self) -> PoolClosed:
         return PoolClosed(f"{self.name}: the pool has been shut down")
 
@@ -210,13 +235,13 @@ class BasePool(Generic[T]):
         limit = self._limits.max_waiting
         return PoolFull(f"{self.name}: {limit} callers are waiting already (max_waiting): {self._sizes()}")
 
-    def _timeout_error(self, timeout: float) -> TimeOut:
-        limit, seconds = self._limits.max_size, float(timeout)
-        text = f"{self.name}: pool max size reached ({limit}), timeout after {seconds} s: {self._sizes()}"
+    def _timeout_error(self, timeout: float, why: str = "") -> TimeOut:
+        why = why or f"pool max size reached ({self._limits.max_size})"
+        text = f"{self.name}: {why}, timeout after {float(timeout)} s: {self._sizes()}"
         leased = list(self._core.leased.values())
         oldest = min(leased, key=lambda slot: slot.since, default=None)
         if oldest is not None:
-            text += f"; oldest held {self._clock() - oldest.since:.1f} s by {oldest.holder}"
+            text += f"; oldest held {self._clock() - oldest.since:.1f} s by {self._holder_name(oldest.holder)}"
         left_behind = sum(isinstance(slot.holder, Keeper) and slot.holder.ended for slot in leased)
         if left_behind:
             text += f"; {left_behind} held for owners that have ended: auto_return=True would give them back"

@@ -17,12 +17,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def hidden_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-    """Start a task in the running loop, in an empty context: what is shared must not see one user's context variables.
+def hidden_task(coroutine: Coroutine[Any, Any, T], name: str, context: Context | None = None) -> asyncio.Task[T]:
+    """Start a task in the running loop, by default in an empty context.
 
-    Nobody but its maker knows it: who starts it brings it to an end.
+    What is shared must not see one user's context variables. Nobody but its maker knows it: who starts it brings it to
+    an end.
     """
     # not through the loop's task factory: an eager one would run the coroutine inside the caller's code
-    task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name, context=Context())
+    if context is None:
+        context = Context()
+    task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name, context=context)
     asyncio.tasks._unregister_task(task)
     return task

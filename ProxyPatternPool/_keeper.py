@@ -89,6 +89,10 @@ class Keeper(Generic[T]):
             await asyncio.wait((self._end,))
         self._end.result()
 
+    def desert(self) -> None:
+        """Wait no more for an end that does not come: the loop is about to be closed, and is not to complain of it."""
+        self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does for its own
+
     def failure(self) -> BaseException | None:
         """Return what `entered` or `ended` raises, if anything so far; it counts as told then.
 

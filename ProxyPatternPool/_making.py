@@ -30,7 +30,7 @@ class Making(Generic[T]):
         elif isawaitable(made):
             self.obj = await made
         else:
-            raise TypeError(f"fun must return an asynchronous context manager or an awaitable, not {_described(made)}")
+            self.obj = self._as_it_is(made)
         return self.obj
 
     async def __aexit__(
@@ -40,8 +40,12 @@ class Making(Generic[T]):
             return None
         return await type(self._manager).__aexit__(self._manager, kind, error, trace)
 
+    def _as_it_is(self, made: Any) -> T:
+        """Return what is neither, if it may be the object itself."""
+        raise TypeError(f"fun must return an asynchronous context manager or an awaitable, not {described(made)}")
 
-def _described(made: object) -> str:
+
+def described(made: object) -> str:
     """Tell what it is without its own text, which may hold a password."""
     if made is None:
         return "None"

@@ -6,7 +6,6 @@ of user code is settled where it is made, whatever it raises.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -168,11 +167,8 @@ class ThreadedPool(BasePool[T]):
         """Ask `health`. What it raises is logged, and means no; but it is passed on when it is no Exception."""
         try:
             healthy = bool(self._health(slot.obj))
-        except Exception as error:  # expected of a dead one: its traceback would tell the same for each of many
-            what, detail = self._describe(slot.obj), self._log.isEnabledFor(logging.DEBUG)
-            self._log.warning(
-                "%s: checking %s failed: %s: %s", self.name, what, type(error).__name__, error, exc_info=detail
-            )
+        except Exception as error:
+            self._tell_failed_check(slot, error)
             return False
         if not healthy:
             self._log.warning("%s: %s is in bad health: closed", self.name, self._describe(slot.obj))
@@ -252,18 +248,6 @@ class ThreadedPool(BasePool[T]):
     def _call_housekeeper(self) -> None:
         """Ask for a round: to go on after a failure, with what came after the last look, or when a pause is over."""
         housekeeper.call(self)
-
-    def _tell_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
-        killed = slot.was_killed(use)
-        limit = self._limits.max_using_delay_kill if killed else self._limits.max_using_delay
-        self._log.warning(
-            "%s: %s %s within %s s by %s",
-            self.name,
-            self._describe(slot.obj, slot),
-            "was taken away: not given back" if killed else "was not given back",
-            limit,
-            holder,
-        )
 
     def _complain(self, obj: T) -> None:
         """Count what is not out, and complain in the background: a log handler may block, a finaliser must not."""
