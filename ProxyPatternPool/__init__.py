@@ -9,10 +9,12 @@ from ProxyPatternPool._proxy import Proxy, transparent
 
 if TYPE_CHECKING:
     from ProxyPatternPool import loop_local
+    from ProxyPatternPool._async_pool import AsyncPool
     from ProxyPatternPool._keyed import AsyncKeyedPool
 
 __all__ = [
     "AsyncKeyedPool",
+    "AsyncPool",
     "PPPException",
     "Pool",
     "PoolClosed",
@@ -33,4 +35,6 @@ def __getattr__(name: str) -> Any:
         return import_module("ProxyPatternPool.loop_local")
     if name == "AsyncKeyedPool":
         return import_module("ProxyPatternPool._keyed").AsyncKeyedPool
+    if name == "AsyncPool":
+        return import_module("ProxyPatternPool._async_pool").AsyncPool
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,303 @@
+"""AsyncPool: the driver for asyncio, as its callers see it. It waits, and it lends."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import AbstractEventLoop, current_task
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from contextvars import Context, copy_context
+from dataclasses import replace
+from threading import get_ident
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, overload
+from weakref import ref
+
+from ProxyPatternPool._async_lease import AsyncLease
+from ProxyPatternPool._config import Default, PoolParameters, checked_seconds, checked_timeout, configure
+from ProxyPatternPool._core import PoolCore
+from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._ledger import NotLeased
+from ProxyPatternPool._looped import PATIENCE, LoopedPool, TaskWaiter
+from ProxyPatternPool._process import renew_after_fork
+from ProxyPatternPool._slot import CLOSING, CREATING, LEASED, RESERVED, Slot, State
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+T = TypeVar("T")
+
+#: The default of a timeout, bound once: on 3.11 looking a member up through its class takes 40 ns.
+CONFIGURED: Final = Default.TIMEOUT
+
+
+class AsyncPool(LoopedPool[T]):
+    """At least `min_size` and at most `max_size` objects, each lent to one task at a time.
+
+    `fun(n)` makes object number ``n`` (0, 1, 2...). If it returns an asynchronous context manager, that is entered, and
+    exited to end the object; otherwise, if it returns an awaitable, the object is what that gives; else, what `fun` has
+    returned. `close` replaces the exit. The other parameters are those of `Pool`; `health`, `opener`, `getter`,
+    `retter` and `close` may be plain functions or `async` ones. A plain one must not block: it stops the whole loop.
+
+    It may be made anywhere. It belongs to the event loop of its first use, until that one ends: then its objects are
+    closed, and it starts anew in the next one. All methods are to be called in that loop, by its tasks or callbacks;
+    only `stats`, `leases` and `repr` also by other threads, which use `asyncio.run_coroutine_threadsafe` for the
+    others. Nothing here is for finalisers or signal handlers: these use ``loop.call_soon_threadsafe``.
+    """
+
+    @overload
+    def __init__(
+        self,
+        fun: Callable[[int], AbstractAsyncContextManager[T, Any]],
+        max_size: int | None = 0,
+        **parameters: Unpack[PoolParameters[T]],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        fun: Callable[[int], Awaitable[T]],
+        max_size: int | None = 0,
+        **parameters: Unpack[PoolParameters[T]],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        fun: Callable[[int], T],
+        max_size: int | None = 0,
+        **parameters: Unpack[PoolParameters[T]],
+    ) -> None: ...
+    def __init__(
+        self, fun: Callable[[int], Any], max_size: int | None = 0, **parameters: Unpack[PoolParameters[T]]
+    ) -> None:
+        super().__init__(configure("AsyncPool", {"fun": fun, "max_size": max_size, **parameters}))
+        self._entered = False  # by ``async with``
+        renew_after_fork(self)
+
+    # -- using it
+
+    async def get(self, timeout: float | Default | None = CONFIGURED) -> T:
+        """Take an object, to be given back with `ret` or `discard`.
+
+        Waits at most `timeout` seconds (0: takes what is idle, or nothing; None: for ever; by default, as the pool was
+        told to), in the order of arrival, the creation and the checking of the object included; then raises `TimeOut`,
+        whose cause is the last creation error, if any; or at once `PoolFull`, when `max_waiting` others wait. What
+        `fun`, `opener` or `getter` raise when it is this caller's turn is raised here, with a note that names the pool.
+        `PoolClosed` after `shutdown`; `PoolException` in another loop than the pool's.
+
+        Who is cancelled stops waiting, and no more: what was on its way, or is being made, goes to the next one.
+        """
+        if timeout is not CONFIGURED:
+            timeout = checked_timeout(timeout)
+        slot = self._take_idle()
+        if slot is None:
+            slot = await self._wait(timeout)
+        return slot.obj
+
+    async def ret(self, obj: T) -> None:
+        """Give an object back. Never waits, and never for `close`, but for the `retter`, if there is one.
+
+        Being cancelled then does not stop the `retter`, which goes on for at most 5 seconds; after that, the object is
+        closed. What is not out (given back twice, taken away, or never ours) is counted, logged as a warning, and
+        changes nothing. `PoolException` in another loop than the pool's.
+        """
+        if get_ident() != self._thread or current_task(self._loop) is None:
+            self._bind()
+        try:
+            if self._tidies:
+                await self._outlast(self._core.reclaim(obj))
+            elif self._give(obj, self._clock()) or self._creating:
+                self._act()
+        except NotLeased:
+            self._complain(obj)
+
+    async def discard(self, obj: T) -> None:
+        """Give an object back broken: it is closed in the background, with an exception. Never waits; else as `ret`."""
+        if get_ident() != self._thread or current_task(self._loop) is None:
+            self._bind()
+        try:
+            self._core.discard(obj, self._clock())
+            self._act()
+        except NotLeased:
+            self._complain(obj)
+
+    def obj(self, timeout: float | Default | None = CONFIGURED) -> AsyncLease[T]:
+        """Borrow an object for an ``async with`` block, at whose end it is returned, whatever ended it. Waits as `get`.
+
+        It is returned as `ret` does, and nothing can prevent that: neither a `ret` of the object in the block, nor a
+        second cancellation at its end.
+        """
+        return AsyncLease(self, timeout if timeout is CONFIGURED else checked_timeout(timeout))
+
+    def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
+        """Change the sizes; None leaves one as it is, and a `max_size` of 0 is no limit. Does not wait for objects.
+
+        A larger pool serves who waits at once. In a smaller one the idle objects beyond its size are closed now, and
+        those in use when they come back. TypeError or ValueError as for a new pool.
+        """
+        self._check_loop()
+        sizes = {"min_size": min_size, "max_size": max_size}
+        self._limits = replace(self._limits, **{name: size for name, size in sizes.items() if size is not None})
+        self._core.resize(self._limits.min_size, self._limits.max_size, self._clock())
+        self._follow_up()
+
+    def refresh(self) -> None:
+        """Replace all objects: none that exists now is lent again. Does not wait for anything.
+
+        Idle ones are closed one at a time, and those in use when they come back. What `min_size` asks for is made again
+        then, the others when they are needed.
+        """
+        self._check_loop()
+        self._core.refresh(self._clock())
+        self._follow_up()
+
+    async def shutdown(self, delay: float = 0.0) -> None:
+        """End the pool, for good. Whoever waits is sent away with `PoolClosed`, what is being made is cancelled.
+
+        Idle objects are closed, all at the same time. Waits at most `delay` seconds for those in use, then for all that
+        is being closed; those which come back later are closed then, never while they are used. What has been cancelled
+        and goes on nevertheless is waited for 1 second. Being cancelled ends the waiting only; twice is once.
+        """
+        delay = checked_seconds("delay", delay)
+        self._bind()
+        self._closed = True
+        self._end()
+        core, house = self._core, self._house
+        await house.until(lambda: not _any(core, LEASED, RESERVED), delay)
+        await house.end_work()
+        await house.until(lambda: not _any(core, CLOSING), None)
+
+    async def __aenter__(self) -> Self:
+        """Make the first `min_size` objects, or none: what that raises is raised here, and the pool is closed."""
+        self._bind()
+        if self._core.closed:
+            raise self._closed_error()
+        if self._entered:
+            raise PoolException(f"{self.name}: the pool has been entered already")
+        self._entered = True
+        await self._fill()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._entered = False
+        await self.shutdown()
+
+    # -- lending
+
+    def _take_idle(self) -> Slot[T] | None:
+        """Lease an idle object, if there is one that needs no preparation."""
+        task = current_task(self._loop) if get_ident() == self._thread else None
+        if task is None:
+            self._bind()
+            task = current_task(self._loop)
+        return self._take(self._clock(), task and ref(task))
+
+    async def _wait(self, timeout: float | Default | None) -> Slot[T]:
+        """Wait until a slot is served whose object is fit for use. Whatever goes wrong, one handler settles it."""
+        loop = cast(AbstractEventLoop, self._loop)
+        patience = self._config.timeout if isinstance(timeout, Default) else timeout
+        task = current_task(loop)
+        waiter: TaskWaiter[T] = TaskWaiter(loop, task and ref(task))
+        entered = self._core.enter(waiter, False, self._clock())
+        self._act()
+        if not entered:
+            raise self._closed_error() if self._core.closed else self._full_error()
+        timer = None if patience is None else loop.call_later(patience, waiter.wake, context=Context())
+        try:
+            if patience != 0.0:
+                await waiter.future
+            return self._served_slot(waiter, patience)
+        except BaseException:
+            self._forsake(waiter)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _served_slot(self, waiter: TaskWaiter[T], patience: float | None) -> Slot[T]:
+        """Return what has come, or raise why nothing has."""
+        if not waiter.ready and waiter.error is None and waiter.slot is None:
+            self._core.leave(waiter, True, self._clock())  # it may just be served
+            self._act()
+        if waiter.error is not None:
+            raise waiter.error
+        if waiter.ready:
+            return cast(Slot[T], waiter.slot)
+        if self._core.closed:
+            raise self._closed_error()
+        why = ""
+        if waiter.slot is not None:
+            self._core.counters.timeouts += 1
+            why = "still creating an object" if waiter.slot.state is CREATING else "still checking an object"
+        raise self._timeout_error(patience or 0.0, why)
+
+    def _forsake(self, waiter: TaskWaiter[T]) -> None:
+        """Want nothing any more. What is being made or prepared goes on, and finds out that nobody waits for it."""
+        waiter.gone = True
+        slot = waiter.slot
+        if slot is not None and self._creating.get(slot) is waiter:
+            del self._creating[slot]
+        elif slot is not None and self._preparing.get(slot) is waiter:
+            self._house.linger(cast("asyncio.Task[Any]", waiter.task), PATIENCE)
+        else:
+            self._core.abandon(waiter, self._clock())
+            self._act()
+
+    async def _return_use(self, slot: Slot[T], use: int) -> None:
+        """Return that use of an object, if it is not over."""
+        core = self._core
+        if get_ident() != self._thread or current_task(self._loop) is None:
+            self._bind()
+        if not self._tidies:
+            if core.give_use(slot, use, self._clock()) or self._creating:
+                self._act()
+        elif core.reclaim_use(slot, use):
+            await self._outlast(slot)
+
+    async def _outlast(self, slot: Slot[T]) -> None:
+        """Wait until an object has been tidied up. That goes on when the caller is cancelled: not for ever."""
+        task = self._house.run(self._tidy(slot), copy_context())
+        try:
+            await asyncio.wait((task,))
+        except BaseException:
+            self._house.linger(task, PATIENCE)
+            raise
+
+    def _complain(self, obj: T) -> None:
+        self._core.counters.bad_returns += 1
+        self._log.warning("%s: %s given back, but it is not out: ignored", self.name, self._describe(obj))
+
+    # -- beginning and end
+
+    async def _fill(self) -> None:
+        """Make `min_size` objects, all at the same time; if that fails, or is cancelled, close the pool."""
+        errors = self._filling = list[BaseException]()
+        try:
+            self._core.match(self._clock())
+            self._act()
+            await self._house.until(lambda: not self._refilling, None)
+            if errors:
+                raise errors[0]
+        except BaseException:
+            self._closed = True
+            self._end()
+            raise
+        finally:
+            self._filling = None
+
+    def _check_loop(self) -> None:
+        """Raise `PoolException` unless this is the pool's loop, or it has none."""
+        if self._loop is not None and self._loop.is_closed():
+            self._on_loop_ended()
+        elif self._loop is not None and asyncio._get_running_loop() is not self._loop:
+            raise self._loop_error()
+
+    def _follow_up(self) -> None:
+        if self._loop is not None:
+            self._ring_soon()
+            self._act()
+
+
+def _any(core: PoolCore[Any], *states: State) -> bool:
+    return any(slot.state in states for slot in core.registry)

@@ -1,0 +1,197 @@
+"""Household: the objects that a pool has in one event loop, their keepers, and the pool's other tasks there.
+
+It may outlive its pool: a pool that nothing references is collected, though its objects are still there to be closed.
+So it knows its pool by a weak reference only; its objects end with the pool, at the latest with the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+from weakref import ref
+
+from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._hidden_task import hidden_task
+from ProxyPatternPool._keeper import Keeper
+from ProxyPatternPool._loop_end import at_end, before_end
+from ProxyPatternPool._opening import Opening
+from ProxyPatternPool._process import keep_in_children
+from ProxyPatternPool._slot import CREATING, LEASED, Slot
+
+T = TypeVar("T")
+
+#: Seconds for which what was cancelled may go on, before it is no longer waited for.
+GRACE = 1.0
+
+
+class Host(Protocol[T]):
+    """The pool, as its household knows it. All of it is called in the loop, and raises nothing."""
+
+    def _on_entered(self, slot: Slot[T]) -> None:
+        """The object is made and open."""
+        ...
+
+    def _on_ended(self, slot: Slot[T], error: BaseException | None) -> None:
+        """The object is closed, by the pool or by itself, or could not be made; with what has been raised."""
+        ...
+
+    def _on_loop_ending(self) -> None:
+        """No task runs any more: close everything."""
+        ...
+
+    def _on_loop_ended(self) -> None:
+        """All is closed: in another loop begin anew."""
+        ...
+
+
+class Household(Generic[T]):
+    """Of one pool in one loop. `name` is the pool's, for texts."""
+
+    def __init__(self, loop: AbstractEventLoop, host: Host[T], name: str, log: logging.Logger) -> None:
+        self.loop = loop
+        self.keepers: dict[Slot[T], Keeper[T]] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()  # which run hooks
+        self._host = ref(host, self._deserted)
+        self._name = name
+        self._log = log
+        self._change: asyncio.Future[None] | None = None  # done when anything has changed, for those who wait for that
+        self._listed = False  # at the end of the loop, where it comes after what the first object is made of
+        self._unlist: list[Callable[[], object]] = [before_end(self._end_work)]
+
+    # -- objects
+
+    def take_in(self, slot: Slot[T], opening: Opening[T]) -> None:
+        """Have the object made, by a keeper of its own."""
+        keep_in_children(opening)  # with the object: no destructor of it must run in a forked child
+        entered, ended = partial(self._on_entered, slot), partial(self._on_ended, slot)
+        self.keepers[slot] = Keeper(opening, on_entered=entered, on_ended=ended)
+
+    def put_out(self, slot: Slot[T], error: BaseException | None) -> bool:
+        """Have the object closed, with that error if it is not fit for use; False when it is gone already."""
+        keeper = self.keepers.get(slot)
+        if keeper is not None:
+            keeper.release(error)
+        return keeper is not None
+
+    def cancel_creations(self) -> None:
+        """Give up what is still being made."""
+        for slot, keeper in list(self.keepers.items()):
+            if slot.state is CREATING:
+                keeper.release()
+
+    def _on_entered(self, slot: Slot[T]) -> None:
+        host = self._host()
+        if host is None or slot not in self.keepers:
+            return  # collected, or deserted: it is released, or will be in a moment
+        if not self._listed:
+            self._listed = True
+            self._unlist.append(at_end(self._end))
+        host._on_entered(slot)
+
+    def _on_ended(self, slot: Slot[T]) -> None:
+        keeper, host = self.keepers.pop(slot, None), self._host()
+        if keeper is None:
+            return
+        error = keeper.failure()
+        if host is not None:
+            host._on_ended(slot, error)
+        elif error is not None:
+            self._log.error("%s: closing an object failed", self._name, exc_info=error)
+        self.changed()
+
+    # -- hooks
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> asyncio.Task[Any]:
+        """Run what a hook has to do in a task of its own, which no caller's end cancels."""
+        task = hidden_task(coroutine, f"{self._name} hook", context)
+        self.tasks.add(task)
+        task.add_done_callback(self._task_ended, context=Context())
+        return task
+
+    def linger(self, task: asyncio.Task[Any], seconds: float) -> None:
+        """Let a task go on for so long, and cancel it then: nobody waits for it any more."""
+        timer = self.loop.call_later(seconds, task.cancel, context=Context())
+        task.add_done_callback(lambda _: timer.cancel(), context=Context())
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        self.changed()
+
+    # -- waiting
+
+    def changed(self) -> None:
+        """Have those who wait `until` something holds look again."""
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None
+        if self._host() is None and not self.keepers:
+            self._leave()
+
+    async def until(self, condition: Callable[[], bool], timeout: float | None) -> None:
+        """Wait until the condition holds, or that many seconds. Being cancelled cancels the waiting only."""
+        deadline = None if timeout is None else self.loop.time() + timeout
+        left: float | None = None
+        while not condition() and (deadline is None or (left := deadline - self.loop.time()) > 0):
+            if self._change is None:
+                self._change = self.loop.create_future()
+            await asyncio.wait((self._change,), timeout=left)  # a bare await would cancel it for everybody
+
+    async def end_work(self) -> None:
+        """Wait for creations that were cancelled, and for hooks; cancel those which take more than `GRACE`."""
+        await self.until(self._is_idle, GRACE)
+        for task in self.tasks:
+            task.cancel()
+
+    def _cancel_work(self) -> bool:
+        """Cancel what goes on, or has come in its place meanwhile; True when there is nothing."""
+        self.cancel_creations()
+        for task in self.tasks:
+            task.cancel()
+        return self._is_idle()
+
+    def _is_idle(self) -> bool:
+        return not self.tasks and not any(slot.state is CREATING for slot in self.keepers)
+
+    # -- the end
+
+    def _deserted(self, _host: object) -> None:
+        """The pool has been collected, by whatever thread: close what nobody uses."""
+        with suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._close_unused, context=Context())
+
+    def _close_unused(self) -> None:
+        for slot, keeper in list(self.keepers.items()):
+            if slot.state is not LEASED:
+                keeper.release()
+        self.changed()
+
+    def _leave(self) -> None:
+        for unlist in self._unlist:
+            unlist()
+
+    async def _end_work(self) -> None:
+        """Before anything is closed which it may need: give up what is still being made, and what hooks are at."""
+        await self.until(self._cancel_work, GRACE)
+        for slot, keeper in list(self.keepers.items()):
+            if slot.state is CREATING:
+                del self.keepers[slot]
+                keeper.desert()
+
+    async def _end(self) -> None:
+        """Close everything: nobody uses it any more. What was in use is closed as broken: its user did not finish."""
+        host = self._host()
+        if host is not None:
+            host._on_loop_ending()
+        for slot, keeper in list(self.keepers.items()):
+            lost = PoolException(f"{self._name}: the event loop has ended, and the object was not given back")
+            keeper.release(lost if slot.state is LEASED else None)
+        await self.until(lambda: not self.keepers, None)
+        self._leave()
+        if host is not None:
+            host._on_loop_ended()

@@ -1,0 +1,418 @@
+"""LoopedPool: what drives a pool in an event loop, while its callers wait.
+
+Reading it: every change of state is a move of the core; after each, `_act` does what the core has left in its outboxes.
+All of that is synchronous, so it needs no lock: a loop runs one thing at a time. What takes time owns its slot in a
+task that no caller can cancel: a creation and a close run in the keeper of their object, hooks in tasks of their own.
+A caller does nothing but wait, for one future, and is woken when it has an object that is fit for use. So being
+cancelled, or running out of time, ends a caller's waiting and nothing else: what was on its way goes to the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from asyncio import AbstractEventLoop, CancelledError, get_running_loop
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from functools import partial
+from math import inf
+from threading import Lock, get_ident
+from time import monotonic
+from typing import Any, TypeVar, cast
+from weakref import ref
+
+from ProxyPatternPool._base import BasePool
+from ProxyPatternPool._config import PoolConfig
+from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._household import Household
+from ProxyPatternPool._keeper import EnteringCancelled
+from ProxyPatternPool._ledger import AlreadyPooled, popped
+from ProxyPatternPool._opening import Opening, outcome
+from ProxyPatternPool._process import keep
+from ProxyPatternPool._slot import CLOSING, CREATING, Reason, Slot, Waiter
+
+T = TypeVar("T")
+
+#: Seconds for which a hook goes on when its caller has stopped waiting.
+PATIENCE = 5.0
+
+#: Why an object ends that is in good order. What ends for other reasons is exited with an exception.
+FIT = {Reason.MAX_USE, Reason.MAX_DELAY, Reason.MAX_LIFETIME, Reason.RESIZE, Reason.REFRESH, Reason.SHUTDOWN}
+
+
+class TaskWaiter(Waiter[T]):
+    """A task in the queue, and then until its object is made, checked, and fit for use."""
+
+    __slots__ = ("context", "error", "future", "gone", "ready", "task")
+
+    def __init__(self, loop: AbstractEventLoop, holder: object) -> None:
+        super().__init__(holder)
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.context = copy_context()  # for hooks
+        self.ready = False  # the slot may be used
+        self.error: BaseException | None = None  # or there is none, for that reason
+        self.gone = False  # nobody waits any more
+        self.task: asyncio.Task[Any] | None = None  # which prepares the object
+
+    def wake(self) -> None:
+        """Let it look what has come: an object, an error, the end of the pool, or of its patience."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Let it go with that error."""
+        self.slot = None
+        self.error = error
+        self.wake()
+
+
+class LoopedPool(BasePool[T]):
+    """What callers of an `AsyncPool` do not see of it."""
+
+    def __init__(self, config: PoolConfig[T]) -> None:
+        self._closed = False  # by `shutdown`, for good
+        super().__init__(config)
+
+    def _start(self) -> None:
+        super()._start()
+        self._lock = Lock()  # of `_bind` alone
+        self._loop: AbstractEventLoop | None = None  # whose it is, until that one's end
+        self._thread = (
+            0  # in which that one has run. Whoever is there, while a task of that loop runs, is in it: to ask
+        )
+        # for the running loop costs a system call on 3.11
+        self._house: Household[T]  # in that loop
+        self._creating: dict[Slot[T], TaskWaiter[T]] = {}  # for whom objects are being made, oldest first
+        self._preparing: dict[Slot[T], TaskWaiter[T]] = {}  # for whom they are being checked
+        self._refilling: set[Slot[T]] = set()  # that are being made, and nobody has asked for
+        self._filling: list[BaseException] | None = None  # what that has raised, while somebody waits for all of them
+        self._timer: asyncio.Handle | None = None  # the only one
+        self._timed = False  # it has been wound up
+        self._take = self._core.take if self._config.getter is None else _take_nothing
+        self._give = self._core.give
+        self._tidies = self._config.retter is not None
+
+    def _closes(self) -> bool:
+        return True  # what was entered has to be exited
+
+    def _holder_name(self, holder: object) -> str:
+        task = cast("ref[asyncio.Task[Any]] | None", holder)
+        alive = None if task is None else task()
+        return "a task that has ended" if alive is None or alive.done() else f"task {alive.get_name()!r}"
+
+    def _renew(self) -> None:
+        keep(self.__dict__.copy())
+        super()._renew()
+
+    # -- the loop
+
+    def _bind(self) -> None:
+        """Belong to the running loop. `PoolException` when another one has the pool, and has not ended."""
+        loop = get_running_loop()
+        with self._lock:  # two threads may begin at the same time
+            if self._loop is loop:
+                self._thread = get_ident()
+                return
+            if self._loop is not None:
+                if not self._loop.is_closed():
+                    raise self._loop_error()
+                self._on_loop_ended()  # it has told nobody
+            self._loop, self._thread, self._clock = loop, get_ident(), _clock(loop, self._config.clock)
+            self._house = Household(loop, self, self.name, self._log)
+
+    def _loop_error(self) -> PoolException:
+        return PoolException(
+            f"{self.name}: the pool belongs to another event loop, which has not ended: make a pool per loop, or use "
+            "this one in its own loop, from elsewhere by asyncio.run_coroutine_threadsafe"
+        )
+
+    def _on_loop_ending(self) -> None:
+        """Close everything: nobody uses it any more. What is out is broken, since its user was not able to finish."""
+        core = self._core
+        self._end()
+        for slot in list(core.leased.values()):
+            self._house.put_out(
+                slot, PoolException(f"{self.name}: the event loop has ended, and nobody gave this back")
+            )
+            core.reclaim_use(slot, slot.uses)
+            core.restock(slot, Reason.DISCARD, self._clock())
+        self._act()
+
+    def _on_loop_ended(self) -> None:
+        self._start()
+        if self._closed:
+            self._core.shutdown(self._clock())
+
+    # -- doing what the core has decided
+
+    def _act(self) -> None:
+        core = self._core
+        while True:
+            if self._creating and core.idle:
+                self._hand_over()
+            if core.due():
+                core.match(self._clock())
+            if waiter := popped(core.wakes):
+                self._serve(cast(TaskWaiter[T], waiter))
+            elif slot := popped(core.doomed):
+                self._dispose(slot)
+            elif overdue := popped(core.overdue):
+                self._tell_overdue(*overdue)
+            elif slot := popped(core.suspects):
+                self._house.run(self._check(slot), Context())
+            elif (self._filling is not None or not self._refilling) and (slot := popped(core.refills)):
+                self._refilling.add(slot)
+                self._create(slot)
+            else:
+                break
+        core.gone.clear()
+        self._house.changed()
+        if core.timed and not self._timed:
+            self._ring_soon()
+
+    def _serve(self, waiter: TaskWaiter[T]) -> None:
+        """Do for a waiter what is still to be done with its slot."""
+        slot = waiter.slot
+        if slot is None:
+            waiter.wake()  # the pool is closed
+        elif slot.state is CREATING:
+            self._creating[slot] = waiter
+            self._create(slot)
+        else:
+            self._lend(waiter, slot, self._core.doubts(slot, self._clock()))
+
+    def _hand_over(self) -> None:
+        """Serve the one who has been waiting for a creation for longest with what has come back before that.
+
+        Its own object will be somebody else's: so nobody is overtaken, or runs out of time, beside an idle object.
+        """
+        waiter = self._creating.pop(next(iter(self._creating)))
+        waiter.slot = None
+        self._core.enter(waiter, True, self._clock())
+
+    def _lend(self, waiter: TaskWaiter[T], slot: Slot[T], doubtful: bool) -> None:
+        if self._config.getter is None and not doubtful:
+            waiter.ready = True
+            waiter.wake()
+        else:
+            self._preparing[slot] = waiter
+            waiter.task = self._house.run(self._prepare(waiter, slot, doubtful), waiter.context)
+
+    def _dispose(self, slot: Slot[T]) -> None:
+        """Have the object of a doomed slot closed, unless that is done."""
+        assert slot.reason is not None
+        error: PoolException | None = None
+        if slot.reason not in FIT:
+            error = PoolException(f"{self.name}: {self._describe(slot.obj, slot)} is given up: {slot.reason.value}")
+        if not self._house.put_out(slot, error):
+            self._core.ended(slot, self._clock())
+
+    def _create(self, slot: Slot[T]) -> None:
+        config = self._config
+        self._core.begin(slot, self._clock())
+        opening: Opening[T] = Opening(
+            partial(config.fun, slot.number),
+            on_made=partial(_on_made, ref(self), slot),
+            opener=config.opener,
+            close=None if config.close is None else self._closer,
+        )
+        self._house.take_in(slot, opening)
+
+    # -- what comes of it
+
+    def _on_made(self, slot: Slot[T], obj: T) -> None:
+        try:
+            self._core.made(slot, obj, random.random(), self._clock())
+        except AlreadyPooled:
+            raise self._twice_error(slot, obj) from None
+
+    def _on_entered(self, slot: Slot[T]) -> None:
+        core, now = self._core, self._clock()
+        self._last_error = None
+        self._refilling.discard(slot)
+        waiter = self._creating.pop(slot, None)
+        if waiter is None and self._creating:
+            waiter = self._creating.pop(next(iter(self._creating)))  # who has been waiting for longer
+            waiter.slot = slot
+        if waiter is None:
+            core.stocked(slot, now)  # and doomed, if the pool was closed: then nobody waits for creations any more
+        else:
+            core.delivered(slot, waiter.holder, now)
+            self._lend(waiter, slot, doubtful=False)
+        self._act()
+
+    def _on_ended(self, slot: Slot[T], error: BaseException | None) -> None:
+        core, now = self._core, self._clock()
+        if slot.state is CREATING:
+            self._failed(slot, cast(BaseException, error))
+        elif slot.state is CLOSING:
+            if error is not None:
+                self._log.error("%s: closing %s failed", self.name, self._describe(slot.obj, slot), exc_info=error)
+            core.ended(slot, now)
+        else:
+            self._lost(slot, error)
+        if core.watchful:
+            self._ring_soon()  # after a `refresh`, it is the next one's turn
+        self._act()
+
+    def _failed(self, slot: Slot[T], error: BaseException) -> None:
+        """Tell who waits for the object that there is none. When nobody does, the log is told."""
+        core, now = self._core, self._clock()
+        cancelled = isinstance(error, EnteringCancelled)  # who waits was not
+        if cancelled:
+            error = PoolException(f"{self.name}: the creation of an object was cancelled")
+        else:
+            self._blame(error, "opener" if slot.made else "fun")
+        self._last_error = error
+        waiter = self._creating.pop(slot, None)
+        core.failed(slot, now)
+        if waiter is not None:
+            waiter.fail(error)
+        elif self._filling is not None:
+            self._filling.append(error)
+        elif not cancelled:
+            self._log.error("%s: making an object failed, and nobody waits for it", self.name, exc_info=error)
+        if slot in self._refilling:
+            self._refilling.remove(slot)
+            core.back_off(random.random(), now)
+            self._ring_soon()
+
+    def _lost(self, slot: Slot[T], error: BaseException | None) -> None:
+        """An object has ended by itself, as one does whose task group was cancelled: it is not lent any more."""
+        core, now = self._core, self._clock()
+        self._log.warning("%s: %s has ended by itself", self.name, self._describe(slot.obj, slot), exc_info=error)
+        if core.reclaim_use(slot, slot.uses) or core.reserve(slot, now):
+            core.checked(slot, False, now)
+        # else a hook has it, and finds out
+
+    # -- hooks, each in a task of its own
+
+    async def _prepare(self, waiter: TaskWaiter[T], slot: Slot[T], doubtful: bool) -> None:
+        """Check the object that a waiter was served, and have a word with its getter."""
+        core, use, error = self._core, slot.uses, None
+        reason: Reason | None = Reason.HEALTH
+        try:
+            if not doubtful or await self._is_healthy(slot):
+                reason = Reason.GETTER
+                await outcome(self._getter(slot.obj))
+                reason = None
+        except BaseException as raised:
+            error = raised
+            self._blame(error, reason.value if reason else "")
+        if reason is not None:
+            core.condemn(slot, reason, self._clock())
+        self._prepared(waiter, slot, reason is None and core.holds(slot, use), error)
+        self._act()
+
+    def _prepared(self, waiter: TaskWaiter[T], slot: Slot[T], fit: bool, error: BaseException | None) -> None:
+        core, now = self._core, self._clock()
+        del self._preparing[slot]
+        if waiter.gone:
+            core.abandon(waiter, now)
+            if isinstance(error, Exception):
+                self._log.error("%s: preparing an object failed, and nobody waits for it", self.name, exc_info=error)
+        elif error is not None:
+            cancelled = isinstance(error, CancelledError)  # who waits was not
+            waiter.fail(PoolException(f"{self.name}: a hook was cancelled") if cancelled else error)
+        elif fit:
+            waiter.ready = True
+            waiter.wake()
+        else:
+            waiter.slot = None
+            if not core.enter(waiter, True, now):
+                waiter.fail(self._closed_error())
+
+    async def _is_healthy(self, slot: Slot[T]) -> bool:
+        """Ask `health`. What it raises is logged, and means no; but it is passed on when it is no Exception."""
+        try:
+            healthy = bool(await outcome(self._health(slot.obj)))
+        except Exception as error:
+            self._tell_failed_check(slot, error)
+            return False
+        if not healthy:
+            self._log.warning("%s: %s is in bad health: closed", self.name, self._describe(slot.obj))
+        return healthy
+
+    async def _check(self, slot: Slot[T]) -> None:
+        """Check an object which is idle, if it still is."""
+        if not self._core.reserve(slot, self._clock()):
+            return
+        healthy = False
+        try:
+            healthy = await self._is_healthy(slot)
+        finally:
+            self._core.checked(slot, healthy and slot in self._house.keepers, self._clock())
+            self._act()
+
+    async def _tidy(self, slot: Slot[T]) -> None:
+        """Have the retter tidy an object up, which is closed if that fails, and put it back."""
+        reason: Reason | None = Reason.RETTER
+        try:
+            await outcome(self._retter(slot.obj))
+            reason = None if slot in self._house.keepers else Reason.HEALTH
+        except Exception:
+            self._log.exception("%s: tidying up %s failed", self.name, self._describe(slot.obj))
+        finally:
+            self._core.restock(slot, reason, self._clock())
+            self._act()
+
+    # -- time
+
+    def _ring_soon(self) -> None:
+        """Ask for a round, to find out what time asks for."""
+        self._ring_in(0.0)
+
+    def _ring_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        assert self._loop is not None
+        self._timed = True
+        this: ref[LoopedPool[Any]] = ref(self)
+        self._timer = self._loop.call_later(seconds, _ring, this, context=Context())
+
+    def _round(self) -> None:
+        """Do what time asks for."""
+        when = self._core.sweep(self._clock())
+        self._act()
+        if when < inf:
+            self._ring_in(max(0.0, when - self._clock()))
+
+    # -- the end
+
+    def _end(self) -> None:
+        """Shut the core down, and send everybody away who waits, for whatever."""
+        self._core.shutdown(self._clock())
+        for waiter in self._creating.values():
+            waiter.fail(self._closed_error())
+        self._creating.clear()
+        for waiter in self._preparing.values():
+            waiter.error = self._closed_error()  # but the slot stays its own until the hook has ended
+            waiter.wake()
+        self._house.cancel_creations()
+        self._act()
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _take_nothing(_now: float, _holder: object) -> None:
+    """Stand in for `take` where each object that is lent needs a word with its `getter` first."""
+
+
+def _on_made(pool: ref[LoopedPool[T]], slot: Slot[T], obj: T) -> None:
+    """Tell the pool, if there is still one."""
+    alive = pool()
+    if alive is not None:
+        alive._on_made(slot, obj)
+
+
+def _ring(pool: ref[LoopedPool[Any]]) -> None:
+    alive = pool()
+    if alive is not None:
+        alive._round()
+
+
+def _clock(loop: AbstractEventLoop, given: Callable[[], float]) -> Callable[[], float]:
+    """Return the clock that was given, or else that of the loop's timers, by the shortest way."""
+    if given is not monotonic or type(loop).time is asyncio.BaseEventLoop.time:
+        return given
+    return loop.time

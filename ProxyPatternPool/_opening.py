@@ -1,0 +1,65 @@
+"""Opening: the life of a pool's object, as one context manager for a keeper: made, opened, held, closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import _GeneratorContextManager
+from inspect import isawaitable, iscoroutinefunction
+from types import TracebackType
+from typing import Any, TypeVar
+
+from ProxyPatternPool._making import Making, described
+
+T = TypeVar("T")
+
+Hook = Callable[[T], object]
+
+
+class Opening(Making[T]):
+    """Makes the object, tells `on_made`, calls `opener`; at the end `close`, which replaces the exit.
+
+    What `fun` returns is the object itself if it is neither an asynchronous context manager nor an awaitable; but not
+    what only a forgotten call or a forgotten `async` can have left there: `TypeError`.
+    """
+
+    def __init__(
+        self, call: Callable[[], object], *, on_made: Hook[T], opener: Hook[T] | None, close: Hook[T] | None
+    ) -> None:
+        super().__init__(call)
+        self._on_made = on_made
+        self._opener = opener
+        self._given = close
+        self._close: Hook[T] | None = None  # not before the object is known to be nobody else's
+
+    async def __aenter__(self) -> T:
+        await super().__aenter__()
+        try:
+            self._on_made(self.obj)
+            self._close = self._given
+            if self._opener is not None:
+                await outcome(self._opener(self.obj))
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self.obj
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Any:
+        if self._close is None:
+            return await super().__aexit__(kind, error, trace)
+        await outcome(self._close(self.obj))
+        return None
+
+    def _as_it_is(self, made: Any) -> T:
+        if iscoroutinefunction(made):
+            raise TypeError("fun must return an object, but has returned a coroutine function: call it")
+        if isinstance(made, _GeneratorContextManager):
+            raise TypeError(f"fun must return an object or an asynchronous context manager, not {described(made)}")
+        obj: T = made
+        return obj
+
+
+async def outcome(result: object) -> object:
+    """Return what a hook has returned, or what that gives when it is awaited: hooks may be plain or `async`."""
+    return await result if isawaitable(result) else result

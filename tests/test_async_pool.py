@@ -1,0 +1,667 @@
+"""AsyncPool: what it does that a pool for threads does not."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import CancelledError
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+import pytest
+
+from ProxyPatternPool import AsyncPool, PoolClosed, PoolException, TimeOut
+from tests.cancelling import watched
+from tests.loops import Run
+from tests.parts import Part, Pool, Source, settle, turns, use
+from tests.virtual_time import run_fast
+
+# -- what fun returns
+
+
+def test_an_asynchronous_context_manager_is_entered_and_exited(run_loop: Run) -> None:
+    """Otherwise each driver would need a wrapper."""
+    calls: list[str] = []
+
+    @asynccontextmanager
+    async def fun(number: int) -> AsyncIterator[str]:
+        calls.append("enter")
+        yield f"object {number}"
+        calls.append("exit")
+
+    async def main() -> None:
+        async with AsyncPool(fun) as pool:
+            async with pool.obj() as obj:
+                assert obj == "object 0"
+            assert calls == ["enter"]
+        assert calls == ["enter", "exit"]
+
+    run_loop(watched(main()))
+
+
+class Both:
+    """Can be awaited and entered, as the connections and clients of many drivers can."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __await__(self) -> Generator[Any, Any, Both]:
+        self.calls.append("await")
+        yield from ()
+        return self
+
+    async def __aenter__(self) -> Both:
+        self.calls.append("enter")
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.calls.append("exit")
+
+
+def test_what_is_both_is_entered_and_what_is_awaited_is_left_alone(run_loop: Run) -> None:
+    """Otherwise connections would not be closed, or be closed twice."""
+
+    async def connect(_number: int) -> Both:
+        return Both()
+
+    async def main() -> None:
+        entered, awaited = AsyncPool(lambda _: Both()), AsyncPool(connect)
+        first, second = await entered.get(), await awaited.get()
+        await entered.discard(first)
+        await awaited.discard(second)
+        await entered.shutdown()
+        await awaited.shutdown()
+        assert (first.calls, second.calls) == (["enter", "exit"], [])
+
+    run_loop(watched(main()))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_close_replaces_the_exit(run_loop: Run, plain: bool) -> None:
+    """Otherwise what is to be ended in another way would be ended twice."""
+    closed: list[Part] = []
+
+    async def close(part: Part) -> None:
+        await asyncio.sleep(0)
+        closed.append(part)
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), close=closed.append if plain else close)
+        part = await pool.get()
+        await pool.discard(part)
+        await pool.shutdown()
+        assert closed == [part]
+        assert part.open
+
+    run_loop(watched(main()))
+
+
+@contextmanager
+def synchronous() -> Iterator[None]:
+    yield
+
+
+async def coroutine_function() -> None:
+    """Be returned where it should have been called."""
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (synchronous, "not a _GeneratorContextManager, which is a synchronous context manager"),
+        (lambda: coroutine_function, "has returned a coroutine function: call it"),
+    ],
+)
+def test_a_slip_in_fun_is_told_at_once(run_loop: Run, made: Any, told: str) -> None:
+    """Otherwise the mistake would show up far away, in whoever uses the object."""
+
+    async def main() -> None:
+        pool: AsyncPool[Any] = AsyncPool(lambda _: made(), min_size=0)
+        with pytest.raises(TypeError, match=told):
+            await pool.get()
+        assert pool.size == 0
+
+    run_loop(watched(main()))
+
+
+def test_what_is_broken_is_exited_with_an_exception_and_what_is_not_without(run_loop: Run) -> None:
+    """Otherwise a driver would commit half a transaction, or roll back for nothing."""
+
+    async def failing(_part: Part) -> None:
+        raise OSError
+
+    async def main() -> None:
+        source = Source()
+        pool: Pool = AsyncPool(source, 1, name="db")
+        await pool.discard(await pool.get())
+        await use(pool)
+        await pool.shutdown()
+        assert str(source.parts[0].error) == "db: Part object number 0 is given up: discard"
+        assert source.parts[1].error is None
+        tidy: Pool = AsyncPool(source, 1, retter=failing)
+        await use(tidy)
+        await tidy.shutdown()
+        assert isinstance(source.parts[2].error, PoolException)
+        source.check_all_gone()
+
+    run_loop(watched(main()))
+
+
+def test_an_opener_that_fails_closes_what_it_was_given(run_loop: Run) -> None:
+    """Otherwise each failure would leave a connection open."""
+
+    async def failing(_part: Part) -> None:
+        raise OSError("bad")
+
+    async def main() -> None:
+        source = Source(turns, turns)
+        pool: Pool = AsyncPool(source, 1, min_size=0, opener=failing, name="db")
+        with pytest.raises(OSError, match="bad"):
+            await pool.get()
+        assert isinstance(source.parts[0].error, OSError)
+        assert pool.stats()["nclosed"] == {"opener": 1}
+        assert pool.size == 0
+
+    run_loop(watched(main()))
+
+
+# -- keepers
+
+
+def test_objects_live_in_tasks_of_their_own_in_an_empty_context(run_loop: Run) -> None:
+    """Otherwise anyio would complain, and the first request's variables would be everybody's."""
+    request: ContextVar[str] = ContextVar("request", default="nobody's")
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def scoped(_number: int) -> AsyncIterator[object]:
+        seen.append(request.get())
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep, 1000)
+            yield object()
+            group.cancel_scope.cancel()
+        seen.append(request.get())
+
+    async def opener(_obj: object) -> None:
+        seen.append(request.get())
+
+    async def prepare(_obj: object) -> None:
+        seen.append(request.get())
+
+    async def one(pool: AsyncPool[object]) -> None:
+        request.set("mine")
+        async with pool.obj():
+            pass
+
+    async def main() -> None:
+        async with AsyncPool(scoped, 1, min_size=0, opener=opener, getter=prepare, retter=prepare) as pool:
+            await asyncio.create_task(one(pool))
+        assert seen == ["nobody's", "nobody's", "mine", "mine", "nobody's"]
+
+    run_loop(watched(main()))
+
+
+@pytest.mark.parametrize("state", ["idle", "leased", "getter", "retter", "health"])
+def test_an_object_that_ends_by_itself_is_not_lent_again(
+    run_loop: Run, caplog: pytest.LogCaptureFixture, state: str
+) -> None:
+    """Otherwise a client whose background task has died would be handed out for ever."""
+    die, dead = asyncio.Event(), asyncio.Event()
+
+    async def dying() -> None:
+        await die.wait()
+        raise OSError("lost")
+
+    @asynccontextmanager
+    async def client(number: int) -> AsyncIterator[list[int]]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                if number == 0:
+                    group.create_task(dying())
+                yield [number]
+        finally:
+            dead.set()
+
+    async def hook(client: list[int]) -> bool:
+        if client == [0] and ready:
+            die.set()
+            await dead.wait()
+            await turns_of_the_loop()
+        return True
+
+    ready = state in ("getter", "retter")
+
+    async def main() -> None:
+        nonlocal ready
+        hooks: dict[str, Any] = {} if state in ("idle", "leased") else {state: hook}
+        if state == "health":
+            hooks["health_delay"] = 0
+        pool = AsyncPool(client, 1, name="db", **hooks)
+        first = await pool.get()
+        if state == "leased":
+            die.set()
+            await settle(lambda: not pool.stats()["in_use"])
+        await pool.ret(first)
+        if state == "idle":
+            die.set()
+            await settle(dead.is_set)
+            await turns_of_the_loop()
+        elif state == "health":
+            await asyncio.sleep(0.001)
+            ready = True
+        second = await pool.get()
+        assert second[0] >= 1
+        assert pool.stats()["nbad_returns"] == (state == "leased")
+        await pool.ret(second)
+        await pool.shutdown()
+
+    run_loop(watched(main()))
+    assert any("has ended by itself" in text for text in caplog.messages)
+
+
+async def turns_of_the_loop() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_a_creation_that_is_cancelled_from_inside_cancels_nobody(run_loop: Run) -> None:
+    """Otherwise requests would end as cancelled, though nobody has cancelled them."""
+
+    async def fun(_number: int) -> None:
+        raise CancelledError
+
+    async def hook(_part: Part) -> None:
+        raise CancelledError
+
+    async def main() -> None:
+        pool = AsyncPool(fun, min_size=0, name="db")
+        with pytest.raises(PoolException, match="db: the creation of an object was cancelled"):
+            await pool.get()
+        other: Pool = AsyncPool(Source(), getter=hook, name="db")
+        with pytest.raises(PoolException, match="db: a hook was cancelled"):
+            await other.get()
+
+    run_loop(watched(main()))
+
+
+# -- waiting
+
+
+def test_a_creation_goes_on_when_its_caller_has_had_enough(caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise the impatient would never reach a server that is slow."""
+
+    async def slow(part: Part) -> None:
+        await asyncio.sleep(10)
+        if part.number == 1:
+            raise OSError("down")
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(slow), 2, min_size=0, timeout=4, name="db")
+        for _ in range(2):
+            with pytest.raises(
+                TimeOut, match=r"^db: still creating an object, timeout after 4.0 s: 0 in use, 0 idle, "
+            ):
+                await pool.get()
+        assert pool.stats()["ntimeouts"] == 2
+        await asyncio.sleep(6)
+        assert (await pool.get(timeout=0)).number == 0
+        await asyncio.sleep(6)
+        assert "db: making an object failed, and nobody waits for it" in caplog.messages
+
+    run_fast(watched(main()))
+
+
+def test_nobody_waits_for_a_creation_beside_an_object_that_has_come_back(run_loop: Run) -> None:
+    """Otherwise a newcomer would overtake, or a server that takes no new connection make the old ones useless."""
+    go = asyncio.Event()
+
+    async def slow(part: Part) -> None:
+        if part.number:
+            await go.wait()
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(slow), 3)
+        order: list[str] = []
+
+        async def user(name: str) -> Part:
+            part = await pool.get()
+            order.append(name)
+            return part
+
+        part = await pool.get()
+        users = [asyncio.create_task(user(name)) for name in "abc"]
+        await settle(lambda: pool.stats()["creating"] == 2 and pool.stats()["nwaiting"] == 1)
+        await pool.ret(part)
+        assert await users[0] is part
+        async with asyncio.timeout(10):
+            await pool.ret(part)
+            await users[1]
+            go.set()
+            await users[2]
+        assert order == ["a", "b", "c"]
+
+    run_loop(watched(main()))
+
+
+def test_what_is_made_first_goes_to_who_came_first(run_loop: Run) -> None:
+    """Otherwise one whose server is slow would see all others pass."""
+    slow, fast = asyncio.Event(), asyncio.Event()
+
+    async def making(part: Part) -> None:
+        await (slow if part.number == 0 else fast).wait()
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(making), 2, min_size=0)
+        first, second, third = (asyncio.create_task(pool.get()) for _ in range(3))
+        await settle(lambda: pool.stats()["creating"] == 2)
+        second.cancel()
+        await asyncio.wait([second])
+        fast.set()
+        assert (await first).number == 1
+        slow.set()
+        assert (await third).number == 0
+
+    run_loop(watched(main()))
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_pool_that_cannot_be_entered_is_closed(run_loop: Run, cancelled: bool) -> None:
+    """Otherwise what was made until then would stay open, and nobody could end it."""
+
+    async def making(part: Part) -> None:
+        await turns(part)
+        if part.number and not cancelled:
+            raise OSError("down")
+
+    async def main() -> None:
+        source = Source(making, turns)
+        pool: Pool = AsyncPool(source, 3, min_size=3)
+        entering = asyncio.create_task(pool.__aenter__())
+        await settle(lambda: len(source.calls) == 3)
+        if cancelled:
+            entering.cancel()
+        with pytest.raises(CancelledError if cancelled else OSError):
+            await entering
+        await settle(lambda: pool.size == 0)
+        source.check_all_gone()
+        with pytest.raises(PoolClosed):
+            await pool.get()
+
+    run_loop(watched(main()))
+
+
+def test_the_first_get_fills_the_pool_in_the_background(run_loop: Run) -> None:
+    """Otherwise it would wait for all of them, or `min_size` would promise nothing to who enters no block."""
+
+    async def main() -> None:
+        source = Source(turns)
+        pool: Pool = AsyncPool(source, 3, min_size=3)
+        assert pool.size == 0
+        await pool.get()
+        assert len(source.parts) < 3
+        await settle(lambda: pool.stats()["idle"] == 2)
+
+    run_loop(watched(main()))
+
+
+def test_what_is_being_prepared_when_it_is_taken_away_is_not_lent(caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise a caller would get an object that has been closed."""
+
+    async def getter(part: Part) -> None:
+        if part.number == 0:
+            await asyncio.sleep(20)
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), 1, getter=getter, max_using_delay_kill=10)
+        part = await pool.get()
+        assert part.number == 1
+        assert part.open
+        await pool.ret(part)
+
+    run_fast(watched(main()))
+    assert "was taken away" in caplog.text
+
+
+def test_who_waits_for_a_creation_or_a_check_is_sent_away_by_shutdown(run_loop: Run) -> None:
+    """Otherwise a server that does not answer would keep a program from ending."""
+
+    async def endless(_part: Part) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        source = Source()
+        pool: Pool = AsyncPool(source, 2, getter=endless)
+        getting = asyncio.create_task(pool.get())
+        await settle(lambda: pool.stats()["in_use"])
+        source.making = endless
+        creating = asyncio.create_task(pool.get())
+        await settle(lambda: pool.stats()["creating"])
+        ending = asyncio.create_task(pool.shutdown())
+        for task in (getting, creating):
+            with pytest.raises(PoolClosed):
+                await task
+        assert not ending.done()
+        ending.cancel()
+
+    run_loop(watched(main()))
+
+
+def test_a_getter_that_fails_when_nobody_waits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise it would be lost."""
+
+    async def getter(_part: Part) -> None:
+        await asyncio.sleep(2)
+        raise OSError("bad")
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), 1, getter=getter, timeout=1, name="db")
+        with pytest.raises(TimeOut, match="still checking"):
+            await pool.get()
+        await asyncio.sleep(2)
+        assert "db: preparing an object failed, and nobody waits for it" in caplog.messages
+        await settle(lambda: pool.stats()["nclosed"] == {"getter": 1})
+
+    run_fast(watched(main()))
+
+
+def test_a_pool_that_is_closed_while_an_object_is_checked_takes_nobody_back(run_loop: Run) -> None:
+    """Otherwise who finds its object dead would wait in a queue that nobody serves."""
+    go, begun = asyncio.Event(), asyncio.Event()
+
+    async def dead(_part: Part) -> bool:
+        begun.set()
+        await go.wait()
+        return False
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), 1, health=dead, health_delay=0)
+        await use(pool)
+        await asyncio.sleep(0.001)
+        waiting = asyncio.create_task(pool.get())
+        await begun.wait()
+        ending = asyncio.create_task(pool.shutdown())
+        go.set()  # the check ends when the pool has been closed, and before its caller knows
+        with pytest.raises(PoolClosed):
+            await waiting
+        await ending
+        assert pool.size == 0
+
+    run_loop(watched(main()))
+
+
+def test_a_block_whose_object_was_given_back_has_nothing_to_tidy_up(run_loop: Run) -> None:
+    """Otherwise the hook would work on what somebody else uses."""
+    tidied: list[Part] = []
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), 1, retter=tidied.append)
+        async with pool.obj() as part:
+            await pool.ret(part)
+            assert await pool.get() is part
+        assert tidied == [part]
+        assert pool.stats()["in_use"] == 1
+
+    run_loop(watched(main()))
+
+
+def test_a_return_that_is_cancelled_tidies_up_all_the_same(run_loop: Run) -> None:
+    """Otherwise each client that hangs up would cost a connection."""
+
+    async def main() -> None:
+        source = Source()
+        pool: Pool = AsyncPool(source, 1, retter=turns)
+        task = asyncio.create_task(pool.ret(await pool.get()))
+        await settle(lambda: pool.stats()["reserved"])
+        task.cancel()
+        await settle(lambda: pool.stats()["idle"])
+        assert task.cancelled()
+        assert source.parts[0].open
+
+    run_loop(watched(main()))
+
+
+def test_shutdown_waits_a_second_for_hooks() -> None:
+    """Otherwise what is being tidied up would be cut off, or a hook that hangs would keep the program from ending."""
+
+    async def retter(part: Part) -> None:
+        await asyncio.sleep(100 if part.number else 0.5)
+
+    async def main() -> None:
+        source = Source()
+        pool: Pool = AsyncPool(source, 2, min_size=2, retter=retter)
+        await pool.__aenter__()
+        returning = [asyncio.create_task(pool.ret(await pool.get())) for _ in range(2)]
+        await asyncio.sleep(0)
+        await asyncio.gather(pool.shutdown(), pool.shutdown())
+        assert asyncio.get_running_loop().time() == pytest.approx(1)
+        await asyncio.gather(*returning)
+        assert [part.error is None for part in source.parts] == [True, False]
+        source.check_all_gone()
+
+    run_fast(watched(main()))
+
+
+# -- time
+
+
+def test_what_is_to_be_checked_in_the_background_may_be_taken_meanwhile(run_loop: Run) -> None:
+    """Otherwise an object would be checked while somebody uses it."""
+    checked: list[Part] = []
+
+    async def main() -> None:
+        clock = Clock()
+        pool: Pool = AsyncPool(Source(), 1, health=checked.append, health_delay=1000, delay=10, clock=clock)
+        await use(pool)
+        clock.now += 11
+        pool._round()
+        part = await pool.get()
+        await turns(part)
+        assert not checked
+        assert part.open
+
+    run_loop(watched(main()))
+
+
+class Clock:
+    """A time that passes when the test says so."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_one_timer_does_for_a_pool_and_keeps_nobodys_context(run_loop: Run) -> None:
+    """Otherwise each use would cost a timer, and what a request has in its variables would live for as long."""
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        timers: list[Any] = []
+        call_later = loop.call_later
+
+        def watch(delay: float, function: Any, *arguments: Any, context: Any = None) -> Any:
+            timers.append((delay, context))
+            return call_later(delay, function, *arguments, context=context)
+
+        loop.call_later = watch
+        pool: Pool = AsyncPool(Source(), 3, max_delay=100, max_lifetime=1000)
+        for _ in range(100):
+            await use(pool)
+        assert len([delay for delay, _ in timers if delay < 30]) == 1  # to find out when; the others are timeouts
+        assert len([delay for delay, _ in timers if delay > 30]) == 1
+        assert all(context is not None and not context for _, context in timers)
+
+    run_loop(watched(main()))
+
+
+def test_who_has_an_object_is_told_by_name(run_loop: Run) -> None:
+    """Otherwise nobody would find the task that keeps all others waiting."""
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), 2)
+        end = asyncio.Event()
+        user = asyncio.create_task(use(pool, until=end), name="the report")
+        await settle(lambda: pool.leases())
+        assert pool.leases()[0]["holder"] == "task 'the report'"
+        await asyncio.create_task(pool.get())
+        assert pool.leases()[1]["holder"] == "a task that has ended"
+        with pytest.raises(TimeOut, match=r"oldest held 0\.0 s by task 'the report'"):
+            await pool.get(timeout=0)
+        end.set()
+        await user
+
+    run_loop(watched(main()))
+
+
+# -- wrong uses
+
+
+def test_wrong_uses_are_refused(run_loop: Run) -> None:
+    """Otherwise they would lose an object."""
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), 2, name="db")
+        async with pool:
+            with pytest.raises(PoolException, match="db: the pool has been entered already"):
+                await pool.__aenter__()
+            lease = pool.obj()
+            async with lease:
+                with pytest.raises(PoolException, match=r"db: this lease is in use, call obj\(\) again for another"):
+                    await lease.__aenter__()
+            async with lease:  # it may be used again
+                pass
+            await lease.__aexit__(None, None, None)
+            with pytest.raises(TimeOut):
+                async with pool.obj(timeout=0), pool.obj(timeout=0), pool.obj(timeout=0):
+                    pass
+        with pytest.raises(PoolClosed):
+            await lease.__aenter__()
+        with pytest.raises(TypeError, match="timeout must be a number of seconds"):
+            pool.obj(timeout="1")  # type: ignore[arg-type]  # that is the point
+        await pool.ret(Part(Source(), 0))
+        assert pool.stats()["nbad_returns"] == 1
+
+    run_loop(watched(main()))
+
+
+def test_a_pool_can_be_used_where_there_is_no_task() -> None:
+    """Otherwise it would fail in what drives a coroutine by hand."""
+    pool: Pool = AsyncPool(Source())
+    done: list[object] = []
+
+    def step() -> None:
+        try:
+            pool.get().send(None)
+        except StopIteration as end:
+            done.append((end.value, pool.leases()[0]["holder"]))
+
+    async def main() -> None:
+        part = await pool.get()
+        await pool.ret(part)
+        asyncio.get_running_loop().call_soon(step)
+        await settle(lambda: done)
+        assert done == [(part, "a task that has ended")]
+
+    asyncio.run(main())
