@@ -1,0 +1,474 @@
+"""AsyncPool: what ends its event loop, its process, or itself, and what it is in another one."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from ProxyPatternPool import AsyncPool, PoolClosed, PoolException
+from tests.cancelling import watched
+from tests.conftest import run
+from tests.loops import NewLoop, Run
+from tests.parts import Part, Pool, Source, settle, turns, use
+from tests.virtual_time import VirtualLoop
+
+Leave = Callable[[Source, set[Any]], Coroutine[Any, Any, None]]
+
+
+def test_the_import_is_light() -> None:
+    """Otherwise programs without an event loop would pay for one."""
+    result = run("""
+        import sys
+        import ProxyPatternPool
+        assert "asyncio" not in sys.modules
+        assert "AsyncPool" in ProxyPatternPool.__all__
+        pool = ProxyPatternPool.AsyncPool
+        assert pool is ProxyPatternPool.AsyncPool
+        assert "asyncio" in sys.modules
+    """)
+    assert (result.stderr, result.returncode) == ("", 0)
+
+
+# -- a loop that ends. Each of these leaves a pool open in some state; the set keeps tasks that nobody waits for
+
+
+def start(kept: set[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
+    kept.add(asyncio.create_task(coroutine))
+
+
+async def idle(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, 2)
+    kept.add(pool)
+    await use(pool)
+
+
+async def in_use(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, 2)
+    kept.add(pool)
+    await pool.get()
+
+
+async def waited_for(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, 1)
+    kept.add(await pool.get())
+    start(kept, pool.get())
+    await settle(lambda: pool.stats()["nwaiting"])
+
+
+async def used_by_a_task(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, 1)
+
+    async def use_it() -> None:
+        async with pool.obj():
+            await asyncio.Event().wait()
+
+    start(kept, use_it())
+    start(kept, use_it())
+    await settle(lambda: pool.stats()["nwaiting"])
+
+
+async def refilled(source: Source, kept: set[Any]) -> None:
+    async def failing(part: Part) -> None:
+        if part.number:
+            raise OSError
+
+    source.making = failing
+    pool: Pool = AsyncPool(source, 3, min_size=3)
+    kept.add(pool)
+    await use(pool)
+    await settle(lambda: pool.stats()["ncreation_errors"])
+
+
+async def refreshed(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, 3, min_size=3, max_delay=1, delay=0.5)
+    await pool.__aenter__()
+    pool.refresh()
+    kept.add(pool)
+
+
+async def being_closed(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, 1)
+    await pool.discard(await pool.get())
+    start(kept, pool.shutdown())
+    await asyncio.sleep(0)
+
+
+async def shut_down(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, 2)
+    kept.add(await pool.get())
+    await use(pool)
+    await pool.shutdown()
+    kept.add(pool)
+
+
+async def collected(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, 2)
+    kept.add(await pool.get())
+    await use(pool)
+
+
+ENDING = [idle, in_use, waited_for, used_by_a_task, refilled, refreshed, being_closed, shut_down, collected]
+
+
+@pytest.mark.parametrize("leave", ENDING)
+def test_a_pool_left_open_is_closed_with_its_loop(run_loop: Run, leave: Leave) -> None:
+    """Otherwise a script that forgets the end would leave connections open, or never end."""
+    source, kept = Source(turns, turns), set[Any]()
+    run_loop(watched(leave(source, kept)))
+    assert source.parts
+    source.check_all_gone()
+
+
+async def made_for_ever(source: Source, kept: set[Any]) -> None:
+    source.making = endless
+    pool: Pool = AsyncPool(source)
+    start(kept, pool.get())
+    await settle(lambda: source.calls)
+
+
+async def made_by_the_deaf(source: Source, kept: set[Any]) -> None:
+    source.making = deaf
+    pool: Pool = AsyncPool(source, min_size=2)
+    start(kept, pool.get())
+    await settle(lambda: source.calls)
+
+
+async def checked_for_ever(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, health=endless, health_delay=0)
+    await use(pool)
+    await asyncio.sleep(1)
+    start(kept, pool.get())
+    await asyncio.sleep(0)
+
+
+async def checked_in_the_background(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, health=endless, delay=1)
+    await use(pool)
+    await asyncio.sleep(1.5)
+    assert pool.stats()["reserved"] == 1
+    kept.add(pool)
+
+
+async def tidied_up_for_ever(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, retter=endless)
+    start(kept, pool.ret(await pool.get()))
+    await asyncio.sleep(0)
+
+
+async def endless(_part: Part) -> None:
+    await asyncio.Event().wait()
+
+
+async def deaf(_part: Part) -> None:
+    """Take three seconds, whatever anybody says."""
+    end = asyncio.get_running_loop().time() + 3
+    while (left := end - asyncio.get_running_loop().time()) > 0:
+        try:
+            await asyncio.sleep(left)
+        except CancelledError:
+            pass
+
+
+@pytest.mark.parametrize(
+    "leave", [made_for_ever, made_by_the_deaf, checked_for_ever, checked_in_the_background, tidied_up_for_ever]
+)
+def test_what_does_not_end_is_given_up_within_a_second(leave: Leave) -> None:
+    """Otherwise a server that does not answer would keep `asyncio.run` from ending."""
+    source, kept = Source(), set[Any]()
+    begin = 0.0
+
+    async def main() -> None:
+        nonlocal begin
+        await watched(leave(source, kept))
+        begin = asyncio.get_running_loop().time()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+        loop = runner.get_loop()
+    assert loop.time() - begin <= 1.001
+    assert (loop.time() - begin >= 1) is (leave is made_by_the_deaf)
+    if leave is not made_by_the_deaf:  # the loop has not waited for what it makes in the end
+        source.check_all_gone()
+
+
+def test_a_loop_that_has_ended_does_not_end_the_pool(run_loop: Run) -> None:
+    """Otherwise a pool at module level could serve one `asyncio.run` only."""
+    source = Source(turns, turns)
+    pool: Pool = AsyncPool(source, 2, min_size=2)
+
+    async def main() -> None:
+        lease = pool.obj()
+        await lease.__aenter__()
+        leases.append(lease)
+        assert pool.size <= 2
+        for old in leases[:-1]:
+            await old.__aexit__(None, None, None)  # of a use that ended with its loop: nothing happens
+        assert pool.stats()["in_use"] == 1
+
+    leases: list[Any] = []
+    for times in range(1, 4):
+        run_loop(watched(main()))
+        source.check_all_gone()
+        assert len(leases) == times
+        assert pool.size == 0
+        assert not pool.stats()["closed"]
+
+
+def test_a_pool_that_was_shut_down_stays_so_in_the_next_loop(run_loop: Run) -> None:
+    """Otherwise something would be opened after the program has said that it is done."""
+    pool: Pool = AsyncPool(Source())
+
+    async def end() -> None:
+        await use(pool)
+        await pool.shutdown()
+
+    async def again() -> None:
+        with pytest.raises(PoolClosed):
+            await pool.get()
+        with pytest.raises(PoolClosed):
+            await pool.__aenter__()
+        await pool.shutdown()
+
+    run_loop(end())
+    run_loop(again())
+
+
+async def awaiting(function: Callable[[], Awaitable[object]]) -> None:
+    await function()
+
+
+def test_another_loop_that_lives_is_refused_with_advice(new_loop: NewLoop) -> None:
+    """Otherwise two threads would work on one connection."""
+    pool: Pool = AsyncPool(Source(), name="db")
+
+    async def main() -> None:
+        part = await pool.get()
+        advice = r"db: the pool belongs to another event loop.* make a pool per loop"
+        uses: list[Callable[[], Any]] = [
+            pool.get,
+            lambda: pool.ret(part),
+            lambda: pool.discard(part),
+            pool.shutdown,
+            pool.obj().__aenter__,
+        ]
+        for one in uses:
+            with pytest.raises(PoolException, match=advice):
+                await asyncio.to_thread(asyncio.run, awaiting(one))
+        for function in (pool.refresh, lambda: pool.resize(max_size=3)):
+            with pytest.raises(PoolException, match="another event loop"):
+                await asyncio.to_thread(function)
+        assert pool.stats()["in_use"] == 1
+        await pool.ret(part)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("resized", [False, True])
+def test_a_loop_that_has_ended_without_telling_takes_its_objects_along(resized: bool) -> None:
+    """Otherwise a pool could be lost to a loop that was ended in an unusual way."""
+    source = Source()
+    pool: Pool = AsyncPool(source)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(use(pool))
+    type(loop).close(loop)  # and not `loop.close`, which the end of the loop is noticed by
+    if resized:
+        pool.resize(max_size=3)
+    asyncio.run(use(pool))
+    assert [part.open for part in source.parts] == [True, False]
+    del loop
+    gc.collect()  # here, with what asyncio says about a task that was never finished
+
+
+def test_two_threads_that_begin_at_once_do_not_share_a_pool() -> None:
+    """Otherwise one object would be used by two threads."""
+    pool: Pool = AsyncPool(Source())
+    barrier = threading.Barrier(2)
+    both = threading.Barrier(2)
+    outcomes: list[str] = []
+
+    async def main() -> None:
+        barrier.wait()
+        try:
+            await use(pool)
+            outcomes.append("used")
+        except PoolException:
+            outcomes.append("refused")
+        both.wait()
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["refused", "used"]
+
+
+def test_a_pool_that_nobody_references_is_closed(new_loop: NewLoop) -> None:
+    """Otherwise a library that makes pools would collect connections for as long as the loop runs."""
+    source = Source(turns, turns)
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(source, 3, min_size=2, max_delay=1, max_lifetime=100)
+        await pool.__aenter__()
+        used = await pool.get()
+        reference = weakref.ref(pool)
+        loop: Any = asyncio.get_running_loop()
+        del pool
+        gc.collect()
+        assert reference() is None
+        await settle(lambda: [part.open for part in source.parts] == [True, False][:: 1 if used.number == 0 else -1])
+        assert used.open
+        assert loop._ProxyPatternPool_end.exits  # to close what is still in use
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(watched(main()))
+    source.check_all_gone()
+
+
+def test_forgotten_pools_leave_nothing_in_the_loop(new_loop: NewLoop) -> None:
+    """Otherwise each of them would cost memory, for as long as the loop runs."""
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        for _ in range(3):
+            source = Source()
+            pool: Pool = AsyncPool(source)
+            await use(pool)
+            del pool
+            gc.collect()
+            await settle(lambda: not loop._ProxyPatternPool_end.exits and not loop._ProxyPatternPool_end.first)
+            source.check_all_gone()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(watched(main()))
+
+
+def test_the_timer_of_a_pool_that_was_collected_rings_in_vain() -> None:
+    """Otherwise it would be an error in the loop, at some time."""
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), max_delay=10)
+        await use(pool)
+        del pool
+        gc.collect()
+        await asyncio.sleep(100)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(watched(main()))
+
+
+def test_what_was_given_up_at_the_end_of_the_loop_may_still_end_well() -> None:
+    """Otherwise a connection that is made at the last moment would stay open."""
+
+    async def making(part: Part) -> None:
+        if part.number:
+            await deaf(part)
+
+    async def closing(part: Part) -> None:
+        await asyncio.sleep(0 if part.number else 5)
+
+    source, kept = Source(making, closing), set[Any]()
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(source, 2)
+        kept.add(await pool.get())
+        start(kept, pool.get())
+        await settle(lambda: len(source.calls) == 3)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(watched(main()))
+    source.check_all_gone()
+
+
+def test_a_collected_pool_whose_loop_is_gone_is_just_gone() -> None:
+    """Otherwise a finaliser would complain."""
+    pool: Pool = AsyncPool(Source())
+    asyncio.run(use(pool))
+    del pool
+    gc.collect()
+
+
+def test_a_creation_that_outlives_its_pool_is_given_up(new_loop: NewLoop) -> None:
+    """Otherwise nobody would ever close what it makes."""
+    go = asyncio.Event()
+
+    async def slow(part: Part) -> None:
+        try:
+            await go.wait()
+        except CancelledError:
+            if part.number:
+                raise
+
+    source = Source(slow)
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(source, min_size=2)
+        task = asyncio.create_task(pool.get())
+        await settle(lambda: len(source.calls) == 2)
+        task.cancel()
+        await asyncio.wait([task])
+        del pool, task
+        gc.collect()
+        go.set()
+        await settle(lambda: all(not part.open for part in source.parts))
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(watched(main()))
+    source.check_all_gone()
+
+
+def test_a_forked_child_starts_with_nothing_and_ends_nothing() -> None:
+    """Otherwise two processes would talk over one connection, or the child would end the parent's sessions."""
+    result = run("""
+        import asyncio, os, gc, sys
+        from contextlib import asynccontextmanager
+        from ProxyPatternPool import AsyncPool
+
+        log = []
+
+        class Connection:
+            def __init__(self): self.pid = os.getpid()
+            def __del__(self):
+                if self.pid != os.getpid(): os.write(1, b"finalised in the child")
+
+        @asynccontextmanager
+        async def connect(n):
+            connection = Connection()
+            yield connection
+            log.append(("closed", os.getpid()))
+            if connection.pid != os.getpid(): os.write(1, b"closed in the child")
+
+        pool = AsyncPool(connect, 2, min_size=2)
+
+        async def child():
+            assert pool.size == 0
+            async with pool.obj() as connection:
+                assert connection.pid == os.getpid()
+
+        async def main():
+            async with pool.obj():
+                await asyncio.sleep(0)
+                pid = os.fork()
+                if pid == 0:
+                    asyncio.events._set_running_loop(None)
+                    asyncio.run(child())
+                    assert log, log
+                    gc.collect()
+                    sys.stdout.flush()
+                    os._exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+                assert pool.stats()["in_use"] == 1
+            assert not log
+
+        asyncio.run(main())
+        assert len(log) == 2, log
+    """)
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
