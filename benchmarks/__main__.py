@@ -2,9 +2,9 @@
 
 from rich.console import Console
 
-from benchmarks import keyed, loop_local, proxies, saturated, scraping, uncontended
+from benchmarks import async_pool, keyed, loop_local, proxies, saturated, scraping, uncontended
 
 console = Console()
-for benchmark in (uncontended, saturated, scraping, proxies, loop_local, keyed):
+for benchmark in (uncontended, saturated, scraping, async_pool, proxies, loop_local, keyed):
     for table in benchmark.tables():
         console.print(table)
