@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ProxyPatternPool._hidden_task import hidden_task
+from ProxyPatternPool._process import keep, renew_after_fork
 
 Exit = Callable[[], Awaitable[object]]
 
@@ -54,18 +55,29 @@ def _loop_end() -> _LoopEnd:
 
 
 class _LoopEnd:
-    """The end of one loop. Errors go to the loop's exception handler, all in one; a bare `close` raises them."""
+    """The end of one loop. Errors go to the loop's exception handler, all in one; a bare `close` raises them.
+
+    A forked child that ends its parent's loop runs none of the exits: they are for the parent's objects.
+    """
 
     def __init__(self, loop: Any) -> None:
-        self.exits: dict[object, Exit] = {}  # in the order of registration: the last one runs first
-        self.first: dict[object, Exit] = {}  # those which run before them
+        self._begin()
         self._loop = loop
-        self._task: asyncio.Task[None] | None = None  # what runs them; there is never a second one beside it
-        self._errors: list[BaseException] = []  # what they have raised, and nobody has been told
         self._close = loop.close
         self._shutdown_asyncgens = loop.shutdown_asyncgens
         loop.close = self.close
         loop.shutdown_asyncgens = self.shutdown_asyncgens
+        renew_after_fork(self)
+
+    def _begin(self) -> None:
+        self.exits: dict[object, Exit] = {}  # in the order of registration: the last one runs first
+        self.first: dict[object, Exit] = {}  # those which run before them
+        self._task: asyncio.Task[None] | None = None  # what runs them; there is never a second one beside it
+        self._errors: list[BaseException] = []  # what they have raised, and nobody has been told
+
+    def _renew(self) -> None:
+        keep(vars(self).copy())  # and with the loop, all that hangs on it
+        self._begin()
 
     async def shutdown_asyncgens(self) -> None:
         """Stand in for the loop's own method: all tasks have ended, the loop is still open."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool._loop_end import at_end, before_end
+from tests.conftest import run
 from tests.loops import NewLoop, Run, run_and_close, run_and_shut_down
 
 
@@ -341,3 +343,34 @@ def test_there_is_no_end_without_a_loop() -> None:
 
     with pytest.raises(RuntimeError, match="no running event loop"):
         at_end(never)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+@pytest.mark.parametrize("run_it", ["asyncio.run(main())", "bare(main())"])
+def test_a_forked_child_runs_no_exit_of_its_parent(run_it: str) -> None:
+    """Otherwise a child that ends inside a loop would say good-bye on its parent's connections."""
+    result = run(f"""
+        import asyncio, os
+        from contextlib import asynccontextmanager
+        from ProxyPatternPool import loop_local
+
+        @asynccontextmanager
+        async def connect():
+            yield
+            print("disconnect", os.getpid() == parent, flush=True)
+
+        def bare(coroutine):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(coroutine)
+            loop.close()
+
+        async def main():
+            loop_local.at_exit(print, "exit", flush=True)
+            await loop_local.enter(connect())
+            if child := os.fork():
+                os.waitpid(child, 0)
+
+        parent = os.getpid()
+        {run_it}
+    """)
+    assert (result.stdout.splitlines(), result.stderr) == (["disconnect True", "exit"], "")
