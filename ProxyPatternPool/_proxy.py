@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
@@ -26,6 +27,8 @@ from ProxyPatternPool._transparent import is_operation, is_special, take_on, tra
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from ProxyPatternPool._per_loop import PerLoop
+
 T = TypeVar("T")
 
 
@@ -36,6 +39,7 @@ class ProxyScope(Enum):
     SHARED = "shared"  # everybody in the process
     THREAD = "thread"  # nobody but the thread
     VERSATILE = "versatile"  # nobody but the innermost of asyncio task, greenlet, thread
+    LOOP = "loop"  # everybody in one event loop
     WERKZEUG = GEVENT = EVENTLET = VERSATILE
 
 
@@ -50,9 +54,10 @@ class Proxy(Generic[T], Anything):
     an object whenever a `scope` needs one. ``Proxy()`` waits for ``set(obj)`` or ``set(fun=…)``, ``set_obj(obj)``,
     ``set_fun(fun)``, which `set_name` renames, and None removes.
 
-    Objects of a function live in a `Pool`, unless `max_size` is None or the scope is shared; all other parameters are
-    the pool's. An owner keeps its object from its first use until it calls `_ret_obj`, or, with `auto_return`, until it
-    ends. The pool opens at first use: setting a function creates nothing. Setting again shuts the previous pool down.
+    Objects of a function live in a `Pool`, unless `max_size` is None or the scope is SHARED or LOOP; all other
+    parameters are the pool's. An owner keeps its object from its first use until it calls `_ret_obj`, or, with
+    `auto_return`, until it ends; a loop keeps it until its end. The pool opens at first use: setting a function creates
+    nothing. Setting again shuts the previous pool down.
     """
 
     Scope: TypeAlias = ProxyScope
@@ -199,6 +204,8 @@ class Proxy(Generic[T], Anything):
     def __target_of(self, config: PoolConfig[T]) -> Target[T]:
         if self.__scope is ProxyScope.SHARED:
             return SharedFunction(config.fun, self.__take_on)
+        if self.__scope is ProxyScope.LOOP:
+            return _per_loop()(self.__take_on, config)
         storage: PerThread[Any] = PerOwner() if self.__scope is ProxyScope.VERSATILE else PerThread()
         kind = Unpooled if self.__parameters.get("max_size", 0) is None else Pooled
         return kind(storage, self.__take_on, config)
@@ -304,6 +311,12 @@ def _setters(name: str | None) -> dict[str, str]:
 def _no_function(_number: int) -> Any:
     """Stand in the configuration of a proxy for the function that is not known yet."""
     raise NotImplementedError  # replaced before any pool sees it
+
+
+def _per_loop() -> type[PerLoop[Any]]:
+    """Load what needs asyncio: a program without an event loop does not pay for one."""
+    kind: type[PerLoop[Any]] = import_module("ProxyPatternPool._per_loop").PerLoop
+    return kind
 
 
 def _advice(set_name: str | None) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ProxyPatternPool import Proxy
 from ProxyPatternPool.loop_local import at_exit, enter_once, singleton, sticky_singleton_acm
 from tests.conftest import PATIENCE, run
 from tests.loops import Run
@@ -80,6 +81,32 @@ def test_there_is_one_client_session_per_loop_and_it_is_closed(run_loop: Run, se
     gc.collect()
     assert all(session.closed and session.connector is None for session in sessions)
     assert len({id(session) for session in sessions}) == 6  # of each loop: the shared one, mine, and at the exit
+    assert reports == []
+
+
+def test_a_module_can_have_a_client_session(run_loop: Run, server: str) -> None:
+    """Otherwise each function of a program would have to be given the session by its caller."""
+    aiohttp = pytest.importorskip("aiohttp", reason="aiohttp has nothing for this interpreter")
+    http: Any = Proxy(fun=lambda n: aiohttp.ClientSession(), scope=Proxy.Scope.LOOP, close="close")
+    sessions: list[Any] = []
+    reports: list[object] = []
+
+    async def fetch() -> str:
+        async with http.get(server) as response:
+            return str(await response.text())
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+        assert await asyncio.gather(*(fetch() for _ in range(7))) == ["hello"] * 7
+        assert isinstance(http, aiohttp.ClientSession)
+        assert not http.closed
+        sessions.append(http._get_obj())
+
+    for _ in range(2):
+        run_loop(main())
+    gc.collect()
+    assert all(session.closed and session.connector is None for session in sessions)
+    assert sessions[0] is not sessions[1]
     assert reports == []
 
 
