@@ -225,7 +225,7 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     else:
         if "__call__" in namespace:
             namespace["__signature__"] = property(lambda _self: _signature(source.place.obj))
-        own = _shared(own | _ASKED_OF_PROXY & {*dir(declared), *namespace})
+        own = _shared(own | _ASKED_OF_PROXY & {*dir(declared), *namespace, "__orig_class__"})  # ``Proxy[T](…)`` sets it
     namespace.update(_attribute_access(own, source.place))
     namespace.update(__slots__=(), **{name: getattr(declared, name) for name in _SELF_DESCRIPTION})
     return type(declared)(declared.__name__, (declared, *patterns), namespace)

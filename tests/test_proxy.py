@@ -271,6 +271,17 @@ def test_a_pool_opens_at_first_use(factory: Factory) -> None:
     until(lambda: proxy._nobjs == 3 and not proxy._pool.stats()["creating"])
 
 
+def test_saying_what_it_is_a_proxy_of_makes_nothing(factory: Factory) -> None:
+    """Otherwise a type in brackets would open a connection at import, or mark an object that is shared."""
+    db = Proxy[Thing](fun=factory)
+    assert not factory.things
+    thing = factory(0)
+    assert Proxy[Thing](thing)._get_obj() is thing
+    assert not hasattr(thing, "__orig_class__")
+    assert pickle.loads(pickle.dumps(Proxy[int](3))) == 3
+    assert not db._has_obj()
+
+
 def test_each_thread_has_its_own_object_until_it_returns_it(factory: Factory, crew: Crew) -> None:
     """Otherwise two requests would share a transaction."""
     db: Any = Proxy(fun=factory, max_size=2, timeout=None)
