@@ -10,11 +10,13 @@ from ProxyPatternPool._proxy import Proxy, transparent
 if TYPE_CHECKING:
     from ProxyPatternPool import loop_local
     from ProxyPatternPool._async_pool import AsyncPool
+    from ProxyPatternPool._async_proxy import AsyncProxy
     from ProxyPatternPool._keyed import AsyncKeyedPool
 
 __all__ = [
     "AsyncKeyedPool",
     "AsyncPool",
+    "AsyncProxy",
     "PPPException",
     "Pool",
     "PoolClosed",
@@ -28,13 +30,18 @@ __all__ = [
 ]
 __version__ = "26.11.0"
 
+#: What needs asyncio, and where it is.
+_ELSEWHERE = {"AsyncKeyedPool": "_keyed", "AsyncPool": "_async_pool", "AsyncProxy": "_async_proxy"}
+
 
 def __getattr__(name: str) -> Any:
     """Load what needs asyncio when it is asked for: a program without an event loop does not pay for one."""
     if name == "loop_local":
         return import_module("ProxyPatternPool.loop_local")
-    if name == "AsyncKeyedPool":
-        return import_module("ProxyPatternPool._keyed").AsyncKeyedPool
-    if name == "AsyncPool":
-        return import_module("ProxyPatternPool._async_pool").AsyncPool
+    if name in _ELSEWHERE:
+        return getattr(import_module(f"ProxyPatternPool.{_ELSEWHERE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,17 +7,20 @@ its end is noticed.
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import get_running_loop
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-from ProxyPatternPool._config import Default, PoolConfig
-from ProxyPatternPool._errors import ProxyException
+from ProxyPatternPool._config import Default, PoolConfig, checked_timeout, nothing
+from ProxyPatternPool._errors import ProxyException, TimeOut
+from ProxyPatternPool._opening import Opening
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._target import Function, Target
-from ProxyPatternPool.loop_local import at_exit
+from ProxyPatternPool.loop_local import at_exit, enter_once, singleton
 
 T = TypeVar("T")
 
@@ -55,7 +58,7 @@ class NearLoop:
 
     def take_down(self) -> None:
         """Have nothing hang on the running loop any more."""
-        get_running_loop()._ProxyPatternPool_hung.pop(self._key, None)  # type: ignore[attr-defined]  # ours
+        vars(get_running_loop()).get("_ProxyPatternPool_hung", {}).pop(self._key, None)
 
     def drop(self) -> None:
         """Find nothing of what hangs anywhere: in a forked child, that is the parent's."""
@@ -63,41 +66,26 @@ class NearLoop:
 
 
 class PerLoop(Function[T]):
-    """An object for each event loop, made in it at its first use. The loop's end closes it."""
+    """An object for each event loop. The loop's end closes it, before what `fun` has used to make it."""
 
-    def __init__(self, reshape: Callable[[Target[T]], None], config: PoolConfig[T]) -> None:
+    def __init__(self, config: PoolConfig[T], reshape: Callable[[Target[T]], None]) -> None:
         super().__init__(reshape)
         self.place: NearLoop = NearLoop(self.find)
-        self._fun = config.fun
-        self._close = config.closer()
+        self._config = config
+        self._begin()
+
+    def _begin(self) -> None:
         self._numbers = count()
-        self._makers: set[object] = set()  # who runs `fun` just now
         self._all: WeakSet[Hung[T]] = WeakSet()
 
     def _renew(self) -> None:
         super()._renew()
-        self._numbers, self._makers, self._all = count(), set(), WeakSet()
+        self._begin()
 
-    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        hung: Hung[T] | None = self.place.look()
-        return self._make() if hung is None else hung.obj
+    def _call(self) -> T:
+        return self._config.fun(next(self._numbers))
 
-    def _make(self) -> T:
-        maker = this_owner()
-        if maker in self._makers:
-            raise ProxyException("fun uses the proxy whose object it is to make")
-        self._makers.add(maker)
-        try:
-            obj = self._fun(next(self._numbers))
-        finally:
-            self._makers.discard(maker)
-        self._keep(obj)
-        return obj
-
-    def _keep(self, obj: T) -> None:
-        """Have the object until the end of the loop: it is closed then, before what `fun` has used to make it."""
-        at_exit(self.place.take_down)  # after the next one: they run last in, first out
-        at_exit(self._close, obj)
+    def _hang(self, obj: T) -> None:
         self._see(obj)
         hung = Hung(obj)
         self._all.add(hung)
@@ -111,3 +99,73 @@ class PerLoop(Function[T]):
 
     def count(self) -> int:
         return len(self._all)
+
+
+class MadePerLoop(PerLoop[T]):
+    """It is what `fun` returns, and made where it is first used."""
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._makers: set[object] = set()  # who runs `fun` just now
+
+    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+        hung: Hung[T] | None = self.place.look()
+        return self._make() if hung is None else hung.obj
+
+    def _make(self) -> T:
+        maker = this_owner()
+        if maker in self._makers:
+            raise ProxyException("fun uses the proxy whose object it is to make")
+        self._makers.add(maker)
+        try:
+            obj = self._call()
+        finally:
+            self._makers.discard(maker)
+        at_exit(self.place.take_down)  # after the next one: they run last in, first out
+        at_exit(self._config.closer(), obj)
+        self._hang(obj)
+        return obj
+
+
+class EnteredPerLoop(PerLoop[T]):
+    """It takes awaiting to make, and so it is made by `fetch` alone; it is at hand after that."""
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._once = singleton(self._open)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[T]:
+        config = self._config
+        close = None if config.close is None else config.closer()
+        try:
+            async with Opening[T](self._call, on_made=nothing, opener=config.opener, close=close) as obj:
+                self._hang(obj)
+                yield obj
+        finally:
+            self.place.take_down()
+
+    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+        hung: Hung[T] | None = self.place.look()
+        if hung is None:
+            raise ProxyException(
+                f"{self._config.name}: this event loop has no object yet: await _get_obj() first, or use it inside "
+                "async with _obj()"
+            )
+        return hung.obj
+
+    async def fetch(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+        hung: Hung[T] | None = self.place.look()
+        if hung is not None:
+            return hung.obj
+        patience = self._config.timeout if isinstance(timeout, Default) else checked_timeout(timeout)
+        limit = asyncio.timeout(patience)
+        try:
+            async with limit:
+                return await enter_once(self._once())
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimeOut(
+                f"{self._config.name}: timeout after {patience} s: still making the object of this event loop"
+            ) from None

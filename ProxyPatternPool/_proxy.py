@@ -1,49 +1,25 @@
-"""Proxy: a name that can be imported before its object exists, and then behaves as that object.
-
-Here is what the proxy answers itself: how it is set, and what it can tell of its object. Whose object it is, and where
-that comes from, is known to its `Target`; what reaches the object is in the type that `transparent_type` makes for it.
-"""
+"""Proxy: a name that can be imported before its object exists, and then behaves as that object."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
 from importlib import import_module
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ProxyPatternPool._anything import Anything
-from ProxyPatternPool._base import log
-from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters, configure
-from ProxyPatternPool._errors import ProxyException
+from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._owner import PerOwner, PerThread, this_owner
 from ProxyPatternPool._pool import Pool
-from ProxyPatternPool._process import renew_after_fork
-from ProxyPatternPool._target import Pooled, SharedFunction, SharedObject, Target, Unpooled
-from ProxyPatternPool._transparent import is_operation, is_special, take_on, transparent_type
+from ProxyPatternPool._proxy_base import BaseProxy, ProxyScope
+from ProxyPatternPool._target import Pooled, SharedFunction, Target, Unpooled
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
-    from ProxyPatternPool._per_loop import PerLoop
+    from ProxyPatternPool._per_loop import MadePerLoop
 
 T = TypeVar("T")
 
 
-class ProxyScope(Enum):
-    """Who shares one object of a `Proxy`."""
-
-    AUTO = "auto"  # SHARED for an object, THREAD for a function
-    SHARED = "shared"  # everybody in the process
-    THREAD = "thread"  # nobody but the thread
-    VERSATILE = "versatile"  # nobody but the innermost of asyncio task, greenlet, thread
-    LOOP = "loop"  # everybody in one event loop
-    WERKZEUG = GEVENT = EVENTLET = VERSATILE
-
-
-class Proxy(Generic[T], Anything):
+class Proxy(BaseProxy[T]):
     """Stands for an object, or for one object per owner, that may be set later.
 
     It does what its object does, and nothing else: attributes, calls, items, ``with``, operators, text, truth, hash,
@@ -60,98 +36,12 @@ class Proxy(Generic[T], Anything):
     nothing. Setting again shuts the previous pool down.
     """
 
-    Scope: TypeAlias = ProxyScope
-
-    __kind: type  # its type before it took on that of its objects
-    __scope: ProxyScope
-    __set_name: str | None
-    __parameters: dict[str, Any]  # of the pool that there is, or will be
-    __contents: dict[str, Any]  # what it was set with: obj, or fun, or nothing
-    __target: Target[T]  # replaced as a whole by setting
-    __earlier: list[Target[T]]  # those of which some owner may have an object still
-    __setting: _Setting  # the lock of these
-
-    def __init__(
-        self,
-        obj: T | None = None,
-        *,
-        fun: Callable[[int], T] | None = None,
-        scope: ProxyScope = ProxyScope.AUTO,
-        set_name: str | None = "set",
-        **parameters: Unpack[ProxyParameters[T]],
-    ) -> None:
-        if not isinstance(scope, ProxyScope):
-            names = ", ".join(ProxyScope.__members__)
-            raise ProxyException(f"scope must be a Proxy.Scope ({names}), not {scope!r}")
-        name = configure("Proxy", {"fun": _no_function, **parameters}).name
-        self.__kind = type(self)
-        self.__scope = scope
-        self.__set_name = set_name
-        self.__parameters = {**parameters, "name": name}
-        self.__contents = {}
-        self.__earlier = []
-        self.__setting = _Setting()
-        self.__name_setters(set_name)
-        unset: Target[T] = Target(f"{name}: the proxy is not set yet: {_advice(set_name)}")
-        self.__target = unset
-        if obj is None and fun is None:
-            self.__take_on(unset)
-        else:
-            self._set(obj, fun=fun)
-
-    # -- setting it
-
-    def _set(
-        self,
-        obj: T | None = None,
-        *,
-        fun: Callable[[int], T] | None = None,
-        **parameters: Unpack[ProxyParameters[T]],
-    ) -> None:
-        """Set the object or the function; `ProxyException` for both or neither. See `_set_obj` and `_set_fun`."""
-        if obj is not None and fun is not None:
-            raise ProxyException("Proxy cannot set both obj and fun")
-        if fun is not None:
-            self._set_fun(fun, **parameters)
-        elif obj is not None:
-            self._set_obj(obj)
-        else:
-            raise ProxyException("Proxy must set either obj or fun")
-
-    def _set_obj(self, obj: T) -> None:
-        """Set the object which everybody shares, None included. `ProxyException` when the scope is not shared."""
-        if self.__scope not in (ProxyScope.AUTO, ProxyScope.SHARED):
-            raise ProxyException(f"an object is shared by everybody: scope {self.__scope.name} needs fun")
-        set_name = self.__set_name
-        if set_name is not None and hasattr(type(obj), set_name):
-            log.warning("a proxy hides %s() of its %s: choose another set_name", set_name, type(obj).__name__)
-        self.__point_to(SharedObject(obj), {"obj": obj})
-
-    def _set_fun(self, fun: Callable[[int], T], **parameters: Unpack[ProxyParameters[T]]) -> None:
-        """Set the function that makes objects, and change what `parameters` the pool is to have.
-
-        What is not given stays as it was. The function is not called before the first use.
-        """
-        self.__point_to(self.__target_of(self.__configure(fun, parameters)), {"fun": fun})
-
-    def _set_pool(self, **parameters: Unpack[ProxyParameters[T]]) -> None:
-        """Change parameters of the pool that will be: before the proxy is set, `ProxyException` afterwards."""
-        if self.__contents:
-            raise ProxyException("the pool's parameters come too late: the proxy is set already")
-        self.__configure(_no_function, parameters)
-
-    # -- the object
-
     def _get_obj(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         """Return the current owner's object; if it has none, take one from the pool as `Pool.get` does, or make it.
 
         `ProxyException` when nothing is set.
         """
-        return self.__target.get(timeout)
-
-    def _has_obj(self) -> bool:
-        """Tell whether the current owner has an object. Never makes one."""
-        return self.__target.has()
+        return self._proxy_target.get(timeout)
 
     def _ret_obj(self) -> None:
         """Give the current owner's object back to the pool that it is from. Never blocks.
@@ -159,7 +49,7 @@ class Proxy(Generic[T], Anything):
         Does nothing without one, or without a pool. An object that is broken is given back with
         ``_pool.discard(_get_obj())`` instead; the next use takes another.
         """
-        for target in self.__targets():
+        for target in self._proxy_targets():
             target.ret()
 
     @contextmanager
@@ -169,9 +59,9 @@ class Proxy(Generic[T], Anything):
         An owner that had the object before keeps it: it belongs to an outer block, perhaps in mid-transaction. A block
         in a generator may be left by another thread or task than has entered it: that one's own object is not touched.
         """
-        had = {target for target in self.__targets() if target.has()}
+        had = {target for target in self._proxy_targets() if target.has()}
         owner, obj = this_owner(), self._get_obj(timeout)
-        taken = [target.kept() for target in self.__targets() if target not in had]
+        taken = [target.kept() for target in self._proxy_targets() if target not in had]
         try:
             yield obj
         finally:
@@ -179,108 +69,24 @@ class Proxy(Generic[T], Anything):
                 for kept in filter(None, taken):
                     kept.end()
             else:
-                for target in self.__targets():  # all of them: it may have been set again, and used, in the block
+                for target in self._proxy_targets():  # all of them: it may have been set again, and used, in the block
                     if target not in had:
                         target.ret()
 
     @property
     def _pool(self) -> Pool[T] | None:
         """The pool, if there is one."""
-        return self.__target.pool
+        return self._proxy_target.pool
 
-    @property
-    def _nobjs(self) -> int:
-        """How many objects there are."""
-        return self.__target.count()
-
-    @property
-    def _local(self) -> SimpleNamespace:
-        """What the current owner has: ``_local.obj``, None if nothing."""
-        target = self.__target
-        return SimpleNamespace(obj=target.get() if target.has() else None)
-
-    # -- inside
-
-    def __target_of(self, config: PoolConfig[T]) -> Target[T]:
-        if self.__scope is ProxyScope.SHARED:
-            return SharedFunction(config.fun, self.__take_on)
-        if self.__scope is ProxyScope.LOOP:
-            return _per_loop()(self.__take_on, config)
-        storage: PerThread[Any] = PerOwner() if self.__scope is ProxyScope.VERSATILE else PerThread()
-        kind = Unpooled if self.__parameters.get("max_size", 0) is None else Pooled
-        return kind(storage, self.__take_on, config)
-
-    def __targets(self) -> list[Target[T]]:
-        return [self.__target, *self.__earlier]
-
-    def __point_to(self, target: Target[T], contents: dict[str, Any]) -> None:
-        with self.__setting.lock:
-            previous = self.__target
-            self.__earlier = [previous, *self.__earlier]
-            self.__target = target
-            self.__contents = contents
-            self.__take_on(target)
-        previous.end(target)  # from here on, nobody gets an object of it any more
-        with self.__setting.lock:
-            self.__earlier = [earlier for earlier in self.__earlier if earlier.in_use()]
-
-    def __take_on(self, target: Target[T]) -> None:
-        """Have the operations of what the proxy stands for, all at once: they are those of its type."""
-        with self.__setting.lock:
-            if target is self.__target:
-                take_on(self, transparent_type(self.__kind, self.__own_names(), target))
-
-    def __own_names(self) -> frozenset[str]:
-        """Return the names of attributes which are the proxy's own."""
-        kind = self.__kind
-        names = {name for name in vars(Proxy) if not is_special(name)} - {"Scope"}
-        for base in kind.__mro__[: kind.__mro__.index(Proxy)]:
-            names.update(name for name in vars(base) if not is_special(name) or is_operation(name))
-        return frozenset(names | object.__getattribute__(self, "__dict__").keys())
-
-    def __name_setters(self, name: object) -> None:
-        if name is not None and not (isinstance(name, str) and name.isidentifier()):
-            raise ProxyException(f"set_name must be the name of a method, or None, not {name!r}")
-        for setter, method in _setters(name).items():
-            if hasattr(type(self), setter):
-                raise ProxyException(f"set_name must not be {name!r}: it would hide {setter} of the proxy itself")
-            setattr(self, setter, getattr(self, method))
-
-    def __configure(self, fun: Callable[[int], T], changes: Any) -> PoolConfig[T]:
-        with self.__setting.lock:
-            parameters = {**self.__parameters, **changes}
-            config = configure("Proxy", {**parameters, "fun": fun})
-            self.__parameters = parameters
-        return config
-
-    # -- what must work before it is set, too
-
-    def __repr__(self) -> str:
-        return f"<{self.__kind.__name__} {self.__parameters['name']}: not set>"
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __reduce_ex__(self, _protocol: object) -> tuple[Any, ...]:
-        parameters = {"scope": self.__scope, "set_name": self.__set_name, **self.__parameters}
-        mine: dict[str, Any] = object.__getattribute__(self, "__dict__")
-        of_subclass = {name: mine[name] for name in mine if not name.startswith("_Proxy__")}
-        for setter in _setters(self.__set_name):
-            del of_subclass[setter]
-        return _revive, (self.__kind, of_subclass, parameters, self.__contents)
-
-
-class _Setting:
-    """A lock that nobody has in a forked child, whoever had it in the parent."""
-
-    __slots__ = ("__weakref__", "lock")
-
-    def __init__(self) -> None:
-        self._renew()
-        renew_after_fork(self)
-
-    def _renew(self) -> None:
-        self.lock = threading.RLock()  # re-entrant: a finaliser may use the proxy while it is set
+    def _proxy_target_of(
+        self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Target[T]], None]
+    ) -> Target[T]:
+        if scope is ProxyScope.SHARED:
+            return SharedFunction(config.fun, reshape)
+        if scope is ProxyScope.LOOP:
+            return _per_loop()(config, reshape)
+        storage: PerThread[Any] = PerOwner() if scope is ProxyScope.VERSATILE else PerThread()
+        return (Pooled if pooled else Unpooled)(storage, reshape, config)
 
 
 def transparent(proxy: Proxy[T]) -> T:
@@ -291,34 +97,7 @@ def transparent(proxy: Proxy[T]) -> T:
     return cast(T, proxy)
 
 
-def _revive(
-    kind: type[Proxy[Any]], of_subclass: dict[str, Any], parameters: dict[str, Any], contents: dict[str, Any]
-) -> Proxy[Any]:
-    """Make a proxy again of what `copy` or `pickle` has got of it."""
-    proxy = kind.__new__(kind)
-    vars(proxy).update(of_subclass)
-    Proxy.__init__(proxy, **parameters)
-    for what, value in contents.items():
-        (proxy._set_obj if what == "obj" else proxy._set_fun)(value)
-    return proxy
-
-
-def _setters(name: str | None) -> dict[str, str]:
-    """Return the names of the setters, and those of the methods that they stand for."""
-    return {} if name is None else {name: "_set", f"{name}_obj": "_set_obj", f"{name}_fun": "_set_fun"}
-
-
-def _no_function(_number: int) -> Any:
-    """Stand in the configuration of a proxy for the function that is not known yet."""
-    raise NotImplementedError  # replaced before any pool sees it
-
-
-def _per_loop() -> type[PerLoop[Any]]:
+def _per_loop() -> type[MadePerLoop[Any]]:
     """Load what needs asyncio: a program without an event loop does not pay for one."""
-    kind: type[PerLoop[Any]] = import_module("ProxyPatternPool._per_loop").PerLoop
+    kind: type[MadePerLoop[Any]] = import_module("ProxyPatternPool._per_loop").MadePerLoop
     return kind
-
-
-def _advice(set_name: str | None) -> str:
-    prefix = set_name or "_set"
-    return f"call {prefix}_obj(…) or {prefix}_fun(…) before using it"

@@ -80,6 +80,10 @@ class Target(Generic[T]):
         """Return the current owner's object, made or taken from the pool if it has none."""
         raise ProxyException(self._advice)
 
+    async def fetch(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+        """Do as `get`, and wait for it as an asyncio task does, if it takes time."""
+        return self.get(timeout)
+
     def has(self) -> bool:
         """Tell whether the current owner has an object."""
         return False

@@ -328,7 +328,7 @@ def test_what_is_in_use_when_the_proxy_is_set_again_is_closed_with_its_owner(fac
     assert factory.closed == [0]
     assert db.number == 0
     db.set_fun(factory)  # nobody has anything of the first setting any more
-    assert len(db._Proxy__earlier) == 1
+    assert len(db._BaseProxy__earlier) == 1
     db._ret_obj()
     assert factory.closed == [0, 0]
 

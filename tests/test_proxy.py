@@ -19,7 +19,7 @@ import pytest
 
 from ProxyPatternPool import Pool, PoolClosed, Proxy, ProxyException, TimeOut
 from ProxyPatternPool._owner import PerThread
-from ProxyPatternPool._proxy import _no_function
+from ProxyPatternPool._proxy_base import _no_function
 from tests.conftest import Crew, Factory, Thing, run, until
 
 Scope = Proxy.Scope
