@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import count
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
@@ -76,6 +76,7 @@ class PerLoop(Function[T]):
 
     def _begin(self) -> None:
         self._numbers = count()
+        self._makers: set[object] = set()  # who runs `fun` just now
         self._all: WeakSet[Hung[T]] = WeakSet()
 
     def _renew(self) -> None:
@@ -84,6 +85,19 @@ class PerLoop(Function[T]):
 
     def _call(self) -> T:
         return self._config.fun(next(self._numbers))
+
+    def _check_maker(self) -> None:
+        if this_owner() in self._makers:
+            raise ProxyException("fun uses the proxy whose object it is to make")
+
+    @contextmanager
+    def _marked_as_maker(self) -> Iterator[None]:
+        maker = this_owner()
+        self._makers.add(maker)
+        try:
+            yield
+        finally:
+            self._makers.discard(maker)
 
     def _hang(self, obj: T) -> None:
         self._see(obj)
@@ -104,23 +118,14 @@ class PerLoop(Function[T]):
 class MadePerLoop(PerLoop[T]):
     """It is what `fun` returns, and made where it is first used."""
 
-    def _begin(self) -> None:
-        super()._begin()
-        self._makers: set[object] = set()  # who runs `fun` just now
-
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         hung: Hung[T] | None = self.place.look()
         return self._make() if hung is None else hung.obj
 
     def _make(self) -> T:
-        maker = this_owner()
-        if maker in self._makers:
-            raise ProxyException("fun uses the proxy whose object it is to make")
-        self._makers.add(maker)
-        try:
+        self._check_maker()
+        with self._marked_as_maker():
             obj = self._call()
-        finally:
-            self._makers.discard(maker)
         at_exit(self.place.take_down)  # after the next one: they run last in, first out
         at_exit(self._config.closer(), obj)
         self._hang(obj)
@@ -138,12 +143,13 @@ class EnteredPerLoop(PerLoop[T]):
     async def _open(self) -> AsyncIterator[T]:
         config = self._config
         close = None if config.close is None else config.closer()
-        try:
-            async with Opening[T](self._call, on_made=nothing, opener=config.opener, close=close) as obj:
-                self._hang(obj)
-                yield obj
-        finally:
-            self.place.take_down()
+        opening: Opening[T] = Opening(self._call, on_made=nothing, opener=config.opener, close=close)
+        async with AsyncExitStack() as stack:
+            stack.callback(self.place.take_down)  # last: it finds itself until it has ended
+            with self._marked_as_maker():
+                obj = await stack.enter_async_context(opening)
+            self._hang(obj)
+            yield obj
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         hung: Hung[T] | None = self.place.look()
@@ -158,6 +164,7 @@ class EnteredPerLoop(PerLoop[T]):
         hung: Hung[T] | None = self.place.look()
         if hung is not None:
             return hung.obj
+        self._check_maker()
         patience = self._config.timeout if isinstance(timeout, Default) else checked_timeout(timeout)
         limit = asyncio.timeout(patience)
         try:

@@ -219,7 +219,7 @@ def test_an_object_that_ends_by_itself_is_replaced(run_loop: Run) -> None:
 
     async def main() -> None:
         assert await values._get_obj() == [0]
-        keepers[0].cancel()
+        keepers[0].cancel()  # as a group of tasks does one of whose tasks has failed
         await asyncio.wait((keepers[0],))
         assert not values._has_obj()
         with pytest.raises(ProxyException, match="no object yet"):
@@ -250,6 +250,22 @@ def test_opener_and_close(run_loop: Run, bench: Bench) -> None:
 
     run_loop(main())
     assert bench.log == ["make 0", "close [0]", "make 1", "open 1", "close [1]"]
+
+
+def test_a_function_that_uses_its_own_proxy(run_loop: Run) -> None:
+    """Otherwise it would wait for itself, for ever."""
+
+    async def make(_: int) -> object:
+        return await proxy._get_obj()
+
+    proxy: Any = AsyncProxy(fun=make, scope=LOOP, timeout=None)
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(ProxyException, match="fun uses the proxy whose object it is to make"):
+                await proxy._get_obj()
+
+    run_loop(main())
 
 
 def test_what_cannot_be_an_object(run_loop: Run, bench: Bench) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool import Proxy
+from ProxyPatternPool import AsyncProxy, Proxy
 from ProxyPatternPool.loop_local import at_exit, enter_once, singleton, sticky_singleton_acm
 from tests.conftest import PATIENCE, run
 from tests.loops import Run
@@ -84,14 +84,39 @@ def test_there_is_one_client_session_per_loop_and_it_is_closed(run_loop: Run, se
     assert reports == []
 
 
-def test_a_module_can_have_a_client_session(run_loop: Run, server: str) -> None:
+async def open_session(_number: int) -> Any:
+    import aiohttp
+
+    return aiohttp.ClientSession()
+
+
+def plain_session() -> Any:
+    import aiohttp
+
+    return Proxy(fun=lambda n: aiohttp.ClientSession(), scope=Proxy.Scope.LOOP, close="close")
+
+
+def entered_session() -> Any:
+    import aiohttp
+
+    return AsyncProxy(fun=lambda n: aiohttp.ClientSession(), scope=Proxy.Scope.LOOP)
+
+
+def awaited_session() -> Any:
+    return AsyncProxy(fun=open_session, scope=Proxy.Scope.LOOP, close="close")
+
+
+@pytest.mark.parametrize("make", [plain_session, entered_session, awaited_session])
+def test_a_module_can_have_a_client_session(run_loop: Run, server: str, make: Callable[[], Any]) -> None:
     """Otherwise each function of a program would have to be given the session by its caller."""
     aiohttp = pytest.importorskip("aiohttp", reason="aiohttp has nothing for this interpreter")
-    http: Any = Proxy(fun=lambda n: aiohttp.ClientSession(), scope=Proxy.Scope.LOOP, close="close")
+    http = make()
     sessions: list[Any] = []
     reports: list[object] = []
 
     async def fetch() -> str:
+        if isinstance(http, AsyncProxy):
+            await http._get_obj()
         async with http.get(server) as response:
             return str(await response.text())
 
@@ -100,7 +125,7 @@ def test_a_module_can_have_a_client_session(run_loop: Run, server: str) -> None:
         assert await asyncio.gather(*(fetch() for _ in range(7))) == ["hello"] * 7
         assert isinstance(http, aiohttp.ClientSession)
         assert not http.closed
-        sessions.append(http._get_obj())
+        sessions.append(http._get_obj() if isinstance(http, Proxy) else await http._get_obj())
 
     for _ in range(2):
         run_loop(main())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import io
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from inspect import getsource
 from typing import Any, assert_type
 
-from ProxyPatternPool import Pool, Proxy, _anything, transparent
+from ProxyPatternPool import AsyncProxy, Pool, Proxy, _anything, transparent
 from ProxyPatternPool._transparent import UNKNOWN
 
 
@@ -65,6 +66,36 @@ def test_a_proxy_with_the_type_of_its_object() -> None:
     assert_type(db, io.StringIO)
     assert_type(db.readline(), str)
     assert isinstance(db, Proxy)
+
+
+async def connect(_: int) -> io.StringIO:
+    return make(0)
+
+
+@asynccontextmanager
+async def enter(_: int) -> AsyncIterator[io.StringIO]:
+    yield make(0)
+
+
+def test_what_an_asynchronous_proxy_stands_for() -> None:
+    """Otherwise each use would have to be told that it is neither a coroutine nor a context manager."""
+
+    async def main() -> None:
+        of_coroutine = AsyncProxy(fun=connect, scope=AsyncProxy.Scope.LOOP)
+        assert_type(of_coroutine, AsyncProxy[io.StringIO])
+        of_manager = AsyncProxy(fun=enter, scope=AsyncProxy.Scope.LOOP)
+        assert_type(of_manager, AsyncProxy[io.StringIO])
+        of_function = AsyncProxy(fun=make, scope=AsyncProxy.Scope.LOOP)
+        assert_type(of_function, AsyncProxy[io.StringIO])
+        later: AsyncProxy[io.StringIO] = AsyncProxy(scope=AsyncProxy.Scope.LOOP)
+        for fun in (connect, enter, make):
+            later._set_fun(fun)
+            assert_type(await later._get_obj(), io.StringIO)
+        async with of_manager._obj(timeout=1) as obj:
+            assert_type(obj, io.StringIO)
+            assert_type(of_manager.readline(), Any)
+
+    asyncio.run(main())
 
 
 class Reference(Proxy[io.StringIO]):
