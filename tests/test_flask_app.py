@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flask import Flask, Response
     from flask.testing import FlaskClient
 
-    from examples.flask_app.report import Result
+    from examples.bank.report import Result
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -58,7 +58,8 @@ def bank(tmp_path: Path) -> Iterator[Bank]:
     # imported anew: `db` belongs to its module, and each test needs it as it is before it is set
     for name in [name for name in sys.modules if name.startswith("examples.flask_app")]:
         del sys.modules[name]
-    from examples.flask_app import database, ledger, per_request
+    from examples.bank import ledger
+    from examples.flask_app import database, per_request
     from examples.flask_app.app import create_app
 
     path = tmp_path / "bank.db"
@@ -191,18 +192,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """Real results: of a pool, and of a connection per request."""
     from rich.console import Console
 
-    from examples.flask_app import demo
+    from examples.bank import demo
+    from examples.flask_app.demo import APPLICATION
 
     options, console = Namespace(requests=60, clients=3), Console(file=StringIO())
-    variants = demo.Variant("pool", 2), demo.Variant("per request", None)
-    return {one.name: demo.run(one, options, tmp_path_factory.mktemp("demo"), console) for one in variants}
+    directory, variants = tmp_path_factory.mktemp("demo"), (demo.Variant("pool", 2), demo.Variant("per request", None))
+    return {one.name: demo.run(APPLICATION, one, options, directory, console) for one in variants}
 
 
 def verdict(result: Result) -> tuple[int, str]:
     """The demonstration's exit status, and what it says."""
     from rich.console import Console
 
-    from examples.flask_app import demo
+    from examples.bank import demo
 
     console = Console(file=StringIO(), width=80)
     status = demo.judge([result], console)
@@ -276,7 +278,7 @@ def test_the_audit_finds_half_a_transaction(bank: Bank) -> None:
 
 
 def test_percentile() -> None:
-    from examples.flask_app.report import percentile
+    from examples.bank.report import percentile
 
     assert percentile([], 99) == 0.0
     assert percentile([3.0, 1.0, 2.0], 50) == 2.0
@@ -284,13 +286,13 @@ def test_percentile() -> None:
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
-    from examples.flask_app import demo
+    from examples.harness.server import ServerError, serving
 
     database = tmp_path / "bank.db"
     database.mkdir()
     with (
-        pytest.raises(demo.DemoError, match=r"(?s)did not start.*unable to open database file"),
-        demo.serving(demo.Variant("pool", 2), database),
+        pytest.raises(ServerError, match=r"(?s)did not start.*unable to open database file"),
+        serving("examples.flask_app.serve", "--database", str(database), log=tmp_path / "log"),
     ):
         pytest.fail("there is no server")
 

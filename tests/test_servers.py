@@ -23,8 +23,9 @@ if not hasattr(os, "fork"):
 for _extra in ("flask", "gunicorn", "urllib3"):
     pytest.importorskip(_extra, reason=f"{_extra} is missing: pip install ProxyPatternPool[demo,test]")
 
-from examples.flask_app import ledger  # noqa: E402  # what it needs may be missing
-from examples.flask_app.load import Load  # noqa: E402  # likewise
+from examples.bank import ledger  # noqa: E402  # what it needs may be missing
+from examples.bank.calls import choose  # noqa: E402  # likewise
+from examples.harness.load import Load  # noqa: E402  # likewise
 
 #: The example, and beside its database a pool of connections to the test's server.
 APPLICATION = """
@@ -123,7 +124,7 @@ def end_group(process: subprocess.Popen[str]) -> None:
 
 def load(server: Gunicorn, directory: Path) -> None:
     """Have many clients, and find in the database exactly what they were told."""
-    with Load(server.port, clients=12, requests=300) as clients:
+    with Load(server.port, choose, clients=12, requests=300) as clients:
         until(lambda: clients.finished)
     tally, audit = clients.total(), ledger.audit(directory / "bank.db")
     assert (tally.errors, len(tally.latencies), audit.unbalanced) == ([], 300, [])

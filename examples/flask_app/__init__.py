@@ -7,7 +7,7 @@ Copy these:
 - ``monitoring``: the statistics of the pool, as a page;
 - ``app``: the application factory.
 
-The others are there for the demonstration, ``python -m examples.flask_app.demo``: ``ledger`` makes the database file
-and audits it, ``per_request`` is what the pool is compared with, ``serve`` serves the application in a process of its
-own, ``load`` is its clients, ``report`` says what came of it.
+The others are there for the demonstration, ``python -m examples.flask_app.demo``: ``per_request`` is what the pool is
+compared with, ``serve`` serves the application in a process of its own. `examples.bank` has the database file, and what
+the clients want; `examples.harness` has the clients.
 """

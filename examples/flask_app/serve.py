@@ -14,7 +14,8 @@ import threading
 from flask import Flask
 from waitress import create_server, wasyncore
 
-from examples.flask_app import database, ledger, per_request
+from examples.bank import ledger
+from examples.flask_app import database, per_request
 from examples.flask_app.app import create_app
 
 #: Threads that handle requests: more than there are connections, which is the point of the pool.

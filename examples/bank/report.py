@@ -9,8 +9,8 @@ from math import ceil
 
 from rich.table import Table
 
-from examples.flask_app.ledger import Audit
-from examples.flask_app.load import Tally
+from examples.bank.ledger import Audit
+from examples.harness.load import Tally
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,7 @@ from typing import Any, Self
 from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import HTTPError
 
-from examples.flask_app.ledger import ACCOUNTS, OPENING_BALANCE
-
-#: The address of the servers.
-HOST = "127.0.0.1"
+from examples.harness.server import HOST
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,8 @@ class Tally:
     """What the clients have seen: of one of them, while it runs; of all of them in the end."""
 
     latencies: list[float] = field(default_factory=list)  # seconds, one for each request
-    acknowledged: list[str] = field(default_factory=list)  # references of transfers: the server has said "written"
-    refused: list[str] = field(default_factory=list)  # references of overdrafts: the server has said "no", as it should
+    acknowledged: list[str] = field(default_factory=list)  # references of orders: the server has said "written"
+    refused: list[str] = field(default_factory=list)  # references of others: the server has said "no", as it should
     errors: list[str] = field(default_factory=list)  # whatever else was answered, or not answered
     ended: float = 0.0  # when the last client had its last answer, on `perf_counter`; 0.0 before that
 
@@ -60,6 +57,10 @@ class Tally:
             (self.acknowledged if status == 201 else self.refused).append(call.order["reference"])
 
 
+#: Chooses the next request, by chance, given the reference that nobody else uses.
+Choose = Callable[[Random, str], Call]
+
+
 class Load:
     """So many requests from so many clients, from entering the ``with`` block on; leaving it stops what still runs.
 
@@ -67,8 +68,9 @@ class Load:
     could leave one held (`concurrent.futures.wait` does), and a client waiting for it for ever.
     """
 
-    def __init__(self, port: int, *, clients: int, requests: int) -> None:
+    def __init__(self, port: int, choose: Choose, *, clients: int, requests: int) -> None:
         self._port = port
+        self._choose = choose
         self._tallies = [Tally() for _ in range(clients)]  # each is written by one thread only
         self._stopping = False
         self._started = 0.0
@@ -121,7 +123,7 @@ class Load:
                 for sequence in range(requests):
                     if self._stopping:
                         break
-                    _send(http, _choose(random, f"{number}-{sequence}"), tally)
+                    _send(http, self._choose(random, f"{number}-{sequence}"), tally)
         finally:
             tally.ended = perf_counter()
 
@@ -135,39 +137,3 @@ def _send(http: HTTPConnectionPool, call: Call, tally: Tally) -> None:
     except HTTPError as error:
         answer = f"{type(error).__name__}: {error}"
     tally.note(call, perf_counter() - started, status, answer)
-
-
-def _choose(random: Random, reference: str) -> Call:
-    [make] = random.choices([call for call, _ in MIX], [share for _, share in MIX])
-    return make(random, reference)
-
-
-def _overview(_random: Random, _reference: str) -> Call:
-    return Call("GET", "/accounts")
-
-
-def _statement(random: Random, _reference: str) -> Call:
-    return Call("GET", f"/accounts/{random.randint(1, ACCOUNTS)}")
-
-
-def _transfer(random: Random, reference: str) -> Call:
-    return _order(random, reference, amount=random.randint(1, 9), expected=201)
-
-
-def _overdraft(random: Random, reference: str) -> Call:
-    return _order(random, reference, amount=ACCOUNTS * OPENING_BALANCE + 1, expected=409)
-
-
-def _order(random: Random, reference: str, *, amount: int, expected: int) -> Call:
-    source, target = random.sample(range(1, ACCOUNTS + 1), 2)
-    order = {"reference": reference, "source": source, "target": target, "amount": amount}
-    return Call("POST", "/transfers", expected, order)
-
-
-#: What the clients do, and the share of each in percent.
-MIX: list[tuple[Callable[[Random, str], Call], int]] = [
-    (_overview, 20),
-    (_statement, 45),
-    (_transfer, 30),
-    (_overdraft, 5),
-]
