@@ -36,14 +36,24 @@ class Server:
         """What it has complained about."""
         return self._log.read_text()
 
-    def stats(self) -> dict[str, Any]:
-        """Ask it what its pool is doing. `ServerError` when it does not answer."""
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Request a page; return the status, and what its JSON says. `ServerError` when nobody answers."""
         try:
             with HTTPConnectionPool(HOST, self.port, retries=False, timeout=PATIENCE) as http:
-                answer: dict[str, Any] = http.request("GET", "/stats").json()
+                answer = http.request("GET", path)
         except HTTPError as error:
             raise ServerError(f"the server has stopped answering: {error}\n{self.log()}") from error
-        return answer
+        return answer.status, answer.json()
+
+    def stats(self) -> dict[str, Any]:
+        """Ask it what its pool is doing. `ServerError` when it does not answer."""
+        stats: dict[str, Any] = self.get("/stats")[1]
+        return stats
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has. `ServerError` unless it ends well, and in time."""
