@@ -12,8 +12,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(shell echo $(PYENV) | tr ' ' ':')
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-demo: $(VENV)/.demo ## serve an application on SQLite, load it over HTTP, show what the pool did
-	python -m examples.flask_app.demo
+demo: $(VENV)/.demo ## serve an application on SQLite, load it over HTTP, show what the pool did; APP=fastapi: another one
+	python -m examples.$(or $(APP),flask)_app.demo
 
 check: lint types docs cover ## everything that must hold before a commit
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from examples.bank.ledger import ACCOUNTS, OPENING_BALANCE
@@ -13,6 +14,12 @@ def choose(random: Random, reference: str) -> Call:
     """Choose the next request; if it is a transfer, it has that reference."""
     [make] = random.choices([call for call, _ in MIX], [share for _, share in MIX])
     return make(random, reference)
+
+
+def choose_impatiently(random: Random, reference: str) -> Call:
+    """Choose the same, but for a client that may go before it has its answer: mostly in the middle of the work."""
+    call = choose(random, reference)
+    return replace(call, patience=random.uniform(0.001, 0.05)) if random.random() < 0.1 else call
 
 
 def _overview(_random: Random, _reference: str) -> Call:

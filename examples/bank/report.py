@@ -47,7 +47,7 @@ def _wrong_requests(result: Result) -> Iterator[str]:
 def _wrong_connections(result: Result) -> Iterator[str]:
     done, opened = len(result.tally.latencies), result.opened
     if result.max_size is None:
-        if opened != done:
+        if not done - len(result.tally.abandoned) <= opened <= done:
             yield f"{opened} connections were opened for {done} requests: it should be one for each"
     elif not 0 < opened <= result.max_size:
         yield f"{opened} connections were opened, where 1 to {result.max_size} are allowed"
@@ -61,7 +61,7 @@ def _wrong_writes(result: Result) -> Iterator[str]:
     kinds = {
         "acknowledged transfers are not in the database": acknowledged - found.keys(),
         "transfers are in the database more than once": {name for name, times in found.items() if times > 1},
-        "transfers are in the database though they failed": found.keys() - acknowledged,
+        "transfers are in the database though they failed": found.keys() - acknowledged - set(result.tally.abandoned),
         "accounts do not hold what their transfers make it": result.audit.unbalanced,
     }
     for text, names in kinds.items():
@@ -94,6 +94,7 @@ def _figures(result: Result) -> dict[str, str]:
         "connections not given back": "-" if result.in_use is None else f"{result.in_use:,}",
         "requests": f"{done:,}",
         "errors": f"{len(tally.errors):,}",
+        "clients gone in mid-request": f"{len(tally.abandoned):,}",
         "requests/s": f"{done / result.seconds:,.0f}",
         "latency p50": f"{percentile(tally.latencies, 50) * 1000:,.1f} ms",
         "latency p99": f"{percentile(tally.latencies, 99) * 1000:,.1f} ms",

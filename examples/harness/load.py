@@ -10,20 +10,21 @@ from time import perf_counter, sleep
 from types import TracebackType
 from typing import Any, Self
 
-from urllib3 import HTTPConnectionPool
-from urllib3.exceptions import HTTPError
+from urllib3 import HTTPConnectionPool, Timeout
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from examples.harness.server import HOST
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request, and the status that answers it if all is well."""
+    """One request, the status that answers it if all is well, and for how many seconds the client waits for it."""
 
     method: str
     path: str
     expected: int = 200
     order: dict[str, Any] | None = None
+    patience: float | None = None  # None: for ever
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Tally:
     latencies: list[float] = field(default_factory=list)  # seconds, one for each request
     acknowledged: list[str] = field(default_factory=list)  # references of orders: the server has said "written"
     refused: list[str] = field(default_factory=list)  # references of others: the server has said "no", as it should
+    abandoned: list[str] = field(default_factory=list)  # references or paths: the client went, and does not know more
     errors: list[str] = field(default_factory=list)  # whatever else was answered, or not answered
     ended: float = 0.0  # when the last client had its last answer, on `perf_counter`; 0.0 before that
 
@@ -44,6 +46,7 @@ class Tally:
             total.latencies += tally.latencies
             total.acknowledged += tally.acknowledged
             total.refused += tally.refused
+            total.abandoned += tally.abandoned
             total.errors += tally.errors
             total.ended = max(total.ended, tally.ended)
         return total
@@ -55,6 +58,11 @@ class Tally:
             self.errors.append(f"{call.method} {call.path}: {status or 'no answer'}: {answer}")
         elif call.order is not None:
             (self.acknowledged if status == 201 else self.refused).append(call.order["reference"])
+
+    def abandon(self, call: Call, seconds: float) -> None:
+        """Write down that the client has not waited for the answer: what it wanted may have been done, or not."""
+        self.latencies.append(seconds)
+        self.abandoned.append(call.path if call.order is None else call.order["reference"])
 
 
 #: Chooses the next request, by chance, given the reference that nobody else uses.
@@ -132,8 +140,11 @@ def _send(http: HTTPConnectionPool, call: Call, tally: Tally) -> None:
     started = perf_counter()
     status, answer = None, ""
     try:
-        response = http.request(call.method, call.path, json=call.order)
+        response = http.request(call.method, call.path, json=call.order, timeout=Timeout(read=call.patience))
         status, answer = response.status, response.data.decode(errors="replace")[:200]
+    except ReadTimeoutError:  # the connection is closed: the client has gone
+        tally.abandon(call, perf_counter() - started)
+        return
     except HTTPError as error:
         answer = f"{type(error).__name__}: {error}"
     tally.note(call, perf_counter() - started, status, answer)
