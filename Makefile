@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(shell echo $(PYENV) | tr ' ' ':')
 .PHONY: help demo check check-all format test soak broken-rules cover lint types docs bench faults transparency dist clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: $(VENV)/.demo ## serve an application on SQLite, load it over HTTP, show what the pool did; APP=fastapi: another one
 	python -m examples.$(or $(APP),flask)_app.demo
