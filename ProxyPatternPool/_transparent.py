@@ -316,13 +316,13 @@ def _attribute_access(own: Container[str], place: Any) -> dict[str, Callable[...
             return mine.__getattribute__(self, name)
         return getattr(place.obj, name)
 
-    def __setattr__(self: object, name: str, value: object) -> None:  # noqa: N807
+    def __setattr__(self: object, name: str, value: object) -> None:  # noqa: N807  # that is its name
         if name in own or name == "__orig_class__":  # set by ``Proxy[T](…)``, which must not take an object for it
             mine.__setattr__(self, name, value)
         else:
             setattr(place.obj, name, value)
 
-    def __delattr__(self: object, name: str) -> None:  # noqa: N807
+    def __delattr__(self: object, name: str) -> None:  # noqa: N807  # that is its name
         if name in own:
             mine.__delattr__(self, name)
         else:
