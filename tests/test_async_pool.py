@@ -448,6 +448,25 @@ def test_who_waits_for_a_creation_or_a_check_is_sent_away_by_shutdown(run_loop: 
     run_loop(watched(main()))
 
 
+def test_shutdown_cancels_what_is_being_made(run_loop: Run) -> None:
+    """Otherwise a server that does not answer would keep its place, and a task, for ever."""
+
+    async def endless(_part: Part) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        source = Source(endless)
+        pool: Pool = AsyncPool(source)
+        waiting = asyncio.create_task(pool.get())
+        await settle(lambda: source.calls)
+        await pool.shutdown()
+        assert pool.size == 0
+        with pytest.raises(PoolClosed):
+            await waiting
+
+    run_loop(watched(main()))
+
+
 def test_a_getter_that_fails_when_nobody_waits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise it would be lost."""
 
