@@ -18,9 +18,10 @@ from ProxyPatternPool._config import Default, PoolParameters, checked_seconds, c
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._ledger import NotLeased
-from ProxyPatternPool._looped import PATIENCE, LoopedPool, TaskWaiter
+from ProxyPatternPool._looped import PATIENCE, LoopedPool
 from ProxyPatternPool._process import renew_after_fork
 from ProxyPatternPool._slot import CLOSING, CREATING, LEASED, RESERVED, Slot, State
+from ProxyPatternPool._task_waiter import TaskWaiter
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -13,7 +13,7 @@ import asyncio
 import random
 from asyncio import AbstractEventLoop, CancelledError, get_running_loop
 from collections.abc import Callable
-from contextvars import Context, copy_context
+from contextvars import Context
 from functools import partial
 from math import inf
 from threading import Lock, get_ident
@@ -29,7 +29,8 @@ from ProxyPatternPool._keeper import EnteringCancelled
 from ProxyPatternPool._ledger import AlreadyPooled, popped
 from ProxyPatternPool._opening import Opening, outcome
 from ProxyPatternPool._process import keep
-from ProxyPatternPool._slot import CLOSING, CREATING, Reason, Slot, Waiter
+from ProxyPatternPool._slot import CLOSING, CREATING, Reason, Slot
+from ProxyPatternPool._task_waiter import TaskWaiter
 
 T = TypeVar("T")
 
@@ -38,32 +39,6 @@ PATIENCE = 5.0
 
 #: Why an object ends that is in good order. What ends for other reasons is exited with an exception.
 FIT = {Reason.MAX_USE, Reason.MAX_DELAY, Reason.MAX_LIFETIME, Reason.RESIZE, Reason.REFRESH, Reason.SHUTDOWN}
-
-
-class TaskWaiter(Waiter[T]):
-    """A task in the queue, and then until its object is made, checked, and fit for use."""
-
-    __slots__ = ("context", "error", "future", "gone", "ready", "task")
-
-    def __init__(self, loop: AbstractEventLoop, holder: object) -> None:
-        super().__init__(holder)
-        self.future: asyncio.Future[None] = loop.create_future()
-        self.context = copy_context()  # for hooks
-        self.ready = False  # the slot may be used
-        self.error: BaseException | None = None  # or there is none, for that reason
-        self.gone = False  # nobody waits any more
-        self.task: asyncio.Task[Any] | None = None  # which prepares the object
-
-    def wake(self) -> None:
-        """Let it look what has come: an object, an error, the end of the pool, or of its patience."""
-        if not self.future.done():
-            self.future.set_result(None)
-
-    def fail(self, error: BaseException) -> None:
-        """Let it go with that error."""
-        self.slot = None
-        self.error = error
-        self.wake()
 
 
 class LoopedPool(BasePool[T]):

@@ -1,0 +1,38 @@
+"""TaskWaiter: what a task waits with. Its one future is done when there is something for the task to look at."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import AbstractEventLoop
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+from ProxyPatternPool._slot import Waiter
+
+T = TypeVar("T")
+
+
+class TaskWaiter(Waiter[T]):
+    """A task in the queue, and then until its object is made, checked, and fit for use."""
+
+    __slots__ = ("context", "error", "future", "gone", "ready", "task")
+
+    def __init__(self, loop: AbstractEventLoop, holder: object) -> None:
+        super().__init__(holder)
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.context = copy_context()  # for hooks
+        self.ready = False  # the slot may be used
+        self.error: BaseException | None = None  # or there is none, for that reason
+        self.gone = False  # nobody waits any more
+        self.task: asyncio.Task[Any] | None = None  # which prepares the object
+
+    def wake(self) -> None:
+        """Let it look what has come: an object, an error, the end of the pool, or of its patience."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Let it go with that error."""
+        self.slot = None
+        self.error = error
+        self.wake()
