@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool._owner import PerOwner, PerThread, current_greenlet, current_task
+from ProxyPatternPool._owner import PerOwner, PerThread, _Room, current_greenlet, current_task
 from tests.conftest import Crew
 
 
@@ -124,3 +124,14 @@ def test_nothing_is_imported_to_find_out(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     nobody = (current_task(), current_greenlet())
     assert nobody == (None, None)
+
+
+def test_a_room_that_is_left_twice_takes_nobody_elses_away() -> None:
+    """Otherwise the late end of one owner would lose what belongs to the next one of the same identity."""
+    rooms: dict[tuple[int, int], _Room[str]] = {}
+    first = _Room(rooms, None, None)
+    second = _Room(rooms, None, None)
+    first._leave(None)
+    assert list(rooms.values()) == [second]
+    second._leave(None)
+    assert not rooms

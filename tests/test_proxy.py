@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import pytest
 
+import ProxyPatternPool
 from ProxyPatternPool import Pool, PoolClosed, Proxy, ProxyException, TimeOut
 from ProxyPatternPool._owner import PerThread
 from ProxyPatternPool._proxy_base import _no_function
@@ -801,3 +802,17 @@ def test_setting_functions_while_others_use_it(crew: Crew) -> None:
     crew.join()
     pools.append(proxy._pool)
     assert [pool.stats()["in_use"] for pool in pools] == [0] * 41
+
+
+def test_a_block_of_what_everybody_shares_leaves_it_there(factory: Factory) -> None:
+    """Otherwise the end of one request would take the object from all others."""
+    proxy: Any = Proxy(fun=factory, scope=Scope.SHARED)
+    with proxy._obj() as first:
+        assert first.number == 0
+    with proxy._obj() as second:
+        assert second is first
+
+
+def test_what_is_loaded_late_is_listed() -> None:
+    """Otherwise completion would not find the asynchronous half."""
+    assert {"AsyncPool", "AsyncProxy", "AsyncKeyedPool", "loop_local"} <= set(dir(ProxyPatternPool))
