@@ -397,6 +397,7 @@ def test_a_closed_loop_is_collected_with_its_object(run_loop: Run) -> None:
     assert [reference() for reference in references] == [None, None]
 
 
+@pytest.mark.no_cover
 def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
     proxy = AsyncProxy(fun=OfLoop, scope=LOOP)
 

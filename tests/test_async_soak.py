@@ -154,12 +154,14 @@ def soak(new_loop: NewLoop, wanted: int) -> None:
     assert counts["OSError"]
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_cancellations_and_timeouts(caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise something would go wrong in some order of events that nobody has thought of."""
     caplog.set_level("CRITICAL")
     soak(VirtualLoop, 10_000)
 
 
+@pytest.mark.no_cover
 def test_some_more_on_real_loops(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise what holds in virtual time may not hold in the time of a loop."""
     caplog.set_level("CRITICAL")

@@ -282,3 +282,24 @@ def test_what_was_taken_away_is_not_condemned_again() -> None:
     core.condemn(slot, Reason.HEALTH, 11.0)
     assert list(core.doomed) == [slot]
     assert slot.reason is Reason.KILL
+
+
+def test_who_gives_up_what_is_still_to_be_made_leaves_its_place() -> None:
+    """Otherwise a caller who is interrupted between its turn and its creation would cost the pool a place."""
+    core = new_core(max_size=1)
+    waiter: Waiter[object] = Waiter("me")
+    core.enter(waiter, False, 0.0)
+    assert waiter.slot is not None
+    core.abandon(waiter, 1.0)
+    assert not core.registry
+    assert lease(core, 2.0) in core.registry
+
+
+def test_nothing_expires_that_is_in_use() -> None:
+    """Otherwise a sweep would fail, or doom what somebody uses, wherever more is out than is to be kept."""
+    core = new_core(max_delay=5.0)
+    used, unused = lease(core), lease(core)
+    core.give(unused.obj, 1.0)
+    core.sweep(10.0)
+    assert list(core.doomed) == [unused]
+    assert list(core.leased.values()) == [used]

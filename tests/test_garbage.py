@@ -163,6 +163,7 @@ class Case:
 OPERATIONS = [Case.get_and_ret, Case.create, Case.wait, Case.block, Case.discard, Case.refill, Case.shut_down]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_return_from_a_finaliser_at_each_bytecode(operation: Callable[[Case], None]) -> None:
     """Otherwise a proxy, or a request, that dies at the wrong moment would hang its program, or cost an object."""

@@ -379,6 +379,7 @@ class Soak:
             task.cancel()
 
 
+@pytest.mark.no_cover
 def test_soak(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise something would go wrong in some order of events that nobody has thought of."""
     caplog.set_level("CRITICAL")

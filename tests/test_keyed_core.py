@@ -6,6 +6,7 @@ from math import inf
 
 import pytest
 
+from ProxyPatternPool._errors import IllegalMove
 from ProxyPatternPool._keyed_core import Instance, KeyedCore, Phase, Waiter
 
 
@@ -107,3 +108,16 @@ def test_what_belongs_to_another_process_is_left_without_effect() -> None:
     assert instance.phase is Phase.GONE
     assert not core.leave(instance, 1.0)
     assert not core.stops
+
+
+def test_an_illegal_move_changes_nothing() -> None:
+    """Otherwise one mistake of a driver would close what others use."""
+    core: KeyedCore[str] = KeyedCore()
+    instance = opened(core, "a")
+    with pytest.raises(IllegalMove, match="should be entering"):
+        core.entered(instance, "another", 1.0)
+    core.leave(instance, 1.0)
+    with pytest.raises(IllegalMove, match="no user who could leave"):
+        core.leave(instance, 2.0)
+    assert core.join("a", 3.0) is instance
+    assert (instance.users, instance.obj) == (1, "object of a")

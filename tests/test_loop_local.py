@@ -809,6 +809,7 @@ def test_a_closed_loop_is_collected_with_all_that_hung_on_it(run_loop: Run) -> N
     assert [reference() for reference in references] == [None] * len(references)
 
 
+@pytest.mark.no_cover
 def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
     def loops(number: int) -> int:
         for _ in range(number):

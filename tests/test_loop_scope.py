@@ -206,6 +206,7 @@ def test_a_loop_that_nobody_closes_is_collected_with_its_object() -> None:
     assert db._nobjs == 0
 
 
+@pytest.mark.no_cover
 def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
     db: Any = Proxy(fun=OfLoop, scope=LOOP, close=lambda obj: None)
 
