@@ -501,18 +501,25 @@ def test_a_child_that_comes_out_of_close_closes_nothing_more() -> None:
     assert sorted(result.stdout.split()) == ["child", "parent", "parent", "parent"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
-def test_what_other_threads_had_is_not_finalised_in_a_child() -> None:
-    """Otherwise the first thing that a child does would be to end the sessions of its parent's threads."""
-    result = run("""
+#: The beginning of a program whose objects tell, when they are finalised, in which process.
+TELLTALE = """
         import os, sys, threading, warnings
-        from ProxyPatternPool import Proxy
+        from ProxyPatternPool import Pool, Proxy
         warnings.simplefilter("ignore", DeprecationWarning)
         class Thing:
             def __init__(self, number):
                 self.maker = os.getpid()
             def __del__(self, getpid=os.getpid, write=os.write):
                 write(1, b"own\\n" if self.maker == getpid() else b"of the parent\\n")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_what_other_threads_had_is_not_finalised_in_a_child() -> None:
+    """Otherwise the first thing that a child does would be to end the sessions of its parent's threads."""
+    result = run(
+        TELLTALE
+        + """
         proxy = Proxy(fun=Thing, max_size=None)
         has, go = threading.Event(), threading.Event()
         def work():
@@ -529,22 +536,17 @@ def test_what_other_threads_had_is_not_finalised_in_a_child() -> None:
         go.set()
         other.join()
         os.write(1, b"end\\n")
-    """)
+    """
+    )
     assert (result.stderr, result.stdout) == ("", "own\nend\n")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 def test_what_a_child_inherits_is_not_even_finalised_at_its_end() -> None:
     """Otherwise a driver whose destructor says good-bye would end the parent's session when the child ends."""
-    result = run("""
-        import os, sys, warnings
-        from ProxyPatternPool import Pool
-        warnings.simplefilter("ignore", DeprecationWarning)
-        class Thing:
-            def __init__(self, number):
-                self.maker = os.getpid()
-            def __del__(self, getpid=os.getpid, write=os.write):
-                write(1, b"own\\n" if self.maker == getpid() else b"of the parent\\n")
+    result = run(
+        TELLTALE
+        + """
         pool = Pool(Thing, 2)
         held = pool.get()
         child = os.fork()
@@ -556,7 +558,8 @@ def test_what_a_child_inherits_is_not_even_finalised_at_its_end() -> None:
             sys.exit(0)
         os.waitpid(child, 0)
         os._exit(0)
-    """)
+    """
+    )
     assert (result.stderr, result.stdout) == ("", "own\n")
 
 
