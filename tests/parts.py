@@ -64,7 +64,8 @@ class Part:
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
-        self.tasks.append(asyncio.current_task())
+        # there is no loop where the collector finalises a coroutine
+        self.tasks.append(asyncio._get_running_loop() and asyncio.current_task())
         self.source.calls.append(f"{call} {self.number}")
 
 

@@ -422,11 +422,10 @@ def test_what_is_dead_is_not_lent(make: Make, factory: Factory, raising: bool) -
         return thing.number >= 2
 
     one = make(factory, 3, min_size=3, close="close", health=health, health_delay=1, clock=clock)
-    assert one.call("get").number < 3
+    first = one.call("get").number
     clock.now += 2
-    assert one.call("get").number == 2 or one.pool.stats()["nclosed"] == {"health": 2}
-    one.call("get")
-    until(lambda: len(factory.closed) == 2 or one.pool.size == 3)
+    assert min(one.call("get").number, one.call("get").number) >= 2
+    until(lambda: one.pool.stats()["nclosed"] == {"health": len({0, 1} - {first})})
 
 
 # -- time

@@ -219,7 +219,7 @@ def test_a_collection_at_every_allocation(crew: Crew) -> None:
         done.append(True)
 
     threshold = gc.get_threshold()
-    gc.set_threshold(1, 5, 5)
+    gc.set_threshold(STEP, 5, 5)
     try:
         for _ in range(4):
             crew.start(work)
