@@ -183,13 +183,20 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
             for instance in self._core.entering:
                 self._keepers[instance].release()
             await self._gone()
+        if not self._core.registry:
+            self._unbind()
 
     async def _end_with_loop(self) -> None:
         """Close everything: no user runs any more. In its next loop the pool starts anew."""
         try:
             await self._finish(self._core.abandon)
         finally:
-            self._loop, self._now = None, monotonic
+            self._unbind()
+
+    def _unbind(self) -> None:
+        """Belong to no loop, and keep none that ends."""
+        self._silence()
+        self._loop, self._now, self._timer = None, monotonic, None
 
     # -- waiting
 

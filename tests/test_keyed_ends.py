@@ -10,12 +10,15 @@ import os
 import pickle
 import threading
 import weakref
+from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException
+from ProxyPatternPool.loop_local import at_exit
 from tests.conftest import run
 from tests.loops import NewLoop, Run
 from tests.things import AsyncThing, Pool, Source, settle, turns, use
@@ -222,25 +225,66 @@ def test_a_pool_that_was_shut_down_stays_so_in_the_next_loop(run_loop: Run) -> N
 
 def test_a_forgotten_pool_lives_as_long_as_it_has_something_to_close(new_loop: NewLoop) -> None:
     """Otherwise it would drop connections without closing them, or each forgotten one would cost memory for ever."""
-    source = Source(turns, turns)
+    calls: list[str] = []
 
-    def new_pool(ttl: float | None) -> tuple[Pool, weakref.ref[Pool]]:
-        pool: Pool = AsyncKeyedPool(source, ttl=ttl)
-        return pool, weakref.ref(pool)
+    @asynccontextmanager
+    async def client(name: str) -> AsyncIterator[None]:  # which knows nothing of the task that has it
+        yield
+        calls.append(f"exit {name}")
+
+    async def forgotten(name: str, ttl: float | None) -> weakref.ref[object]:
+        pool = AsyncKeyedPool(client, ttl=ttl)
+        async with pool.get(name):
+            pass
+        return weakref.ref(pool)
 
     async def main() -> None:
-        empty, empty_ref = new_pool(0)
-        await use(empty, "a")
-        idle, idle_ref = new_pool(None)
-        await use(idle, "b")
-        del empty, idle
+        empty, idle = await forgotten("a", 0), await forgotten("b", None)
         await asyncio.sleep(0)
         gc.collect()
-        assert empty_ref() is None
-        assert idle_ref() is not None
+        assert empty() is None
+        assert idle() is not None
+        assert calls == ["exit a"]
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())
+    assert calls == ["exit a", "exit b"]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_pool_does_not_keep_a_loop_that_has_ended(run_loop: Run, works: bool) -> None:
+    """Otherwise the last loop of a program would stay, with all that hangs on it."""
+
+    @asynccontextmanager
+    async def client() -> AsyncIterator[None]:  # which knows nothing of the task that has it
+        if not works:
+            raise OSError
+        yield
+
+    pool = AsyncKeyedPool(client)
+
+    async def main() -> weakref.ref[object]:
+        with suppress(OSError):
+            async with pool.get():
+                pass
+        return weakref.ref(asyncio.get_running_loop())
+
+    ended = run_loop(main())
+    gc.collect()
+    assert ended() is None
+
+
+def test_what_ends_later_may_use_the_pool_again(run_loop: Run) -> None:
+    """Otherwise the last words of a program, to an audit log for instance, could not be said over the pool."""
+    source = Source(turns, turns)
+    pool: Pool = AsyncKeyedPool(source)
+
+    async def main() -> None:
+        at_exit(use, pool, "b")
+        await use(pool, "a")
+
+    run_loop(main())
+    assert source.calls == [f"{call} {name}" for name in "ab" for call in ("enter", "entered", "exit", "exited")]
     source.check_all_gone()
 
 
