@@ -1,9 +1,10 @@
 """KeyedCore: the state machine behind `AsyncKeyedPool`.
 
-It decides and never acts: it does not await, read a clock, log, or run user code, but for the equality of keys, which
-is what a dictionary is about. The driver tells it what happened and when (``now``, in seconds), and finds what is to
-be done in its outboxes: waiters to wake, instances to enter, instances to end. One event loop has it: nothing here is
-locked, since nothing can come between two lines.
+It decides and never acts: it does not await, read a clock, log, or run user code, but for the hash and the equality of
+keys, which is what a dictionary is about. These may raise, or change their minds: `join` and `ask` pass on what they
+raise, and have changed nothing; all other moves rely on `known` for nothing. The driver tells it what happened and when
+(``now``, in seconds), and finds what is to be done in its outboxes: waiters to wake, instances to enter, instances to
+end. One event loop has it: nothing here is locked, since nothing can come between two lines.
 
 An instance is what the pool shares under one key, from the moment somebody wants it::
 
@@ -19,9 +20,10 @@ while it is being closed is made again afterwards, when its turn comes: ``queue`
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Hashable
+from contextlib import suppress
 from enum import Enum
 from itertools import islice
 from math import inf
@@ -60,7 +62,20 @@ QUEUED, ENTERING, OPEN, CLOSING, GONE = Phase
 class Instance(Generic[T]):
     """What is shared under one key."""
 
-    __slots__ = ("call", "heir", "key", "number", "obj", "phase", "reason", "since", "users", "uses", "waiters")
+    __slots__ = (
+        "ancestor",
+        "call",
+        "heir",
+        "key",
+        "number",
+        "obj",
+        "phase",
+        "reason",
+        "since",
+        "users",
+        "uses",
+        "waiters",
+    )
 
     def __init__(self, number: int, key: Hashable, call: Any) -> None:
         self.number = number  # also its place in the queue
@@ -73,6 +88,7 @@ class Instance(Generic[T]):
         self.uses = 0  # users that there are and have been
         self.waiters: dict[Waiter[T], None] = {}  # who wants it, before it is OPEN
         self.heir: Instance[T] | None = None  # CLOSING: the one that will follow under this key, if it is wanted
+        self.ancestor: Instance[T] | None = None  # in ``heirs``: the one that is CLOSING
         self.reason: Reason | None = None  # set with CLOSING
 
     def __repr__(self) -> str:
@@ -103,7 +119,8 @@ class KeyedCore(Generic[T]):
         self.ttl = inf if ttl is None else ttl
 
         # State.
-        self.known: dict[Hashable, Instance[T]] = {}  # one for each key, QUEUED to CLOSING; empty when closed
+        # one for each key, QUEUED to CLOSING; empty when closed. GONE is as good as nothing: a key was not found again
+        self.known: dict[Hashable, Instance[T]] = {}
         self.registry: set[Instance[T]] = set()  # ENTERING, OPEN and CLOSING: its length is the pool's size
         self.entering: set[Instance[T]] = set()
         self.idle: OrderedDict[Instance[T], None] = OrderedDict()  # OPEN, no users; first who rests longest
@@ -151,7 +168,7 @@ class KeyedCore(Generic[T]):
         if self.closed:
             return False
         instance = self.known.get(key)
-        if instance is None:
+        if instance is None or instance.phase is GONE:
             instance = self.known[key] = self._new(key, call)
             self.queue.append(instance)
         elif instance.phase is CLOSING:
@@ -236,12 +253,14 @@ class KeyedCore(Generic[T]):
         if self.closed:
             return
         self.closed = True
-        for instance in [*self.known.values(), *self.heirs]:
+        for instance in self._awaited():
             self._answer(instance, now)
         for instance in [*self.queue, *self.heirs]:
-            self._unqueue(instance)
-        self.stops.extend(sorted(self.entering, key=_number))
+            instance.phase = GONE
+        self.queue.clear()
+        self.heirs.clear()
         self.known.clear()  # so that `join` finds nothing any more, and pays nothing for it
+        self.stops.extend(sorted(self.entering, key=_number))
         self._close_idle(Reason.SHUTDOWN)
 
     def abandon(self, now: float) -> None:
@@ -257,9 +276,13 @@ class KeyedCore(Generic[T]):
 
     def nwaiting(self) -> int:
         """Tell how many wait."""
-        return sum(len(instance.waiters) for instance in [*self.known.values(), *self.heirs])
+        return sum(len(instance.waiters) for instance in self._awaited())
 
     # -- the rules, each in one place
+
+    def _awaited(self) -> list[Instance[T]]:
+        """Return those that can have waiters."""
+        return [*self.queue, *self.heirs, *self.entering]
 
     def _match(self, now: float) -> None:
         """Enter what there is room for; then close idle ones for the rest, unless as many are being closed already."""
@@ -293,6 +316,7 @@ class KeyedCore(Generic[T]):
     def _heir(self, instance: Instance[T], call: Any) -> Instance[T]:
         if instance.heir is None:
             instance.heir = self._new(instance.key, call)
+            instance.heir.ancestor = instance
             self.heirs.add(instance.heir)
         return instance.heir
 
@@ -316,22 +340,36 @@ class KeyedCore(Generic[T]):
         self.registry.remove(instance)
         self.counters.uses += instance.uses
         if not self.closed:
-            self.known.pop(instance.key, None)  # it is not found when its hash has changed: then nobody else finds it
-            if instance.heir is not None:
-                self.heirs.remove(instance.heir)
-                self.known[instance.key] = instance.heir
-                insort(self.queue, instance.heir, key=_number)
+            heir, instance.heir = instance.heir, None
+            if heir is not None:
+                self.heirs.remove(heir)
+                heir.ancestor = None
+                insort(self.queue, heir, key=_number)
+            self._lead(instance, heir)
             self._match(now)
 
     def _unqueue(self, instance: Instance[T]) -> None:
         """Nobody wants it any more: out of the queue, or of the succession."""
         instance.phase = GONE
-        if instance in self.heirs:
+        if instance.ancestor is not None:
             self.heirs.remove(instance)
-            self.known[instance.key].heir = None
+            instance.ancestor.heir = None
         else:
-            self.queue.remove(instance)
-            del self.known[instance.key]
+            del self.queue[bisect_left(self.queue, instance.number, key=_number)]
+            self._lead(instance, None)
+
+    def _lead(self, instance: Instance[T], heir: Instance[T] | None) -> None:
+        """Have the key of an instance that is GONE lead to its heir, or nowhere.
+
+        When its hash or its equality does not find it any more, all stays as it is: what it leads to is GONE.
+        """
+        with suppress(Exception):
+            if self.known.get(instance.key) is not instance:
+                return  # it leads to another one by now
+            if heir is None:
+                del self.known[instance.key]
+            else:
+                self.known[instance.key] = heir
 
     def _answer(
         self, instance: Instance[T], now: float, *, served: bool = False, error: BaseException | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterator
 from math import inf
+from typing import ClassVar
 
 import pytest
 
@@ -10,7 +12,7 @@ from ProxyPatternPool._errors import IllegalMove
 from ProxyPatternPool._keyed_core import Instance, KeyedCore, Phase, Waiter
 
 
-def opened(core: KeyedCore[str], key: str, now: float = 0.0) -> Instance[str]:
+def opened(core: KeyedCore[str], key: Hashable, now: float = 0.0) -> Instance[str]:
     """Ask for an instance as a driver does, and have it entered; be its user."""
     waiter: Waiter[str] = Waiter()
     assert core.ask(key, None, waiter, now)
@@ -121,3 +123,106 @@ def test_an_illegal_move_changes_nothing() -> None:
         core.leave(instance, 2.0)
     assert core.join("a", 3.0) is instance
     assert (instance.users, instance.obj) == (1, "object of a")
+
+
+class Whim:
+    """A key whose hash and equality can be spoilt."""
+
+    spoil: ClassVar[dict[str, BaseException]] = {}  # what they raise; of all keys
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __hash__(self) -> int:
+        if "hash" in self.spoil:
+            raise self.spoil["hash"]
+        return hash(self.text)
+
+    def __eq__(self, other: object) -> bool:
+        if "eq" in self.spoil:
+            raise self.spoil["eq"]
+        return isinstance(other, Whim) and self.text == other.text
+
+
+def become(key: Whim, text: str) -> None:
+    key.text = text
+
+
+SPOIL: list[tuple[str, Callable[[Whim], object]]] = [
+    ("another hash", lambda key: become(key, "unheard of")),
+    ("the hash of another one", lambda key: become(key, "other")),
+    ("no hash", lambda _: Whim.spoil.update(hash=RuntimeError("hash"))),
+    ("no equality", lambda _: Whim.spoil.update(eq=RuntimeError("equality"))),
+]
+
+
+@pytest.fixture(params=SPOIL, ids=lambda case: case[0])
+def spoil(request: pytest.FixtureRequest) -> Iterator[Callable[[Whim], object]]:
+    """Return a way in which a key goes bad after it has been asked for."""
+    yield request.param[1]
+    Whim.spoil.clear()
+
+
+def test_a_key_that_goes_bad_harms_nobody_who_waits_for_it(spoil: Callable[[Whim], object]) -> None:
+    """Otherwise a mistake in one tenant's key would have somebody wait for ever, or hide why it stops waiting."""
+    core: KeyedCore[str] = KeyedCore(max_size=2, ttl=0.0)
+    held, other, key = opened(core, "held"), opened(core, Whim("other")), Whim("key")
+    gives_up: Waiter[str] = Waiter()
+    core.ask(key, None, gives_up, 0.0)
+    core.ask("last", None, Waiter(), 0.0)
+    spoil(key)
+    assert core.withdraw(gives_up, 1.0)
+    assert [instance.key for instance in core.queue] == ["last"]
+
+    core.leave(held, 1.0)
+    core.ask("held", None, Waiter(), 1.0)
+    core.ended(held, 2.0)
+    assert [instance.key for instance in core.starts] == ["last"]
+    Whim.spoil.clear()
+    assert core.join(Whim("other"), 2.0) is other
+
+
+def test_a_key_that_goes_bad_makes_room_for_others(spoil: Callable[[Whim], object]) -> None:
+    """Otherwise a mistake in one tenant's key would fill the pool until nobody gets in."""
+    core: KeyedCore[str] = KeyedCore(max_size=1, ttl=0.0)
+    key, heir, other = Whim("key"), Waiter[str](), Waiter[str]()
+    instance = opened(core, key)
+    core.leave(instance, 1.0)
+    core.ask(key, None, heir, 1.0)
+    core.ask("other", None, other, 1.0)
+    spoil(key)
+    core.ended(instance, 2.0)
+    assert list(core.starts) == [heir.instance], "who has been waiting for longest"
+    core.entered(core.starts.popleft(), "object", 3.0)
+    core.leave(heir.instance, 3.0)
+    core.ended(heir.instance, 3.0)
+    assert list(core.starts) == [other.instance]
+    core.shutdown(4.0)
+    assert list(core.wakes) == [heir, other]
+    assert not core.nwaiting()
+
+
+def test_a_key_that_was_bad_for_a_while_leads_to_what_lives() -> None:
+    """Otherwise who asks with it would wait for something that has ended, until the timeout."""
+    core: KeyedCore[str] = KeyedCore(ttl=0.0)
+    key = Whim("key")
+    instance = opened(core, key)
+    become(key, "another")
+    core.leave(instance, 1.0)
+    core.ended(instance, 1.0)
+    become(key, "key")
+    assert core.join(key, 2.0) is None
+    again = opened(core, key, 2.0)
+    assert again is not instance
+    assert core.join(Whim("key"), 3.0) is again
+
+
+def test_a_key_that_has_become_equal_to_another_does_not_take_its_place() -> None:
+    """Otherwise the end of the one would make the pool forget the other, and open it twice."""
+    core: KeyedCore[str] = KeyedCore(ttl=0.0)
+    key = Whim("key")
+    other, instance = opened(core, Whim("other")), opened(core, key)
+    become(key, "other")
+    core.leave(instance, 1.0)
+    core.ended(instance, 1.0)
+    assert core.join(Whim("other"), 2.0) is other
