@@ -102,6 +102,24 @@ def test_who_waits_for_a_key_that_is_closed_keeps_its_place_in_the_queue() -> No
     assert order == ["b", "a", "c"]
 
 
+def test_who_follows_a_key_that_is_closed_may_give_up_at_any_time() -> None:
+    """Otherwise the next one who asks would wait for ever for what nobody makes."""
+    core: KeyedCore[str] = KeyedCore(max_size=1, ttl=0.0)
+    first = opened(core, "a")
+    core.leave(first, 0.0)
+    waiters: list[Waiter[str]] = [Waiter() for _ in range(4)]
+    core.ask("a", None, waiters[0], 1.0)
+    assert core.withdraw(waiters[0], 1.0)
+    core.ask("b", None, waiters[1], 1.0)
+    core.ask("a", None, waiters[2], 1.0)
+    core.ended(first, 2.0)
+    assert list(core.starts) == [waiters[1].instance]
+    assert core.withdraw(waiters[2], 2.0)
+    core.ask("a", None, waiters[3], 2.0)
+    assert core.queue == [waiters[3].instance]
+    assert waiters[3].instance is not waiters[2].instance is not waiters[0].instance
+
+
 def test_what_belongs_to_another_process_is_left_without_effect() -> None:
     """Otherwise a forked child would close what its parent uses."""
     core: KeyedCore[str] = KeyedCore(ttl=0.0)
