@@ -16,6 +16,7 @@ from asyncio import CancelledError
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._hidden_task import hidden_task
@@ -105,7 +106,7 @@ class Keeper(Generic[T]):
         try:
             await self._hold()
         except BaseException as error:  # an interrupt, too, goes to who waits, and not into the middle of the loop
-            self._raised = error
+            self._raised = error.with_traceback(_beyond_keeper(error.__traceback__))
 
     async def _hold(self) -> None:
         async with self._manager as value:
@@ -131,6 +132,16 @@ class Keeper(Generic[T]):
         else:
             self._end.set_exception(raised)
         self._on_ended()
+
+
+def _beyond_keeper(trace: TracebackType | None) -> TracebackType | None:
+    """Leave out the keeper's own frames. They know the keeper, which knows the error, which would know them: a cycle.
+
+    It would keep what has failed, and all that was told of it, until the garbage collector comes by.
+    """
+    while trace is not None and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next
+    return trace
 
 
 def _is_only(raised: BaseException | None, reason: BaseException | None) -> bool:

@@ -222,7 +222,10 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         if waiter.served:
             return waiter.instance
         if waiter.error is not None:
-            raise waiter.error.with_traceback(waiter.trace)
+            try:
+                raise waiter.error.with_traceback(waiter.trace)
+            finally:
+                waiter.error = None  # its traceback leads to this frame, which has the waiter
         why = self._why(waiter.instance)
         if not self._core.withdraw(waiter, self._now()):
             raise self._closed_error()

@@ -9,8 +9,8 @@ import json
 import logging
 import threading
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -327,6 +327,42 @@ def test_a_failed_entering_is_told_to_all_who_wait_and_forgotten(run_loop: Run) 
         assert await use(pool, 1) is source.things[1]
 
     run_loop(main())
+
+
+def test_a_failure_is_no_work_for_the_garbage_collector(run_loop: Run) -> None:
+    """Otherwise each failed connection, and the request that wanted it, would stay in memory until that comes by."""
+
+    async def entering(_thing: AsyncThing) -> None:
+        raise OSError
+
+    class Request:
+        pass
+
+    requests: list[weakref.ref[Request]] = []
+
+    async def handle(pool: Pool) -> None:
+        request = Request()
+        requests.append(weakref.ref(request))
+        await use(pool, 1)
+
+    async def main() -> None:
+        pool: Pool = AsyncKeyedPool(Source(entering))
+        with suppress(OSError):
+            await handle(pool)
+        await asyncio.sleep(0)
+        assert [request() for request in requests] == [None]
+
+    with without_collector():
+        run_loop(main())
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _frames(error: BaseException) -> Any:
