@@ -306,6 +306,7 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
     def _make(self, instance: Instance[T]) -> None:
         self._alive.add(self)
         making: Making[T] = Making(instance.call)
+        instance.call = None
         keep_in_children(making)  # with the object: no destructor of it must run in a forked child
         entered, ended = partial(self._on_entered, instance, making), partial(self._on_ended, instance)
         self._keepers[instance] = Keeper(making, on_entered=entered, on_ended=ended)

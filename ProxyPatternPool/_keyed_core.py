@@ -80,7 +80,7 @@ class Instance(Generic[T]):
     def __init__(self, number: int, key: Hashable, call: Any) -> None:
         self.number = number  # also its place in the queue
         self.key = key
-        self.call = call  # the arguments of whoever wanted it first, which only the driver understands
+        self.call = call  # the arguments of whoever wanted it first: the driver understands them, and takes them away
         self.phase = QUEUED
         self.since = 0.0  # when it began to be entered, in use, or idle
         self.obj: T  # from OPEN on

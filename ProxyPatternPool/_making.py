@@ -24,6 +24,7 @@ class Making(Generic[T]):
 
     async def __aenter__(self) -> T:
         made: Any = self._call()
+        del self._call  # what it was called with may be large, and is not needed as long as the object
         if hasattr(type(made), "__aenter__") and hasattr(type(made), "__aexit__"):
             self.obj = await type(made).__aenter__(made)
             self._manager = made

@@ -270,6 +270,29 @@ def test_anything_else_is_refused(run_loop: Run, made: object, told: str) -> Non
     run_loop(main())
 
 
+def test_the_arguments_are_let_go_when_it_is_made(run_loop: Run) -> None:
+    """Otherwise a key which is read out of a request would keep the first request for as long as its instance lives."""
+
+    class Request:
+        tenant = "a"
+
+    async def connect(request: Request) -> str:
+        return request.tenant
+
+    async def main() -> None:
+        pool = AsyncKeyedPool(connect, key=lambda request: request.tenant)
+        request = Request()
+        async with pool.get(request):
+            first = weakref.ref(request)
+            del request
+            await asyncio.sleep(0)
+        gc.collect()
+        assert first() is None
+        assert len(pool) == 1
+
+    run_loop(main())
+
+
 def test_it_is_made_entered_and_exited_in_one_task_in_an_empty_context(run_loop: Run) -> None:
     """Otherwise anyio would complain, and the first request's variables would be everybody's."""
     request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="nobody's")
