@@ -55,7 +55,7 @@ class KeyedUse(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         instance, pool = self._instance, self._pool
-        if instance is None:
+        if instance is None or instance is COMING:
             raise PoolException(f"{pool.name}: this use has not begun, or has been left already")
         self._instance = None
         if pool._leave(instance, pool._now()) or pool._timeless:

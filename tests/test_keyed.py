@@ -915,7 +915,7 @@ def test_what_the_pool_is_not_for_is_refused(run_loop: Run) -> None:
     run_loop(main())
 
 
-def test_a_use_that_waits_cannot_be_begun_again(run_loop: Run) -> None:
+def test_a_use_that_waits_cannot_be_begun_again_or_left(run_loop: Run) -> None:
     """Otherwise one of the two would never be counted as having left."""
 
     async def main() -> None:
@@ -925,6 +925,8 @@ def test_a_use_that_waits_cannot_be_begun_again(run_loop: Run) -> None:
         await settle(lambda: len(pool))
         with pytest.raises(PoolException, match="begun already"):
             await one.__aenter__()
+        with pytest.raises(PoolException, match="has not begun"):
+            await one.__aexit__(None, None, None)
         await first
         await one.__aexit__(None, None, None)
         assert pool.stats()["idle"] == 1
