@@ -108,7 +108,7 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
 
     # -- using it
 
-    def get(self, *args: P.args, **kwargs: P.kwargs) -> KeyedUse[T]:
+    def get(self, /, *args: P.args, **kwargs: P.kwargs) -> KeyedUse[T]:
         """Use the instance for these arguments in an ``async with`` block. It is made when there is none.
 
         Entering the block raises what making it raises, for everybody who waits for that; the next one tries again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from itertools import count
 
 from ProxyPatternPool._config import check_count, checked_seconds, checked_timeout
@@ -27,6 +28,8 @@ class KeyedConfig:
             value = getattr(self, parameter)
             if not callable(value) and (parameter, value) != ("key", None):
                 raise TypeError(f"{parameter} must be callable, not {value!r}")
+        if iscoroutinefunction(self.key):  # each call would give another coroutine, which is hashable
+            raise TypeError(f"key must be a plain function, and {self.key!r} is an async one")
         object.__setattr__(self, "max_size", self.max_size if self.max_size is not None else 0)
         check_count("max_size", self.max_size)
         object.__setattr__(self, "ttl", None if self.ttl is None else checked_seconds("ttl", self.ttl))

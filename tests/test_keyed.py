@@ -115,6 +115,19 @@ def test_keyword_order_does_not_matter_but_the_spelling_does(run_loop: Run) -> N
     run_loop(main())
 
 
+def test_an_argument_may_have_any_name(run_loop: Run) -> None:
+    """Otherwise some function that makes instances could not be used, for reasons that are not its own."""
+
+    async def connect(self: str, key: str, name: str) -> str:
+        return self + key + name
+
+    async def main() -> None:
+        async with AsyncKeyedPool(connect).get(self="a", key="b", name="c") as made:
+            assert made == "abc"
+
+    run_loop(main())
+
+
 def test_a_key_tells_arguments_apart(run_loop: Run) -> None:
     """Otherwise unhashable arguments could not be used, or what does not matter would open another connection."""
 
@@ -939,6 +952,7 @@ def test_a_use_that_waits_cannot_be_begun_again_or_left(run_loop: Run) -> None:
     [
         ({"fun": 1}, TypeError, "fun must be callable, not 1"),
         ({"key": 1}, TypeError, "key must be callable, not 1"),
+        ({"key": turns}, TypeError, "key must be a plain function, and <function turns at .*> is an async one"),
         ({"ttl": -1}, ValueError, "ttl must be a finite number of seconds from 0, not -1"),
         ({"ttl": "1"}, TypeError, "ttl must be a number of seconds, not '1'"),
         ({"timeout": -0.5}, ValueError, "timeout must be a finite number of seconds from 0, not -0.5"),
