@@ -43,6 +43,10 @@ class KeyedBase(Generic[T]):
         """How many instances there are, those being entered or closed included."""
         return len(self._core.registry)
 
+    def __bool__(self) -> bool:
+        """A pool is true, an empty one too: ``if pool:`` asks whether there is one."""
+        return True
+
     def stats(self) -> KeyedStats:
         """Tell configuration, sizes and counters as plain data. They begin anew with each event loop."""
         config, core = self._config, self._core

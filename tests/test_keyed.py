@@ -968,6 +968,13 @@ def test_wrong_parameters_are_refused(parameters: dict[str, Any], error: type[Ex
         AsyncKeyedPool(**{"fun": Source(), **parameters})
 
 
+def test_an_empty_pool_is_not_false() -> None:
+    """Otherwise `if pool:` would mean "is there a pool?" until its instances have expired."""
+    pool: Pool = AsyncKeyedPool(Source())
+    assert len(pool) == 0
+    assert pool
+
+
 def test_statistics_are_plain_data(run_loop: Run) -> None:
     """Otherwise they could not be shown on a page, or sent to a monitoring system."""
 
