@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import ref
 
+from ProxyPatternPool._change import GRACE, Change
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hidden_task import hidden_task
 from ProxyPatternPool._keeper import Keeper
@@ -25,9 +26,6 @@ from ProxyPatternPool._process import keep_in_children
 from ProxyPatternPool._slot import CREATING, LEASED, Slot
 
 T = TypeVar("T")
-
-#: Seconds for which what was cancelled may go on, before it is no longer waited for.
-GRACE = 1.0
 
 
 class Host(Protocol[T]):
@@ -60,7 +58,7 @@ class Household(Generic[T]):
         self._host = ref(host, self._deserted)
         self._name = name
         self._log = log
-        self._change: asyncio.Future[None] | None = None  # done when anything has changed, for those who wait for that
+        self._change = Change()  # of anything
         self._listed = False  # at the end of the loop, where it comes after what the first object is made of
         self._unlist: list[Callable[[], object]] = [before_end(self._end_work)]
 
@@ -127,20 +125,13 @@ class Household(Generic[T]):
 
     def changed(self) -> None:
         """Have those who wait `until` something holds look again."""
-        if self._change is not None:
-            self._change.set_result(None)
-            self._change = None
+        self._change.happened()
         if self._host() is None and not self.keepers:
             self._leave()
 
     async def until(self, condition: Callable[[], bool], timeout: float | None) -> None:
         """Wait until the condition holds, or that many seconds. Being cancelled cancels the waiting only."""
-        deadline = None if timeout is None else self.loop.time() + timeout
-        left: float | None = None
-        while not condition() and (deadline is None or (left := deadline - self.loop.time()) > 0):
-            if self._change is None:
-                self._change = self.loop.create_future()
-            await asyncio.wait((self._change,), timeout=left)  # a bare await would cancel it for everybody
+        await self._change.until(condition, timeout)
 
     async def end_work(self) -> None:
         """Wait for creations that were cancelled, and for hooks; cancel those which take more than `GRACE`."""

@@ -91,7 +91,12 @@ class Keeper(Generic[T]):
         self._end.result()
 
     def desert(self) -> None:
-        """Wait no more for an end that does not come: the loop is about to be closed, and is not to complain of it."""
+        """Wait no more for an end that does not come: the loop is about to be closed, and is not to complain of it.
+
+        Nor of what may still be raised by then.
+        """
+        for outcome in (self._value, self._end):
+            outcome.add_done_callback(asyncio.Future.exception, context=Context())
         self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does for its own
 
     def failure(self) -> BaseException | None:

@@ -23,6 +23,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 from weakref import WeakMethod
 
 from ProxyPatternPool._base import log
+from ProxyPatternPool._change import GRACE, Change
 from ProxyPatternPool._config import checked_seconds
 from ProxyPatternPool._errors import PoolException, note_once
 from ProxyPatternPool._keeper import EnteringCancelled, Keeper
@@ -88,7 +89,7 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         self._keepers: dict[Instance[T], Keeper[T]] = {}  # of what is ENTERING, OPEN or CLOSING
         self._timer: asyncio.TimerHandle | None = None  # the only one; it may ring too early, never too late
         self._timeless = 0.0 < self._core.ttl < inf  # there is no timer, and what becomes idle needs one
-        self._change: asyncio.Future[None] | None = None  # done when an instance is gone, for those who wait for that
+        self._change = Change()  # an instance is gone
         self._errors: list[BaseException] | None = None  # from closing, while somebody collects them
         self._entered = False  # by ``async with``
         self._listed = False  # at the end of the loop
@@ -122,8 +123,9 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         """End the pool, for good. Who waits is sent away with `PoolClosed`, what is being entered is cancelled.
 
         Idle instances are closed, at the same time; those in use too when their last user leaves, never before. Waits
-        at most `delay` seconds for the users, then for all that is being closed. What closing has raised meanwhile is
-        raised in an `ExceptionGroup`, when all is done. Being cancelled ends the waiting only. Twice is once.
+        at most `delay` seconds for the users, then for all that is being closed. What has been cancelled and goes on
+        nevertheless is waited for 1 second, and closed when it is there. What closing has raised meanwhile is raised
+        in an `ExceptionGroup`, when all is done. Being cancelled ends the waiting only. Twice is once.
         """
         delay = checked_seconds("delay", delay)
         self._bind()
@@ -179,19 +181,34 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
 
     async def _end_entering(self) -> None:
         """Give up what is still being entered when the loop ends: before anything that it may need is closed."""
-        while self._core.entering:
-            for instance in self._core.entering:
-                self._keepers[instance].release()
-            await self._gone()
+        await self._change.until(self._cancel_entering, GRACE)
+        self._desert()
         if not self._core.registry:
             self._unbind()
+
+    def _cancel_entering(self) -> bool:
+        """Cancel what is being entered, or has come in its place meanwhile; True when there is nothing."""
+        for instance in self._core.entering:
+            self._keepers[instance].release()
+        return not self._core.entering
 
     async def _end_with_loop(self) -> None:
         """Close everything: no user runs any more. In its next loop the pool starts anew."""
         try:
             await self._finish(self._core.abandon)
         finally:
+            self._desert()
             self._unbind()
+
+    def _desert(self) -> None:
+        """Wait no more for what was cancelled while it was entered, and goes on: the loop is about to be closed."""
+        while self._core.entering:
+            instance = next(iter(self._core.entering))
+            keeper = self._keepers.pop(instance)
+            keeper.release()
+            keeper.desert()
+            self._failed(instance, EnteringCancelled())
+            self._act()
 
     def _unbind(self) -> None:
         """Belong to no loop, and keep none that ends."""
@@ -248,27 +265,18 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
             with suppress(Exception):
                 await self._keepers[instance].ended()
 
-    async def _gone(self) -> None:
-        """Wait until some instance is gone."""
-        if self._change is None:
-            self._change = get_running_loop().create_future()
-        await asyncio.wait((self._change,))  # a bare await would cancel it for everybody
-
     async def _finish(self, end: Callable[[float], None], delay: float = 0.0) -> None:
         """Make the core's last move, wait for what comes of it, raise what closing has raised meanwhile."""
-        core, errors = self._core, list[BaseException]()
+        core, change, errors = self._core, self._change, list[BaseException]()
         collecting = self._errors is None
         if collecting:
             self._errors = errors
         try:
             end(self._now())
             self._act()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    while delay and core.registry:
-                        await self._gone()
-            while core.entering or core.closing:
-                await self._gone()
+            await change.until(lambda: not core.registry, delay)
+            await change.until(lambda: not core.entering, GRACE)
+            await change.until(lambda: not core.closing)
         except BaseException:
             for error in errors:
                 self._log_closing(error)
@@ -312,6 +320,8 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         self._keepers[instance] = Keeper(making, on_entered=entered, on_ended=ended)
 
     def _on_entered(self, instance: Instance[T], making: Making[T]) -> None:
+        if instance not in self._keepers:
+            return  # deserted, and released
         if not self._listed:  # not before: what the first instance is made of was there earlier, and is to end later
             self._listed = True
             self._list(at_end, self._end_with_loop)
@@ -319,7 +329,10 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         self._act()
 
     def _on_ended(self, instance: Instance[T]) -> None:
-        error = self._keepers.pop(instance).failure()
+        keeper = self._keepers.pop(instance, None)
+        if keeper is None:
+            return  # deserted
+        error = keeper.failure()
         if instance.phase is Phase.ENTERING:
             self._failed(instance, cast(BaseException, error))
         elif instance.phase is Phase.OPEN:
@@ -330,9 +343,7 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         self._act()
         if not self._core.registry:
             self._alive.clear()
-        if self._change is not None:
-            self._change.set_result(None)
-            self._change = None
+        self._change.happened()
 
     def _failed(self, instance: Instance[T], error: BaseException) -> None:
         """Pass on why there is no object; log it when nobody waits to hear it, and it was not the pool's own doing."""

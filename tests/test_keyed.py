@@ -17,7 +17,7 @@ import pytest
 
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException, TimeOut
 from tests.loops import Run
-from tests.things import AsyncThing, Pool, Source, nothing, settle, turns, use
+from tests.things import AsyncThing, Pool, Source, ignoring_cancellation, nothing, settle, turns, use
 from tests.virtual_time import run_fast
 
 # -- one instance per arguments
@@ -895,6 +895,27 @@ def test_an_entering_that_goes_on_while_the_pool_ends_is_exited(run_loop: Run) -
             await task
 
     run_loop(main())
+
+
+def test_an_entering_that_is_not_to_be_cancelled_does_not_keep_the_pool_from_ending() -> None:
+    """Otherwise one bad driver would keep a program from ending."""
+    go = asyncio.Event()
+    source = Source(entering=ignoring_cancellation(go))
+
+    async def main() -> None:
+        pool: Pool = AsyncKeyedPool(source)
+        task = asyncio.create_task(use(pool, "a"))
+        await settle(lambda: source.calls)
+        await pool.shutdown()
+        assert asyncio.get_running_loop().time() == pytest.approx(1)
+        with pytest.raises(PoolClosed):
+            await task
+        assert pool.stats()["entering"] == 1
+        go.set()
+        await settle(lambda: not len(pool))
+
+    run_fast(main())
+    assert source.calls == ["enter a", "entered a", "exit a", "exited a"]
 
 
 def test_what_the_pool_is_not_for_is_refused(run_loop: Run) -> None:

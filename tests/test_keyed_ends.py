@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException
+from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException, TimeOut, _keyed
 from ProxyPatternPool.loop_local import at_exit
 from tests.conftest import run
 from tests.loops import NewLoop, Run
-from tests.things import AsyncThing, Pool, Source, settle, turns, use
+from tests.things import AsyncThing, Pool, Source, ignoring_cancellation, settle, turns, use
 
 # -- event loops
 
@@ -127,6 +127,60 @@ def test_what_is_being_entered_when_the_loop_ends_is_given_up(new_loop: NewLoop)
     assert len(pool) == 0
     source.check_all_gone()
     assert source.calls == ["enter a"]
+
+
+@pytest.mark.parametrize("ends", ["never", "too late", "too late, and badly"])
+@pytest.mark.parametrize("begins", ["first of all", "later", "at the end"])
+def test_an_entering_that_is_not_to_be_cancelled_does_not_keep_the_loop_from_ending(
+    run_loop: Run, monkeypatch: pytest.MonkeyPatch, begins: str, ends: str
+) -> None:
+    """Otherwise one bad driver would keep `asyncio.run` from ending."""
+    monkeypatch.setattr(_keyed, "GRACE", 0.01)
+    problems: list[Any] = []
+    go = asyncio.Event()
+
+    async def entering(thing: AsyncThing) -> None:
+        if thing.args == ("first",):
+            return
+        await ignoring_cancellation(go)(thing)
+        if "badly" in ends:
+            raise OSError
+
+    async def give_up() -> None:
+        with pytest.raises(TimeOut):
+            await use(pool, "a")
+
+    async def at_the_end() -> None:  # and before the pool's
+        if begins == "at the end":
+            await give_up()
+
+    async def after_all() -> None:
+        if "late" in ends:
+            go.set()
+            await settle(lambda: source.calls[-1] != "enter a" or ("badly" in ends and not source.alive))
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+        at_exit(after_all)
+        if begins != "first of all":
+            await use(pool, "first")
+        at_exit(at_the_end)
+        if begins != "at the end":
+            await give_up()
+
+    source = Source(entering)
+    pool: Pool = AsyncKeyedPool(source, timeout=0.01)
+    run_loop(main())
+    assert len(pool) == 0
+    assert source.things[-1].error is None
+    source.things.clear()
+    go = asyncio.Event()
+    go.set()
+    gc.collect()
+    assert not problems
+    ends = "well"
+    run_loop(use(pool, "b"))
+    assert source.calls[-1] == "exited b"
 
 
 def test_errors_at_the_end_of_the_loop_are_told_to_its_handler(new_loop: NewLoop) -> None:

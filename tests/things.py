@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from ProxyPatternPool import AsyncKeyedPool
@@ -21,6 +22,17 @@ async def turns(_thing: AsyncThing) -> None:
         await asyncio.sleep(0)
 
 
+def ignoring_cancellation(go: asyncio.Event) -> Step:
+    """Wait for that event, whatever happens."""
+
+    async def wait(_thing: AsyncThing) -> None:
+        while not go.is_set():
+            with suppress(asyncio.CancelledError):
+                await go.wait()
+
+    return wait
+
+
 class AsyncThing:
     """Something expensive, shared by all who ask with the same arguments."""
 
@@ -31,6 +43,7 @@ class AsyncThing:
         self.users = 0
         self.calls: list[str] = []  # enter, entered, exit, exited
         self.tasks: list[object] = []
+        self.error: BaseException | None = None  # what it was exited with
 
     async def __aenter__(self) -> AsyncThing:
         assert self.key not in self.source.alive, "two instances of one key"
@@ -45,6 +58,7 @@ class AsyncThing:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.error = error
         assert not self.users, "closed in use"
         self._note("exit")
         try:
