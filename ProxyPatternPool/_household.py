@@ -68,7 +68,8 @@ class Household(Generic[T]):
         """Have the object made, by a keeper of its own."""
         keep_in_children(opening)  # with the object: no destructor of it must run in a forked child
         entered, ended = partial(self._on_entered, slot), partial(self._on_ended, slot)
-        self.keepers[slot] = Keeper(opening, on_entered=entered, on_ended=ended)
+        name = f"{self._name}: keeper of object {slot.number}"
+        self.keepers[slot] = Keeper(opening, on_entered=entered, on_ended=ended, name=name)
 
     def put_out(self, slot: Slot[T], error: BaseException | None) -> bool:
         """Have the object closed, with that error if it is not fit for use; False when it is gone already."""

@@ -36,7 +36,8 @@ class Keeper(Generic[T]):
     """Begins at once to enter `manager`; belongs to the running loop, and is used in that one alone.
 
     `on_entered()` is called as soon as the object is there, before anybody who waits for it goes on, and `on_ended()`
-    when it has been exited, or could not be entered. They are called in the loop, and must not raise.
+    when it has been exited, or could not be entered. They are called in the loop, and must not raise. `name` is the
+    task's, for debuggers; by default it tells the manager's type.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Keeper(Generic[T]):
         *,
         on_entered: Callable[[], object] = _nothing,
         on_ended: Callable[[], object] = _nothing,
+        name: str | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._manager = manager
@@ -55,7 +57,7 @@ class Keeper(Generic[T]):
         self._end: asyncio.Future[None] = loop.create_future()  # what __aexit__ has raised, if anything
         self._reason: BaseException | None = None  # what the object is exited with
         self._raised: BaseException | None = None  # what came out of the manager
-        self._task = hidden_task(self._keep(), f"keeper of a {type(manager).__name__}")
+        self._task = hidden_task(self._keep(), name or f"keeper of a {type(manager).__name__}")
         # and not at the end of _keep: a task may end before it has begun. By default, the context of whoever makes the
         # keeper would be kept, with all that the variables of that one refer to
         self._task.add_done_callback(self._finish, context=Context())

@@ -317,7 +317,8 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         instance.call = None
         keep_in_children(making)  # with the object: no destructor of it must run in a forked child
         entered, ended = partial(self._on_entered, instance, making), partial(self._on_ended, instance)
-        self._keepers[instance] = Keeper(making, on_entered=entered, on_ended=ended)
+        name = f"{self.name}: keeper of instance {instance.number}"  # and not of its key, which may be a secret
+        self._keepers[instance] = Keeper(making, on_entered=entered, on_ended=ended, name=name)
 
     def _on_entered(self, instance: Instance[T], making: Making[T]) -> None:
         if instance not in self._keepers:

@@ -203,6 +203,21 @@ def test_objects_live_in_tasks_of_their_own_in_an_empty_context(run_loop: Run) -
     run_loop(watched(main()))
 
 
+def test_the_task_of_an_object_is_told_by_pool_and_number(run_loop: Run) -> None:
+    """Otherwise a debugger would show as many tasks of one name as there are objects."""
+
+    async def name(_number: int) -> str:
+        task = asyncio.current_task()
+        assert task
+        return task.get_name()
+
+    async def main() -> None:
+        async with AsyncPool(name, 2, name="db") as pool, pool.obj() as first, pool.obj() as second:
+            assert (first, second) == ("db: keeper of object 0", "db: keeper of object 1")
+
+    run_loop(watched(main()))
+
+
 @pytest.mark.parametrize("state", ["idle", "leased", "getter", "retter", "health"])
 def test_an_object_that_ends_by_itself_is_not_lent_again(
     run_loop: Run, caplog: pytest.LogCaptureFixture, state: str

@@ -283,6 +283,21 @@ def test_anything_else_is_refused(run_loop: Run, made: object, told: str) -> Non
     run_loop(main())
 
 
+def test_its_task_is_told_by_pool_and_number(run_loop: Run) -> None:
+    """Otherwise a debugger would show a hundred tasks of one name; or one that has a password in it."""
+
+    async def name(_key: str) -> str:
+        task = asyncio.current_task()
+        assert task
+        return task.get_name()
+
+    async def main() -> None:
+        async with AsyncKeyedPool(name, name="db") as pool, pool.get("secret") as first, pool.get("other") as second:
+            assert (first, second) == ("db: keeper of instance 0", "db: keeper of instance 1")
+
+    run_loop(main())
+
+
 def test_the_arguments_are_let_go_when_it_is_made(run_loop: Run) -> None:
     """Otherwise a key which is read out of a request would keep the first request for as long as its instance lives."""
 
