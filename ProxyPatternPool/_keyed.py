@@ -26,10 +26,10 @@ from ProxyPatternPool._base import log
 from ProxyPatternPool._change import GRACE, Change
 from ProxyPatternPool._config import checked_seconds
 from ProxyPatternPool._errors import PoolException, note_once
+from ProxyPatternPool._instance import Instance, Phase, Reason, Waiter
 from ProxyPatternPool._keeper import EnteringCancelled, Keeper
 from ProxyPatternPool._keyed_base import KeyedBase
 from ProxyPatternPool._keyed_config import KeyedConfig
-from ProxyPatternPool._keyed_core import Instance, Phase, Reason, Waiter
 from ProxyPatternPool._keyed_use import KeyedUse
 from ProxyPatternPool._loop_end import Exit, at_end, before_end
 from ProxyPatternPool._making import Making

@@ -24,88 +24,15 @@ from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from contextlib import suppress
-from enum import Enum
 from itertools import islice
 from math import inf
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._errors import IllegalMove
+from ProxyPatternPool._instance import CLOSING, ENTERING, GONE, OPEN, QUEUED, Instance, Phase, Reason, Waiter
 from ProxyPatternPool._stats import KeyedCounters
 
 T = TypeVar("T")
-
-
-class Phase(Enum):
-    """Where an instance is in its life."""
-
-    QUEUED = "queued"
-    ENTERING = "entering"
-    OPEN = "open"
-    CLOSING = "closing"
-    GONE = "gone"
-
-
-class Reason(Enum):
-    """Why an instance is closed; the value is the key under which it is counted."""
-
-    TTL = "ttl"
-    MAX_SIZE = "max_size"
-    SHUTDOWN = "shutdown"
-    LOST = "lost"
-
-
-# Bound once: on 3.11 looking a member up through its class takes 40 ns.
-QUEUED, ENTERING, OPEN, CLOSING, GONE = Phase
-
-
-class Instance(Generic[T]):
-    """What is shared under one key."""
-
-    __slots__ = (
-        "ancestor",
-        "call",
-        "heir",
-        "key",
-        "number",
-        "obj",
-        "phase",
-        "reason",
-        "since",
-        "users",
-        "uses",
-        "waiters",
-    )
-
-    def __init__(self, number: int, key: Hashable, call: Any) -> None:
-        self.number = number  # also its place in the queue
-        self.key = key
-        self.call = call  # the arguments of whoever wanted it first: the driver understands them, and takes them away
-        self.phase = QUEUED
-        self.since = 0.0  # when it began to be entered, in use, or idle
-        self.obj: T  # from OPEN on
-        self.users = 0
-        self.uses = 0  # users that there are and have been
-        self.waiters: dict[Waiter[T], None] = {}  # who wants it, before it is OPEN
-        self.heir: Instance[T] | None = None  # CLOSING: the one that will follow under this key, if it is wanted
-        self.ancestor: Instance[T] | None = None  # in ``heirs``: the one that is CLOSING
-        self.reason: Reason | None = None  # set with CLOSING
-
-    def __repr__(self) -> str:
-        return f"<instance {self.number} {self.phase.value}, {self.users} users, {len(self.waiters)} waiting>"
-
-
-class Waiter(Generic[T]):
-    """Somebody who waits for an instance. The driver's subclass adds how it is woken."""
-
-    __slots__ = ("error", "instance", "served", "since", "trace")
-
-    def __init__(self) -> None:
-        self.instance: Instance[T]  # what it waits for, set by `ask`
-        self.since = 0.0
-        self.served = False  # it is a user of the instance now, and has to `leave` it
-        self.error: BaseException | None = None  # or that is why not
-        self.trace: TracebackType | None = None  # where the error comes from: raised for many, it would grow by each
 
 
 class KeyedCore(Generic[T]):

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._keyed_core import Instance
+from ProxyPatternPool._instance import Instance
 
 if TYPE_CHECKING:
     from ProxyPatternPool._keyed import AsyncKeyedPool
