@@ -8,14 +8,16 @@ end. One event loop has it: nothing here is locked, since nothing can come betwe
 
 An instance is what the pool shares under one key, from the moment somebody wants it::
 
-    QUEUED    in ``queue``, where it waits for room; or in ``heirs``: the one before it under its key is being closed
+    QUEUED    in ``queue``, where it waits for room; or in ``heirs``, for the end of the one before it under its key
     ENTERING  in ``entering``: the driver makes its object
     OPEN      its users have it; without any, it is in ``idle``
+    BROKEN    in ``broken``: its users have it, and nobody else will
     CLOSING   in ``closing``: the driver ends its object
     GONE      nobody has it
 
 All but the first and the last count against ``max_size``. There are never two of a key that do, so what is asked for
-while it is being closed is made again afterwards, when its turn comes: ``queue`` is in the order of the first asking.
+while it is broken, or being closed, is made again afterwards, when its turn comes: ``queue`` is in the order of the
+first asking.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._instance import CLOSING, ENTERING, GONE, OPEN, QUEUED, Instance, Phase, Reason, Waiter
+from ProxyPatternPool._instance import BROKEN, CLOSING, ENTERING, GONE, OPEN, QUEUED, Instance, Phase, Reason, Waiter
 from ProxyPatternPool._stats import KeyedCounters
 
 T = TypeVar("T")
@@ -48,12 +50,13 @@ class KeyedCore(Generic[T]):
         # State.
         # one for each key, QUEUED to CLOSING; empty when closed. GONE is as good as nothing: a key was not found again
         self.known: dict[Hashable, Instance[T]] = {}
-        self.registry: set[Instance[T]] = set()  # ENTERING, OPEN and CLOSING: its length is the pool's size
+        self.registry: set[Instance[T]] = set()  # ENTERING to CLOSING: its length is the pool's size
         self.entering: set[Instance[T]] = set()
         self.idle: OrderedDict[Instance[T], None] = OrderedDict()  # OPEN, no users; first who rests longest
+        self.broken: set[Instance[T]] = set()
         self.closing: set[Instance[T]] = set()
         self.queue: list[Instance[T]] = []  # QUEUED for room, by number
-        self.heirs: set[Instance[T]] = set()  # QUEUED behind a CLOSING one, which will leave room for it
+        self.heirs: set[Instance[T]] = set()  # QUEUED behind one that is BROKEN or CLOSING, and will leave room for it
         self.closed = False
         self.numbers = 0  # of the next instance
         self.counters = KeyedCounters()
@@ -86,8 +89,10 @@ class KeyedCore(Generic[T]):
             instance.users = users
             return False
         instance.users = 0
-        if instance.phase is OPEN:  # and was not taken away
+        if instance.phase is OPEN:
             self._rest(instance, now)
+        elif instance.phase is BROKEN:  # and was not taken away
+            self._doom(instance, Reason.DISCARD)
         return bool(self.stops)  # only by closing something it could have made room
 
     def ask(self, key: Hashable, call: Any, waiter: Waiter[T], now: float) -> bool:
@@ -98,7 +103,7 @@ class KeyedCore(Generic[T]):
         if instance is None or instance.phase is GONE:
             instance = self.known[key] = self._new(key, call)
             self.queue.append(instance)
-        elif instance.phase is CLOSING:
+        elif instance.phase in (BROKEN, CLOSING):
             instance = self._heir(instance, call)
         waiter.instance = instance
         waiter.since = now
@@ -119,6 +124,20 @@ class KeyedCore(Generic[T]):
         if instance.phase is QUEUED and not instance.waiters:
             self._unqueue(instance)
         return True
+
+    def discard(self, obj: object) -> bool:
+        """Let nobody else use the instances that have this object: close what is idle, the others when they are left.
+
+        False, and nothing changed, when there is none.
+        """
+        found = [instance for instance in self.registry if instance.phase is not ENTERING and instance.obj is obj]
+        for instance in sorted(found, key=_number):
+            if instance in self.idle:
+                self._doom(instance, Reason.DISCARD)
+            elif instance.phase is OPEN:
+                instance.phase = BROKEN
+                self.broken.add(instance)
+        return bool(found)
 
     # -- what the driver reports
 
@@ -154,8 +173,9 @@ class KeyedCore(Generic[T]):
 
     def lost(self, instance: Instance[T], now: float) -> None:
         """The object has ended by itself, whoever uses it: the next one who asks gets another."""
-        self._check(instance, OPEN)
+        self._check(instance, OPEN, BROKEN)
         self.idle.pop(instance, None)
+        self.broken.discard(instance)
         self.counters.closed[Reason.LOST.value] += 1
         self._retire(instance, now)
 
@@ -216,7 +236,8 @@ class KeyedCore(Generic[T]):
         while self.queue and (not self.max_size or len(self.registry) < self.max_size):
             self._enter(self.queue.pop(0), now)
         if self.queue:
-            lacking = len(self.queue) + len(self.heirs) - len(self.closing) - (self.max_size - len(self.registry))
+            coming = len(self.closing) + sum(instance.heir is not None for instance in self.broken)
+            lacking = len(self.queue) + len(self.heirs) - coming - (self.max_size - len(self.registry))
             for instance in list(islice(self.idle, max(0, lacking))):
                 self._doom(instance, Reason.MAX_SIZE)
 
@@ -256,6 +277,7 @@ class KeyedCore(Generic[T]):
 
     def _doom(self, instance: Instance[T], reason: Reason) -> None:
         self.idle.pop(instance, None)
+        self.broken.discard(instance)
         instance.phase = CLOSING
         instance.reason = reason
         self.closing.add(instance)
@@ -313,9 +335,9 @@ class KeyedCore(Generic[T]):
         waited = now - waiter.since
         self.counters.wait.add(1, waited, waited)
 
-    def _check(self, instance: Instance[T], phase: Phase) -> None:
-        if instance.phase is not phase or instance not in self.registry:
-            raise IllegalMove(f"{instance!r} should be {phase.value}")
+    def _check(self, instance: Instance[T], *phases: Phase) -> None:
+        if instance.phase not in phases or instance not in self.registry:
+            raise IllegalMove(f"{instance!r} should be {' or '.join(phase.value for phase in phases)}")
 
 
 def _number(instance: Instance[Any]) -> int:

@@ -84,6 +84,50 @@ def test_room_that_is_being_made_is_not_made_twice() -> None:
     assert core.nwaiting() == 4
 
 
+def test_room_that_a_broken_one_will_leave_is_not_made_twice() -> None:
+    """Otherwise who waits for its successor would cost an idle instance its life, for nothing."""
+    core: KeyedCore[str] = KeyedCore(max_size=3)
+    broken = opened(core, "broken")
+    for key in ("idle", "idle, too"):
+        core.leave(opened(core, key), 0.0)
+    assert core.discard(broken.obj)
+    core.ask("broken", None, Waiter(), 1.0)
+    assert not core.stops
+    core.ask("another", None, Waiter(), 2.0)
+    assert [instance.key for instance in core.stops] == ["idle"]
+    core.ask("broken", None, Waiter(), 3.0)
+    assert len(core.stops) == 1
+
+
+def test_a_broken_one_that_ends_by_itself_makes_way_for_its_successor() -> None:
+    """Otherwise who waits for that would wait for users who have nothing to leave any more."""
+    core: KeyedCore[str] = KeyedCore()
+    instance, waiter = opened(core, "a"), Waiter[str]()
+    core.discard(instance.obj)
+    core.ask("a", None, waiter, 0.0)
+    assert not core.starts
+    core.lost(instance, 1.0)
+    assert list(core.starts) == [waiter.instance]
+    assert not core.broken
+    assert not core.leave(instance, 2.0)
+    assert dict(core.counters.closed) == {"lost": 1}
+
+
+def test_all_instances_that_have_a_broken_object_go() -> None:
+    """Otherwise a client that serves several keys would be handed out again for the others."""
+    core: KeyedCore[str] = KeyedCore()
+    instances = [opened(core, key) for key in "abc"]
+    waiter: Waiter[str] = Waiter()
+    core.ask("not yet", None, waiter, 0.0)
+    for instance in instances:
+        instance.obj = "the same"
+        core.leave(instance, 0.0)
+    assert core.discard("the same")
+    assert list(core.stops) == instances
+    assert core.discard("the same"), "it is still being closed"
+    assert len(core.stops) == 3
+
+
 def test_who_waits_for_a_key_that_is_closed_keeps_its_place_in_the_queue() -> None:
     """Otherwise keys that are asked for often would never let others in, or never come in themselves."""
     core: KeyedCore[str] = KeyedCore(max_size=1)

@@ -72,14 +72,15 @@ class KeyedMachine(RuleBasedStateMachine):
             self.close_resting(len(self.resting), "shutdown" if self.closed else "ttl")
         else:
             room = self.max_size - len(self.live) if self.max_size else inf
-            lacking = len(self.line) - room - self.count(Phase.CLOSING)
+            broken = self.keys_of(Phase.BROKEN)
+            lacking = sum(wanted.key not in broken for wanted in self.line) - room - self.count(Phase.CLOSING)
             self.close_resting(int(max(0, min(lacking, len(self.resting)))), "max_size")
         self.compare()
 
     def next_in_line(self) -> Wanted | None:
         if self.max_size and len(self.live) >= self.max_size:
             return None
-        taken = [wanted.key for wanted in self.live]
+        taken = self.keys_of(*Phase)
         return next((wanted for wanted in self.line if wanted.key not in taken), None)
 
     def close_resting(self, number: int, reason: str) -> None:
@@ -102,6 +103,9 @@ class KeyedMachine(RuleBasedStateMachine):
         assert list(core.stops) == [wanted.real for wanted in self.stops], "not those unused for longest"
         for outbox in (core.wakes, core.starts, core.stops, self.wakes, self.starts, self.stops):
             outbox.clear()
+
+    def keys_of(self, *phases: Phase) -> list[object]:
+        return [wanted.key for wanted in self.live if wanted.phase in phases]
 
     def count(self, phase: Phase) -> int:
         return sum(wanted.phase is phase for wanted in self.live)
@@ -140,7 +144,8 @@ class KeyedMachine(RuleBasedStateMachine):
         self.settle()
 
     def wait_for(self, key: object, waiter: Waiter[object]) -> None:
-        coming = [w for w in [*self.live, *self.line] if w.key == key and w.phase is not Phase.CLOSING]
+        ending = (Phase.BROKEN, Phase.CLOSING)
+        coming = [w for w in [*self.live, *self.line] if w.key == key and w.phase not in ending]
         if not coming:
             coming = [Wanted(key)]
             self.line += coming
@@ -156,7 +161,24 @@ class KeyedMachine(RuleBasedStateMachine):
         assert told is bool(self.core.stops)
         if not wanted.users and wanted.phase is Phase.OPEN:
             self.rest(wanted)
+        if not wanted.users and wanted.phase is Phase.BROKEN:
+            self.close(wanted, "discard")
         self.settle()
+
+    @rule(index=INDEX)
+    def discard(self, index: int) -> None:
+        wanted = self.pick(Phase.OPEN, index)
+        if wanted is None or wanted.real is None:
+            return
+        assert self.core.discard(wanted.real.obj)
+        if wanted.users:
+            wanted.phase = Phase.BROKEN
+            assert self.core.discard(wanted.real.obj), "twice is once"
+        else:
+            self.resting.remove(wanted)
+            self.close(wanted, "discard")
+        self.settle()
+        assert not self.core.discard(object())
 
     @precondition(lambda self: self.users)
     @rule(seconds=st.sampled_from([0.0, 0.5]))
@@ -226,9 +248,9 @@ class KeyedMachine(RuleBasedStateMachine):
         self.forget(wanted)
         self.settle()
 
-    @rule(index=INDEX)
-    def lost(self, index: int) -> None:
-        wanted = self.pick(Phase.OPEN, index)
+    @rule(index=INDEX, phase=st.sampled_from([Phase.OPEN, Phase.BROKEN]))
+    def lost(self, index: int, phase: Phase) -> None:
+        wanted = self.pick(phase, index)
         if wanted is None or wanted.real is None:
             return
         self.core.lost(wanted.real, self.now)
@@ -262,14 +284,18 @@ class KeyedMachine(RuleBasedStateMachine):
         if not self.closed:
             self.closed = True
             self.send_everybody_away()
-            self.stops += [wanted for wanted in self.live if wanted.phase is Phase.ENTERING]
+            self.stops += [wanted for wanted in self.oldest_first() if wanted.phase is Phase.ENTERING]
             self.close_resting(len(self.resting), "shutdown")
         if for_good:
             self.abandoned = True
-            for wanted in self.live:
-                if wanted.phase is Phase.OPEN:
+            for wanted in self.oldest_first():
+                if wanted.phase in (Phase.OPEN, Phase.BROKEN):
                     self.close(wanted, "shutdown")
         self.settle()
+
+    def oldest_first(self) -> list[Wanted]:
+        """Return those that live in the order in which they were asked for."""
+        return sorted(self.live, key=lambda wanted: wanted.real.number if wanted.real else -1)
 
     def send_everybody_away(self) -> None:
         waiters = [waiter for wanted in [*self.live, *self.line] for waiter in wanted.waiters]
@@ -293,7 +319,7 @@ class KeyedMachine(RuleBasedStateMachine):
             (instance.phase is Phase.ENTERING, lambda: core.entered(instance, object(), now)),
             (instance.phase is Phase.ENTERING, lambda: core.failed(instance, OSError(), now)),
             (instance.phase is Phase.CLOSING, lambda: core.ended(instance, now)),
-            (instance.phase is Phase.OPEN, lambda: core.lost(instance, now)),
+            (instance.phase in (Phase.OPEN, Phase.BROKEN), lambda: core.lost(instance, now)),
             (instance.users > 0, lambda: core.leave(instance, now)),
         ]
         before = self.snapshot()
@@ -321,6 +347,7 @@ class KeyedMachine(RuleBasedStateMachine):
             i.key for i in sorted([*core.queue, *core.heirs], key=lambda one: one.number)
         ]
         assert {i for i in core.registry if i.phase is Phase.ENTERING} == core.entering
+        assert {i for i in core.registry if i.phase is Phase.BROKEN} == core.broken
         assert {i for i in core.registry if i.phase is Phase.CLOSING} == core.closing
 
     @invariant()
@@ -346,7 +373,8 @@ class KeyedMachine(RuleBasedStateMachine):
         if self.core.queue:
             assert self.max_size
             assert len(self.core.registry) == self.max_size
-            assert not self.core.idle or len(self.core.closing) >= len(self.line)
+            broken = self.keys_of(Phase.BROKEN)
+            assert not self.core.idle or len(self.core.closing) >= sum(w.key not in broken for w in self.line)
 
     @invariant()
     def everything_is_counted(self) -> None:
