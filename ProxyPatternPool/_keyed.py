@@ -119,6 +119,18 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         """
         return KeyedUse(self, args, kwargs)
 
+    async def discard(self, obj: T) -> None:
+        """Tell that an instance is broken, by its object: nobody else gets it. Never waits.
+
+        Those who use it keep it until they leave; then it is closed in the background, with an exception. Who asks for
+        it meanwhile waits for that, and gets another. Whoever tells it again changes nothing; what the pool does not
+        have, or no more, is logged as a warning. `PoolException` in another loop than the pool's.
+        """
+        self._bind()
+        if not self._core.discard(obj):
+            log.warning("%s: a %s was discarded which is not here: ignored", self.name, type(obj).__name__)
+        self._act()
+
     async def shutdown(self, delay: float = 0.0) -> None:
         """End the pool, for good. Who waits is sent away with `PoolClosed`, what is being entered is cancelled.
 
@@ -261,7 +273,7 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         What closing raises is logged, not raised: it depends on chance who is the last one.
         """
         self._act()
-        if instance.phase is Phase.CLOSING and instance.reason is not Reason.MAX_SIZE:
+        if instance.phase is Phase.CLOSING and instance.reason in (Reason.TTL, Reason.SHUTDOWN):
             with suppress(Exception):
                 await self._keepers[instance].ended()
 
@@ -297,10 +309,21 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         while core.starts:
             self._make(core.starts.popleft())
         while core.stops:
-            self._keepers[core.stops.popleft()].release()
+            instance = core.stops.popleft()
+            self._keepers[instance].release(self._reproach(instance))
         if self._timeless and self._loop is not None and core.idle:
             self._timer = self._loop.call_at(core.due(), self._ring, context=Context())
             self._timeless = False
+
+    def _reproach(self, instance: Instance[T]) -> PoolException | None:
+        """Return what an instance is exited with that is not in good order: with None, a driver would commit."""
+        if instance.reason is Reason.DISCARD:
+            why = "discarded"
+        elif instance.users:
+            why = "its users have not left when the event loop ended"
+        else:
+            return None
+        return PoolException(f"{self.name}: instance {instance.number} is given up: {why}")
 
     def _silence(self) -> None:
         if self._timer is not None:
@@ -336,7 +359,7 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         error = keeper.failure()
         if instance.phase is Phase.ENTERING:
             self._failed(instance, cast(BaseException, error))
-        elif instance.phase is Phase.OPEN:
+        elif instance.phase in (Phase.OPEN, Phase.BROKEN):
             log.warning("%s: an instance has ended by itself", self.name, exc_info=error)
             self._core.lost(instance, self._now())
         else:

@@ -119,8 +119,9 @@ class KeyedBase(Generic[T]):
         """Tell what an instance that is not open waits for."""
         if instance.phase is Phase.ENTERING:
             return "the instance is still being entered"
-        if instance in self._core.heirs:
-            return "the previous instance is still being closed"
+        if instance.ancestor is not None:
+            broken = instance.ancestor.phase is Phase.BROKEN
+            return f"the previous instance is {'discarded, and still in use' if broken else 'still being closed'}"
         return f"pool max size reached ({self._core.max_size})"
 
     def _timeout_error(self, why: str) -> TimeOut:

@@ -496,6 +496,126 @@ def test_an_instance_that_ends_by_itself_is_replaced(
     assert "connection lost" in caplog.text
 
 
+# -- what is broken
+
+
+def test_what_is_discarded_goes_with_its_last_user_and_is_made_again(run_loop: Run) -> None:
+    """Otherwise the client of a server that has died would be shared by everybody until it expires."""
+
+    async def main() -> None:
+        source = Source(turns, turns)
+        pool: Pool = AsyncKeyedPool(source, name="db")
+        ends = [asyncio.Event() for _ in range(2)]
+        users = [asyncio.create_task(use(pool, "a", until=end)) for end in ends]
+        await settle(lambda: pool.stats()["nuses"] == 2)
+        [broken] = source.things
+        await pool.discard(broken)
+        newcomer = asyncio.create_task(use(pool, "a"))
+        ends[0].set()
+        await users[0]
+        await pool.discard(broken)
+        assert (pool.stats()["in_use"], pool.stats()["nwaiting"], len(pool)) == (1, 1, 1)
+        assert source.calls == ["enter a", "entered a"]
+        ends[1].set()
+        assert await newcomer is not broken
+        assert source.calls == ["enter a", "entered a", "exit a", "exited a", "enter a", "entered a"]
+        assert str(broken.error) == "db: instance 0 is given up: discarded"
+        assert isinstance(broken.error, PoolException)
+        assert pool.stats()["nclosed"] == {"discard": 1}
+        await asyncio.gather(*users)
+
+    run_loop(main())
+
+
+def test_what_is_discarded_while_it_is_idle_is_closed_now(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise who watches the servers could only wait until the next one has met the broken client."""
+
+    @asynccontextmanager
+    async def client() -> AsyncIterator[object]:
+        yield object()  # the exception that it is exited with goes through it
+
+    async def main() -> None:
+        async with AsyncKeyedPool(client, ttl=None) as pool:
+            async with pool.get() as broken:
+                pass
+            await pool.discard(broken)
+            assert pool.stats()["closing"] == 1
+            async with pool.get() as another:
+                assert another is not broken
+
+    run_loop(main())
+    assert not caplog.messages
+
+
+def test_who_leaves_what_was_discarded_does_not_wait_for_its_end(run_loop: Run) -> None:
+    """Otherwise a request would wait for the farewell of a server that does not answer."""
+    go = asyncio.Event()
+
+    async def exiting(_thing: AsyncThing) -> None:
+        await go.wait()
+
+    async def main() -> None:
+        async with AsyncKeyedPool(Source(exiting=exiting), ttl=0) as pool:
+            async with pool.get("a") as thing:
+                await pool.discard(thing)
+            assert pool.stats()["closing"] == 1
+            go.set()
+
+    run_loop(main())
+
+
+def test_who_waits_for_the_end_of_what_was_discarded_is_told_so() -> None:
+    """Otherwise nobody would look for the users that do not leave it."""
+
+    async def main() -> None:
+        async with AsyncKeyedPool(Source(), timeout=1, name="db") as pool, pool.get("a") as thing:
+            await pool.discard(thing)
+            with pytest.raises(TimeOut, match=r"^db: the previous instance is discarded, and still in use, timeout"):
+                await use(pool, "a")
+
+    run_fast(main())
+
+
+def test_discarding_what_is_not_there_changes_nothing(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise a mistake would be silent, or hit another instance."""
+
+    async def main() -> None:
+        pool: Pool = AsyncKeyedPool(Source(), name="db")
+        await use(pool, "a")
+        await pool.discard(AsyncThing(Source(), ("a",), {}))
+        assert pool.stats()["idle"] == 1
+
+    run_loop(main())
+    assert caplog.messages == ["db: a AsyncThing was discarded which is not here: ignored"]
+
+
+@pytest.mark.parametrize("discarded", [True, False])
+def test_what_is_discarded_may_end_by_itself(run_loop: Run, caplog: pytest.LogCaptureFixture, discarded: bool) -> None:
+    """Otherwise its end would be taken for that of an entering, and hide what has really happened."""
+    end = asyncio.Event()
+
+    @asynccontextmanager
+    async def client() -> AsyncIterator[object]:
+        async with asyncio.TaskGroup() as group:
+            yield group.create_task(fail())
+
+    async def fail() -> None:
+        await end.wait()
+        raise OSError("connection lost")
+
+    async def main() -> None:
+        async with AsyncKeyedPool(client, name="db") as pool:
+            async with pool.get() as broken:
+                if discarded:
+                    await pool.discard(broken)
+                end.set()
+                await settle(lambda: len(pool) == 0)
+            assert pool.stats()["nclosed"] == {"lost": 1}
+
+    run_loop(main())
+    assert caplog.messages == ["db: an instance has ended by itself"]
+
+
 # -- time
 
 

@@ -135,6 +135,23 @@ async def while_it_is_closed(scene: Scene) -> None:
     scene.operation = lambda: use(pool, "a")
 
 
+async def with_a_broken_one(scene: Scene) -> None:
+    """It finds its instance broken, while others use that, or wait for the next one."""
+    pool = scene.pool()
+    scene.start(use(pool, "a", until=scene.end))
+    await settle(lambda: pool.stats()["in_use"])
+
+    async def operation() -> None:
+        async with pool.get("a") as thing:
+            await pool.discard(thing)
+            scene.start(use(pool, "a"))
+            await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.001, scene.end.set)
+        await use(pool, "a")
+
+    scene.operation = operation
+
+
 async def with_a_failure(scene: Scene) -> None:
     """What it waits for will fail."""
 
@@ -198,6 +215,7 @@ SCENES = [
     for_room,
     last_to_leave,
     while_it_is_closed,
+    with_a_broken_one,
     with_a_failure,
     shutting_down,
     leaving_the_pool,
@@ -343,6 +361,8 @@ class Soak:
                     thing.users += 1
                     try:
                         await self.pause()
+                        if self.random.random() < 0.05:
+                            await self.pool.discard(thing)
                     finally:
                         thing.users -= 1
             except (OSError, PoolClosed) as error:

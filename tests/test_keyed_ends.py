@@ -99,7 +99,9 @@ def test_a_loop_that_is_just_closed_ends_what_is_in_use(new_loop: NewLoop) -> No
     task = loop.create_task(user())
     loop.run_until_complete(main())
     loop.close()
-    assert [thing.calls for thing in source.things] == [["enter", "entered", "exit", "exited"]]
+    [thing] = source.things
+    assert thing.calls == ["enter", "entered", "exit", "exited"]
+    assert isinstance(thing.error, PoolException), "a driver would commit what its user has not finished"
     assert len(pool) == 0
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is what this test is about
     del task
@@ -227,7 +229,12 @@ def test_another_loop_that_lives_is_refused_with_advice(new_loop: NewLoop) -> No
     refusals: list[str] = []
 
     async def intruder() -> None:
-        for intrusion in (use(pool, "a"), pool.shutdown(), pool.__aenter__()):
+        for intrusion in (
+            use(pool, "a"),
+            pool.discard(AsyncThing(Source(), (), {})),
+            pool.shutdown(),
+            pool.__aenter__(),
+        ):
             with pytest.raises(PoolException) as caught:
                 await intrusion
             refusals.append(str(caught.value))
@@ -241,7 +248,7 @@ def test_another_loop_that_lives_is_refused_with_advice(new_loop: NewLoop) -> No
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())
-    assert refusals == ["db: the pool belongs to another event loop, which has not ended: make a pool per loop"] * 3
+    assert refusals == ["db: the pool belongs to another event loop, which has not ended: make a pool per loop"] * 4
 
 
 def test_a_loop_that_has_ended_without_telling_takes_its_instances_along() -> None:
