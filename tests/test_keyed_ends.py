@@ -19,6 +19,7 @@ import pytest
 
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException, TimeOut, _keyed
 from ProxyPatternPool.loop_local import at_exit
+from tests.cancelling import watched
 from tests.conftest import run
 from tests.loops import NewLoop, Run
 from tests.things import AsyncThing, Pool, Source, ignoring_cancellation, settle, turns, use
@@ -109,6 +110,30 @@ def test_a_loop_that_is_just_closed_ends_what_is_in_use(new_loop: NewLoop) -> No
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(use(pool, "a"))
     assert len(source.things) == 2
+
+
+def test_a_generator_that_was_left_suspended_loses_what_it_uses(new_loop: NewLoop) -> None:
+    """Otherwise a stream that a client has not read to its end would keep the loop from closing its connection."""
+    source = Source(turns, turns)
+    pool: Pool = AsyncKeyedPool(source)
+    ended: list[str] = []
+
+    async def stream() -> AsyncIterator[int]:
+        try:
+            async with pool.get("a"):
+                yield 1
+        finally:
+            ended.extend(source.calls)
+
+    async def main() -> None:
+        main.stream = stream()  # type: ignore[attr-defined]  # kept
+        assert await anext(main.stream) == 1  # type: ignore[attr-defined]  # likewise
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(watched(main()))
+    assert ended == ["enter a", "entered a", "exit a", "exited a"]
+    assert isinstance(source.things[0].error, PoolException)
+    assert pool.stats()["in_use"] == len(pool) == 0
 
 
 def test_what_is_being_entered_when_the_loop_ends_is_given_up(new_loop: NewLoop) -> None:
