@@ -58,6 +58,7 @@ class KeyedCore(Generic[T]):
         self.queue: list[Instance[T]] = []  # QUEUED for room, by number
         self.heirs: set[Instance[T]] = set()  # QUEUED behind one that is BROKEN or CLOSING, and will leave room for it
         self.closed = False
+        self.hasty = not self.ttl  # nothing stays idle: that, or it is closed
         self.numbers = 0  # of the next instance
         self.counters = KeyedCounters()
 
@@ -90,7 +91,10 @@ class KeyedCore(Generic[T]):
             return False
         instance.users = 0
         if instance.phase is OPEN:
-            self._rest(instance, now)
+            instance.since = now
+            self.idle[instance] = None
+            if self.hasty or self.queue:
+                self._disturb_idle(now)
         elif instance.phase is BROKEN:  # and was not taken away
             self._doom(instance, Reason.DISCARD)
         return bool(self.stops)  # only by closing something it could have made room
@@ -150,10 +154,11 @@ class KeyedCore(Generic[T]):
         instance.phase = OPEN
         instance.obj = obj
         instance.since = now
-        instance.users = instance.uses = len(instance.waiters)
+        instance.uses = len(instance.waiters)
+        instance.users = instance.uses or 1  # somebody may have waited for it and gone
         self._answer(instance, now, served=True)
-        if not instance.users:
-            self._rest(instance, now)
+        if not instance.uses:
+            self.leave(instance, now)
 
     def failed(self, instance: Instance[T], error: BaseException, now: float) -> None:
         """The object could not be made: everyone who waits for it gets the error, and it is forgotten."""
@@ -199,7 +204,7 @@ class KeyedCore(Generic[T]):
         """
         if self.closed:
             return
-        self.closed = True
+        self.closed = self.hasty = True
         for instance in self._awaited():
             self._answer(instance, now)
         for instance in [*self.queue, *self.heirs]:
@@ -241,15 +246,13 @@ class KeyedCore(Generic[T]):
             for instance in list(islice(self.idle, max(0, lacking))):
                 self._doom(instance, Reason.MAX_SIZE)
 
-    def _rest(self, instance: Instance[T], now: float) -> None:
-        """The instance has no user: it is idle, for as long as that may be."""
-        instance.since = now
-        self.idle[instance] = None
+    def _disturb_idle(self, now: float) -> None:
+        """Something has become idle that may not stay so."""
         if self.closed:
             self._close_idle(Reason.SHUTDOWN)
         elif not self.ttl:
             self._close_idle(Reason.TTL)
-        elif self.queue:
+        else:
             self._match(now)
 
     def _close_idle(self, reason: Reason) -> None:
