@@ -22,20 +22,6 @@ from tests.virtual_time import VirtualLoop
 Leave = Callable[[Source, set[Any]], Coroutine[Any, Any, None]]
 
 
-def test_the_import_is_light() -> None:
-    """Otherwise programs without an event loop would pay for one."""
-    result = run("""
-        import sys
-        import ProxyPatternPool
-        assert "asyncio" not in sys.modules
-        assert "AsyncPool" in ProxyPatternPool.__all__
-        pool = ProxyPatternPool.AsyncPool
-        assert pool is ProxyPatternPool.AsyncPool
-        assert "asyncio" in sys.modules
-    """)
-    assert (result.stderr, result.returncode) == ("", 0)
-
-
 # -- a loop that ends. Each of these leaves a pool open in some state; the set keeps tasks that nobody waits for
 
 

@@ -3,57 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed, TimeOut
+from tests.cancelling import Cancelling, Operation, watched
 from tests.loops import NewLoop
 from tests.things import AsyncThing, Pool, Source, settle, turns, use
 from tests.virtual_time import VirtualLoop
-
-
-class Cancelling:
-    """Awaits something, and cancels the task that does at its n-th suspension: while it waits, or when it is woken."""
-
-    def __init__(self, awaited: Coroutine[Any, Any, object], n: int, when_woken: bool) -> None:
-        self.awaited = awaited
-        self.n = n
-        self.when_woken = when_woken
-        self.cancelled = False
-
-    def __await__(self) -> Generator[Any, Any, object]:
-        task = asyncio.current_task()
-        assert task
-        thrown: BaseException | None = None
-        while True:
-            try:
-                future = self.awaited.send(None) if thrown is None else self.awaited.throw(thrown)
-            except StopIteration as end:
-                return end.value
-            if self.n == 0:
-                self._cancel(task, future)
-            self.n -= 1
-            try:
-                thrown = None
-                yield future
-            except BaseException as error:
-                thrown = error
-
-    def _cancel(self, task: asyncio.Task[Any], future: asyncio.Future[Any] | None) -> None:
-        """Cancel in the next turn; or when what it waits for has come, but before it runs."""
-        self.cancelled = True
-        if self.when_woken and future is not None:
-            future.add_done_callback(lambda _: task.cancel())
-        else:
-            asyncio.get_running_loop().call_soon(task.cancel)
-
-
-Operation = Coroutine[Any, Any, object]
 
 
 class Scene:
@@ -220,17 +181,6 @@ SCENES = [
     shutting_down,
     leaving_the_pool,
 ]
-
-
-async def watched(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run it; fail if the loop has had anything to complain about."""
-    problems: list[Any] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
-    result = await main
-    gc.collect()
-    await asyncio.sleep(0)
-    assert not problems
-    return result
 
 
 async def cancel_at(set_up: Callable[[Scene], Awaitable[None]], n: int, when_woken: bool) -> bool:

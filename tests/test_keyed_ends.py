@@ -27,20 +27,6 @@ from tests.things import AsyncThing, Pool, Source, ignoring_cancellation, settle
 # -- event loops
 
 
-def test_the_import_is_light() -> None:
-    """Otherwise programs without an event loop would pay for one."""
-    result = run("""
-        import sys
-        import ProxyPatternPool
-        assert "asyncio" not in sys.modules
-        assert "AsyncKeyedPool" in ProxyPatternPool.__all__
-        pool = ProxyPatternPool.AsyncKeyedPool
-        assert pool is ProxyPatternPool.AsyncKeyedPool
-        assert "asyncio" in sys.modules
-    """)
-    assert (result.stderr, result.returncode) == ("", 0)
-
-
 @pytest.mark.parametrize("ttl", [30, None])
 def test_a_pool_that_was_left_open_is_closed_with_its_loop_and_starts_anew(run_loop: Run, ttl: float | None) -> None:
     """Otherwise a script that forgets it would leave connections open, or could not run a second time."""

@@ -780,6 +780,20 @@ def test_the_import_is_light() -> None:
     assert (result.stdout, result.stderr) == ("[]\n", "")
 
 
+@pytest.mark.parametrize("name", ["AsyncKeyedPool", "AsyncPool", "AsyncProxy"])
+def test_asyncio_is_loaded_with_the_first_name_that_needs_it(name: str) -> None:
+    """Otherwise programs without an event loop would pay for one, or those with one would miss a name."""
+    result = run(f"""
+        import sys
+        import ProxyPatternPool
+        assert "asyncio" not in sys.modules
+        assert "{name}" in ProxyPatternPool.__all__
+        assert ProxyPatternPool.{name} is ProxyPatternPool.{name}
+        assert "asyncio" in sys.modules
+    """)
+    assert (result.stderr, result.returncode) == ("", 0)
+
+
 # -- background work
 
 
