@@ -1,4 +1,4 @@
-"""Event loops to test on: what they are, and the ways in which a program runs and ends one."""
+"""Event loops to test on: what they are, the ways in which a program runs and ends one, and how to let one turn."""
 
 from __future__ import annotations
 
@@ -40,3 +40,18 @@ def run_and_close(new_loop: NewLoop, main: Coroutine[Any, Any, Any]) -> Any:
 
 #: Ways to run a loop, and to end it.
 ENDS = [pytest.param(run_and_shut_down, id="Runner"), pytest.param(run_and_close, id="close")]
+
+
+async def turns(_of: object = None) -> None:
+    """Take three turns of the loop."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def settle(condition: Callable[[], object]) -> None:
+    """Let the loop turn until something holds."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("waited in vain")

@@ -7,18 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ProxyPatternPool import AsyncPool
+from tests.loops import settle as settle
+from tests.loops import turns as turns
 
 Step = Callable[["Part"], Awaitable[object]]
 
 
 async def no_time(_part: Part) -> None:
     """Take no time."""
-
-
-async def turns(_part: Part) -> None:
-    """Take three turns of the loop."""
-    for _ in range(3):
-        await asyncio.sleep(0)
 
 
 class Part:
@@ -103,12 +99,3 @@ async def use(pool: Pool, until: asyncio.Event | None = None, **options: Any) ->
         finally:
             part.leave()
     return part
-
-
-async def settle(condition: Callable[[], object]) -> None:
-    """Let the loop turn until something holds."""
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("waited in vain")

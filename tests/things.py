@@ -8,18 +8,14 @@ from contextlib import suppress
 from typing import Any
 
 from ProxyPatternPool import AsyncKeyedPool
+from tests.loops import settle as settle
+from tests.loops import turns as turns
 
 Step = Callable[["AsyncThing"], Awaitable[object]]
 
 
 async def nothing(_thing: AsyncThing) -> None:
     """Take no time."""
-
-
-async def turns(_thing: AsyncThing) -> None:
-    """Take three turns of the loop."""
-    for _ in range(3):
-        await asyncio.sleep(0)
 
 
 def ignoring_cancellation(go: asyncio.Event) -> Step:
@@ -115,12 +111,3 @@ async def use(pool: Pool, *args: Any, until: asyncio.Event | None = None, **kwar
         finally:
             thing.users -= 1
     return thing
-
-
-async def settle(condition: Callable[[], object]) -> None:
-    """Let the loop turn until something holds."""
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("waited in vain")
