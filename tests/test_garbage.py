@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -198,12 +198,10 @@ class Returned:
 
 
 @pytest.fixture
-def quick_collector() -> Iterator[None]:
-    """Have the collector look at nothing that is there already: it is called very often."""
+def quick_collector() -> None:
+    """Have the collector look at nothing that is there already, from now on: it is called very often."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("quick_collector")
