@@ -334,14 +334,6 @@ BREAKS = [
         "test_keyed_core.py::test_a_key_that_has_become_equal_to_another_does_not_take_its_place",
     ),
     Break(
-        "keyword arguments are not positional ones",
-        "nothing separates them in a key",
-        "_keyed_base.py",
-        "(*args, KEYWORDS, frozenset",
-        "(*args, frozenset",
-        "test_keyed.py::test_keyword_order_does_not_matter_but_the_spelling_does",
-    ),
-    Break(
         "who was served and gives up passes on what it has",
         "it keeps it for ever",
         "_keyed.py",
