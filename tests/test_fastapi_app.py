@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ProxyPatternPool import AsyncPool, PoolClosed
 from tests.conftest import PATIENCE, until
 
 for _extra in ("aiosqlite", "fastapi", "rich", "urllib3", "uvicorn"):
@@ -24,6 +26,7 @@ for _extra in ("aiosqlite", "fastapi", "rich", "urllib3", "uvicorn"):
 
 from examples.bank import ledger  # noqa: E402  # what it needs may be missing
 from examples.bank.calls import choose  # noqa: E402  # likewise
+from examples.fastapi_app.database import Connector  # noqa: E402  # likewise
 from examples.harness.load import Call, Load  # noqa: E402  # likewise
 from examples.harness.server import HOST, Server, serving  # noqa: E402  # likewise
 
@@ -108,6 +111,31 @@ def test_the_bank(tmp_path: Path, options: list[str]) -> None:
         else:
             assert bank.sizes() == (1, 0, 1, 0)
     assert bank.references() == ["one"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process has open is told by Linux")
+def test_a_connection_that_is_given_up_while_it_is_made_is_closed(tmp_path: Path) -> None:
+    """Otherwise a pool would have files open after its end, or one more than it may have."""
+    path = tmp_path / "bank.db"
+    ledger.create(path)
+
+    def open_files() -> int:
+        return sum(link.resolve() == path.resolve() for link in Path("/proc/self/fd").iterdir())
+
+    async def main() -> None:
+        for turns in range(4):
+            pool = AsyncPool(Connector(path), 2, min_size=0)
+            wanted = asyncio.create_task(pool.get())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await pool.shutdown()
+            await asyncio.wait([wanted])
+            for _ in range(20):  # a look takes some time, in which threads go on
+                assert not open_files()
+                await asyncio.sleep(0)
+            assert isinstance(wanted.exception(), PoolClosed)
+
+    asyncio.run(main())
 
 
 def test_a_client_that_goes_in_mid_statement(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ back, and what was not committed is undone.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -29,13 +30,31 @@ class Connector:
     @asynccontextmanager
     async def __call__(self, _number: int = 0) -> AsyncIterator[aiosqlite.Connection]:
         """Have a connection, which waits 30 s for a locked file."""
-        # IMMEDIATE: a writer queues for the file at its first write. By default it would begin as a reader, and fail
-        # at once, whatever the timeout, when another one has written meanwhile.
-        async with aiosqlite.connect(self._path, timeout=30, isolation_level="IMMEDIATE") as connection:
+        connection = await self._open()
+        try:
             self.opened += 1
             await connection.execute("PRAGMA synchronous = NORMAL")
             await connection.execute("PRAGMA foreign_keys = ON")
             yield connection
+        finally:
+            await connection.close()
+
+    async def _open(self) -> aiosqlite.Connection:
+        """Open the file; who is cancelled meanwhile hears of it when the file is closed again.
+
+        A thread opens it, which nothing can stop. aiosqlite itself would end at once, and open the file afterwards: a
+        pool that is closed while it makes a connection would have one more file open for a moment than it may.
+        """
+        # IMMEDIATE: a writer queues for the file at its first write. By default it would begin as a reader, and fail
+        # at once, whatever the timeout, when another one has written meanwhile.
+        connect = aiosqlite.connect(self._path, timeout=30, isolation_level="IMMEDIATE")
+        opening = asyncio.ensure_future(connect)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            connection = await opening
+            await connection.close()
+            raise
 
 
 @dataclass(frozen=True)
