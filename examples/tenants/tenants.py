@@ -14,9 +14,8 @@ import aiosqlite
 from examples.fastapi_app.database import Connector, undo
 from ProxyPatternPool import AsyncKeyedPool, AsyncPool
 
-#: Connections of one tenant. With more, one might be given up while it is made, when its pool is closed; and aiosqlite,
-#: when it is cancelled then, opens the file nevertheless, for a moment and after the pool's end.
-CONNECTIONS = 1
+#: Connections of one tenant: that many of its requests work at the same time, others wait. It begins with one.
+CONNECTIONS = 3
 
 
 class UnknownTenant(LookupError):
