@@ -110,7 +110,7 @@ def check_books(redis: Administrator, tally: Tally) -> None:
 def test_more_tenants_than_clients(tmp_path: Path, redis: Administrator) -> None:
     """Otherwise a service would fail when it has more tenants than it may have clients, or overrun its database."""
     with service(redis, tmp_path, ttl=0.5) as server:
-        tally, seen = put_under_load(server, redis, requests=600)
+        tally, seen = put_under_load(server, redis, requests=300)
         assert max(len(set(users)) for users in seen) == MAX_SIZE
         assert max(len(users) for users in seen) <= MAX_SIZE * CONNECTIONS
         until(lambda: not redis.connections())  # nobody asks any more
@@ -126,7 +126,7 @@ def test_more_tenants_than_clients(tmp_path: Path, redis: Administrator) -> None
 def test_stopping_the_service_closes_its_clients(tmp_path: Path, redis: Administrator) -> None:
     """Otherwise a client would be cut off in the middle, at each deployment."""
     with service(redis, tmp_path, ttl=3600.0) as server:
-        tally, _ = put_under_load(server, redis, requests=200)
+        tally, _ = put_under_load(server, redis, requests=120)
         for tenant in TENANTS:
             assert server.get(f"/{tenant}/events")[0] == 200
         assert set(redis.connections()) == set(TENANTS[-MAX_SIZE:])
