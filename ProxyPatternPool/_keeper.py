@@ -16,7 +16,6 @@ from asyncio import CancelledError
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._hidden_task import hidden_task
@@ -113,7 +112,7 @@ class Keeper(Generic[T]):
         try:
             await self._hold()
         except BaseException as error:  # an interrupt, too, goes to who waits, and not into the middle of the loop
-            self._raised = error.with_traceback(_beyond_keeper(error.__traceback__))
+            self._raised = error
 
     async def _hold(self) -> None:
         async with self._manager as value:
@@ -128,6 +127,8 @@ class Keeper(Generic[T]):
 
     def _finish(self, _task: asyncio.Task[None]) -> None:
         raised, self._raised = self._raised, None
+        if raised is not None:
+            _untie(raised)
         if isinstance(raised, CancelledError) or _is_only(raised, self._reason):
             raised = None
         if not self._value.done():
@@ -141,14 +142,15 @@ class Keeper(Generic[T]):
         self._on_ended()
 
 
-def _beyond_keeper(trace: TracebackType | None) -> TracebackType | None:
-    """Leave out the keeper's own frames. They know the keeper, which knows the error, which would know them: a cycle.
+def _untie(error: BaseException) -> None:
+    """Clear the keeper's own frames, which have ended: they know the keeper, which knows the error, which knows them.
 
-    It would keep what has failed, and all that was told of it, until the garbage collector comes by.
+    Such a cycle would keep what has failed, and all who were told of it, until the garbage collector comes by.
     """
+    trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals is globals():
+        trace.tb_frame.clear()
         trace = trace.tb_next
-    return trace
 
 
 def _is_only(raised: BaseException | None, reason: BaseException | None) -> bool:
