@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -369,11 +370,21 @@ def soak(new_loop: NewLoop, least: int) -> None:
     assert all(totals.values()), totals
 
 
+def new_eager_loop() -> VirtualLoop:
+    """Return a loop whose tasks run at once, inside whoever makes them, until they have to wait."""
+    if sys.version_info < (3, 12):
+        pytest.skip("tasks are not eager before Python 3.12")
+    loop = VirtualLoop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    return loop
+
+
 @pytest.mark.no_cover
-def test_soak(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("new_loop", [VirtualLoop, new_eager_loop])
+def test_soak(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise something would go wrong in some order of events that nobody has thought of."""
     caplog.set_level("CRITICAL")
-    soak(VirtualLoop, 60)
+    soak(new_loop, 60)
 
 
 @pytest.mark.no_cover
