@@ -84,7 +84,6 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
 
     def _start(self) -> None:
         super()._start()
-        self._lock = Lock()  # of `_bind`
         self._loop: AbstractEventLoop | None = None  # whose it is, until that one's end
         self._keepers: dict[Instance[T], Keeper[T]] = {}  # of what is ENTERING, OPEN or CLOSING
         self._timer: asyncio.TimerHandle | None = None  # the only one; it may ring too early, never too late
@@ -98,12 +97,14 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
     def _renew(self) -> None:
         self._core.disown()
         keep(self.__dict__.copy())
+        self._lock = Lock()  # another thread may have had it, which is not here
         self._start()
 
     def __getstate__(self) -> KeyedConfig:
         return self._config
 
     def __setstate__(self, config: KeyedConfig) -> None:
+        self._lock = Lock()  # of `_bind`
         super().__init__(config)
         renew_after_fork(self)
 
