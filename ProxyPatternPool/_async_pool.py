@@ -6,7 +6,7 @@ import asyncio
 from asyncio import AbstractEventLoop, current_task
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from contextvars import Context, copy_context
+from contextvars import Context
 from dataclasses import replace
 from threading import get_ident
 from types import TracebackType
@@ -17,8 +17,9 @@ from ProxyPatternPool._async_lease import AsyncLease
 from ProxyPatternPool._config import Default, PoolParameters, checked_seconds, checked_timeout, configure
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._hooked import PATIENCE
 from ProxyPatternPool._ledger import NotLeased
-from ProxyPatternPool._looped import PATIENCE, LoopedPool
+from ProxyPatternPool._looped import LoopedPool
 from ProxyPatternPool._process import renew_after_fork
 from ProxyPatternPool._slot import CLOSING, CREATING, LEASED, RESERVED, Slot, State
 from ProxyPatternPool._task_waiter import TaskWaiter
@@ -155,8 +156,9 @@ class AsyncPool(LoopedPool[T]):
         """End the pool, for good. Whoever waits is sent away with `PoolClosed`, what is being made is cancelled.
 
         Idle objects are closed, all at the same time. Waits at most `delay` seconds for those in use, then for all that
-        is being closed; those which come back later are closed then, never while they are used. What has been cancelled
-        and goes on nevertheless is waited for 1 second. Being cancelled ends the waiting only; twice is once.
+        is being closed; those which come back later are closed then, never while they are used. Hooks are cancelled
+        after 1 second; what has been cancelled and goes on nevertheless is waited for 1 second. Being cancelled ends
+        the waiting only; twice is once.
         """
         delay = checked_seconds("delay", delay)
         self._bind()
@@ -196,21 +198,24 @@ class AsyncPool(LoopedPool[T]):
 
     async def _wait(self, timeout: float | Default | None) -> Slot[T]:
         """Wait until a slot is served whose object is fit for use. Whatever goes wrong, one handler settles it."""
-        loop = cast(AbstractEventLoop, self._loop)
+        loop, core = cast(AbstractEventLoop, self._loop), self._core
         patience = self._config.timeout if isinstance(timeout, Default) else timeout
         task = current_task(loop)
         waiter: TaskWaiter[T] = TaskWaiter(loop, task and ref(task))
-        entered = self._core.enter(waiter, False, self._clock())
+        entered = core.enter(waiter, False, self._clock())
         self._act()
         if not entered:
-            raise self._closed_error() if self._core.closed else self._full_error()
+            raise self._closed_error() if core.closed else self._full_error()
         timer = None if patience is None else loop.call_later(patience, waiter.wake, context=Context())
         try:
             if patience != 0.0:
                 await waiter.future
+            if core is not self._core:  # the loop has ended meanwhile, and everything is closed
+                raise waiter.error or self._closed_error()
             return self._served_slot(waiter, patience)
         except BaseException:
-            self._forsake(waiter)
+            if core is self._core:
+                self._forsake(waiter)
             raise
         finally:
             if timer is not None:
@@ -255,15 +260,6 @@ class AsyncPool(LoopedPool[T]):
                 self._act()
         elif core.reclaim_use(slot, use):
             await self._outlast(slot)
-
-    async def _outlast(self, slot: Slot[T]) -> None:
-        """Wait until an object has been tidied up. That goes on when the caller is cancelled: not for ever."""
-        task = self._house.run(self._tidy(slot), copy_context())
-        try:
-            await asyncio.wait((task,))
-        except BaseException:
-            self._house.linger(task, PATIENCE)
-            raise
 
     def _complain(self, obj: T) -> None:
         self._core.counters.bad_returns += 1

@@ -10,6 +10,7 @@ programs cancel everything in mid-life without ending anything.
 from __future__ import annotations
 
 import asyncio
+from asyncio import CancelledError
 from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
@@ -29,3 +30,15 @@ def hidden_task(coroutine: Coroutine[Any, Any, T], name: str, context: Context |
     task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name, context=context)
     asyncio.tasks._unregister_task(task)
     return task
+
+
+def failure(task: asyncio.Task[Any]) -> BaseException | None:
+    """Return what a task has raised, if anything: a CancelledError also for one that has not ended, and is given up."""
+    if not task.done() or task.cancelled():
+        return CancelledError()
+    return task.exception()
+
+
+def desert(task: asyncio.Task[Any]) -> None:
+    """Wait no more for an end that does not come: the loop is about to be closed, and is not to complain of it."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does for its own

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Task
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
@@ -18,7 +18,7 @@ from weakref import ref
 
 from ProxyPatternPool._change import GRACE, Change
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._hidden_task import hidden_task
+from ProxyPatternPool._hidden_task import desert, hidden_task
 from ProxyPatternPool._keeper import Keeper
 from ProxyPatternPool._loop_end import at_end, before_end
 from ProxyPatternPool._opening import Opening
@@ -26,6 +26,10 @@ from ProxyPatternPool._process import keep_in_children
 from ProxyPatternPool._slot import CREATING, LEASED, Slot
 
 T = TypeVar("T")
+U = TypeVar("U")
+
+#: Does what comes of a task that has ended, or is given up, see `failure`.
+Settle = Callable[[Task[Any]], object]
 
 
 class Host(Protocol[T]):
@@ -40,7 +44,7 @@ class Host(Protocol[T]):
         ...
 
     def _on_loop_ending(self) -> None:
-        """No task runs any more: close everything."""
+        """Close everything: nobody uses it any more."""
         ...
 
     def _on_loop_ended(self) -> None:
@@ -54,7 +58,9 @@ class Household(Generic[T]):
     def __init__(self, loop: AbstractEventLoop, host: Host[T], name: str, log: logging.Logger) -> None:
         self.loop = loop
         self.keepers: dict[Slot[T], Keeper[T]] = {}
-        self.tasks: set[asyncio.Task[Any]] = set()  # which run hooks
+        self._hooks: dict[Task[Any], Settle] = {}  # that run, and what is to be done when they have ended
+        self._cancelled: set[Task[Any]] = set()  # of these: once each, for they may have to tidy up
+        self.ending = False  # the loop is: nothing is to begin that nobody asks for
         self._host = ref(host, self._deserted)
         self._name = name
         self._log = log
@@ -106,21 +112,32 @@ class Household(Generic[T]):
 
     # -- hooks
 
-    def run(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> asyncio.Task[Any]:
-        """Run what a hook has to do in a task of its own, which no caller's end cancels."""
-        task = hidden_task(coroutine, f"{self._name} hook", context)
-        self.tasks.add(task)
-        task.add_done_callback(self._task_ended, context=Context())
+    def run(self, hook: Coroutine[Any, Any, U], context: Context, settle: Callable[[Task[U]], object]) -> Task[U]:
+        """Run a hook in a task of its own, which no caller's end cancels; `settle(task)` is called when it has ended.
+
+        At the latest when the loop does: then the task may not have.
+        """
+        task = hidden_task(hook, f"{self._name} hook", context)
+        self._hooks[task] = settle
+        task.add_done_callback(self._hook_ended, context=Context())
         return task
 
-    def linger(self, task: asyncio.Task[Any], seconds: float) -> None:
-        """Let a task go on for so long, and cancel it then: nobody waits for it any more."""
-        timer = self.loop.call_later(seconds, task.cancel, context=Context())
+    def linger(self, task: Task[Any], seconds: float) -> None:
+        """Let a hook go on for so long, and cancel it then: nobody waits for it any more."""
+        timer = self.loop.call_later(seconds, self._cancel, task, context=Context())
         task.add_done_callback(lambda _: timer.cancel(), context=Context())
 
-    def _task_ended(self, task: asyncio.Task[Any]) -> None:
-        self.tasks.discard(task)
-        self.changed()
+    def _cancel(self, task: Task[Any]) -> None:
+        if task not in self._cancelled:
+            self._cancelled.add(task)
+            task.cancel()
+
+    def _hook_ended(self, task: Task[Any]) -> None:
+        settle = self._hooks.pop(task, None)
+        self._cancelled.discard(task)
+        if settle is not None:  # or else it was given up
+            settle(task)
+            self.changed()
 
     # -- waiting
 
@@ -137,18 +154,29 @@ class Household(Generic[T]):
     async def end_work(self) -> None:
         """Wait for creations that were cancelled, and for hooks; cancel those which take more than `GRACE`."""
         await self.until(self._is_idle, GRACE)
-        for task in self.tasks:
-            task.cancel()
+        for task in self._hooks:
+            self._cancel(task)
+        await self.until(lambda: not self._hooks, GRACE)
 
     def _cancel_work(self) -> bool:
         """Cancel what goes on, or has come in its place meanwhile; True when there is nothing."""
         self.cancel_creations()
-        for task in self.tasks:
-            task.cancel()
+        for task in self._hooks:
+            self._cancel(task)
         return self._is_idle()
 
     def _is_idle(self) -> bool:
-        return not self.tasks and not any(slot.state is CREATING for slot in self.keepers)
+        return not self._hooks and not any(slot.state is CREATING for slot in self.keepers)
+
+    def _give_up_work(self) -> None:
+        """Do without what goes on nevertheless."""
+        for slot, keeper in list(self.keepers.items()):
+            if slot.state is CREATING:
+                del self.keepers[slot]
+                keeper.desert()
+        for task in list(self._hooks):
+            desert(task)
+            self._hook_ended(task)
 
     # -- the end
 
@@ -169,20 +197,22 @@ class Household(Generic[T]):
 
     async def _end_work(self) -> None:
         """Before anything is closed which it may need: give up what is still being made, and what hooks are at."""
+        self.ending = True
         await self.until(self._cancel_work, GRACE)
-        for slot, keeper in list(self.keepers.items()):
-            if slot.state is CREATING:
-                del self.keepers[slot]
-                keeper.desert()
+        self._give_up_work()
 
     async def _end(self) -> None:
         """Close everything: nobody uses it any more. What was in use is closed as broken: its user did not finish."""
+        lost = PoolException(f"{self._name}: the event loop has ended, and the object was not given back")
+        for slot, keeper in list(self.keepers.items()):
+            if slot.state is LEASED:
+                keeper.release(lost)
         host = self._host()
         if host is not None:
             host._on_loop_ending()
-        for slot, keeper in list(self.keepers.items()):
-            lost = PoolException(f"{self._name}: the event loop has ended, and the object was not given back")
-            keeper.release(lost if slot.state is LEASED else None)
+        await self._end_work()  # it may have begun since: exits run one after the other, and tasks may go on
+        for keeper in list(self.keepers.values()):
+            keeper.release()
         await self.until(lambda: not self.keepers, None)
         self._leave()
         if host is not None:

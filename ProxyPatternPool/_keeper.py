@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
-from ProxyPatternPool._hidden_task import hidden_task
+from ProxyPatternPool._hidden_task import desert, hidden_task
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Keeper(Generic[T]):
         """
         for outcome in (self._value, self._end):
             outcome.add_done_callback(asyncio.Future.exception, context=Context())
-        self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does for its own
+        desert(self._task)
 
     def failure(self) -> BaseException | None:
         """Return what `entered` or `ended` raises, if anything so far; it counts as told then.

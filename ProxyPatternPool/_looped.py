@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from asyncio import AbstractEventLoop, CancelledError, get_running_loop
+from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
@@ -21,27 +21,24 @@ from time import monotonic
 from typing import Any, TypeVar, cast
 from weakref import ref
 
-from ProxyPatternPool._base import BasePool
 from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._hooked import HookedPool
 from ProxyPatternPool._household import Household
 from ProxyPatternPool._keeper import EnteringCancelled
 from ProxyPatternPool._ledger import AlreadyPooled, popped
-from ProxyPatternPool._opening import Opening, outcome
+from ProxyPatternPool._opening import Opening
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._slot import CLOSING, CREATING, Reason, Slot
 from ProxyPatternPool._task_waiter import TaskWaiter
 
 T = TypeVar("T")
 
-#: Seconds for which a hook goes on when its caller has stopped waiting.
-PATIENCE = 5.0
-
 #: Why an object ends that is in good order. What ends for other reasons is exited with an exception.
 FIT = {Reason.MAX_USE, Reason.MAX_DELAY, Reason.MAX_LIFETIME, Reason.RESIZE, Reason.REFRESH, Reason.SHUTDOWN}
 
 
-class LoopedPool(BasePool[T]):
+class LoopedPool(HookedPool[T]):
     """What callers of an `AsyncPool` do not see of it."""
 
     def __init__(self, config: PoolConfig[T]) -> None:
@@ -56,9 +53,7 @@ class LoopedPool(BasePool[T]):
             0  # in which that one has run. Whoever is there, while a task of that loop runs, is in it: to ask
         )
         # for the running loop costs a system call on 3.11
-        self._house: Household[T]  # in that loop
         self._creating: dict[Slot[T], TaskWaiter[T]] = {}  # for whom objects are being made, oldest first
-        self._preparing: dict[Slot[T], TaskWaiter[T]] = {}  # for whom they are being checked
         self._refilling: set[Slot[T]] = set()  # that are being made, and nobody has asked for
         self._filling: list[BaseException] | None = None  # what that has raised, while somebody waits for all of them
         self._timer: asyncio.Handle | None = None  # the only one
@@ -102,13 +97,10 @@ class LoopedPool(BasePool[T]):
         )
 
     def _on_loop_ending(self) -> None:
-        """Close everything: nobody uses it any more. What is out is broken, since its user was not able to finish."""
+        """Close everything: nobody uses it any more. What is out is being closed: it is nobody's."""
         core = self._core
         self._end()
         for slot in list(core.leased.values()):
-            self._house.put_out(
-                slot, PoolException(f"{self.name}: the event loop has ended, and nobody gave this back")
-            )
             core.reclaim_use(slot, slot.uses)
             core.restock(slot, Reason.DISCARD, self._clock())
         self._act()
@@ -133,9 +125,9 @@ class LoopedPool(BasePool[T]):
                 self._dispose(slot)
             elif overdue := popped(core.overdue):
                 self._tell_overdue(*overdue)
-            elif slot := popped(core.suspects):
-                self._house.run(self._check(slot), Context())
-            elif (self._filling is not None or not self._refilling) and (slot := popped(core.refills)):
+            elif not self._checking and (slot := popped(core.suspects)):
+                self._check(slot)
+            elif self._may_refill() and (slot := popped(core.refills)):
                 self._refilling.add(slot)
                 self._create(slot)
             else:
@@ -144,6 +136,10 @@ class LoopedPool(BasePool[T]):
         self._house.changed()
         if core.timed and not self._timed:
             self._ring_soon()
+
+    def _may_refill(self) -> bool:
+        """Tell whether to make what nobody has asked for: one after the other, but for the first objects."""
+        return not self._house.ending and (self._filling is not None or not self._refilling)
 
     def _serve(self, waiter: TaskWaiter[T]) -> None:
         """Do for a waiter what is still to be done with its slot."""
@@ -164,14 +160,6 @@ class LoopedPool(BasePool[T]):
         waiter = self._creating.pop(next(iter(self._creating)))
         waiter.slot = None
         self._core.enter(waiter, True, self._clock())
-
-    def _lend(self, waiter: TaskWaiter[T], slot: Slot[T], doubtful: bool) -> None:
-        if self._config.getter is None and not doubtful:
-            waiter.ready = True
-            waiter.wake()
-        else:
-            self._preparing[slot] = waiter
-            waiter.task = self._house.run(self._prepare(waiter, slot, doubtful), waiter.context)
 
     def _dispose(self, slot: Slot[T]) -> None:
         """Have the object of a doomed slot closed, unless that is done."""
@@ -259,77 +247,6 @@ class LoopedPool(BasePool[T]):
         if core.reclaim_use(slot, slot.uses) or core.reserve(slot, now):
             core.checked(slot, False, now)
         # else a hook has it, and finds out
-
-    # -- hooks, each in a task of its own
-
-    async def _prepare(self, waiter: TaskWaiter[T], slot: Slot[T], doubtful: bool) -> None:
-        """Check the object that a waiter was served, and have a word with its getter."""
-        core, use, error = self._core, slot.uses, None
-        reason: Reason | None = Reason.HEALTH
-        try:
-            if not doubtful or await self._is_healthy(slot):
-                reason = Reason.GETTER
-                await outcome(self._getter(slot.obj))
-                reason = None
-        except BaseException as raised:
-            error = raised
-            self._blame(error, reason.value if reason else "")
-        if reason is not None:
-            core.condemn(slot, reason, self._clock())
-        self._prepared(waiter, slot, reason is None and core.holds(slot, use), error)
-        self._act()
-
-    def _prepared(self, waiter: TaskWaiter[T], slot: Slot[T], fit: bool, error: BaseException | None) -> None:
-        core, now = self._core, self._clock()
-        del self._preparing[slot]
-        if waiter.gone:
-            core.abandon(waiter, now)
-            if isinstance(error, Exception):
-                self._log.error("%s: preparing an object failed, and nobody waits for it", self.name, exc_info=error)
-        elif error is not None:
-            cancelled = isinstance(error, CancelledError)  # who waits was not
-            waiter.fail(PoolException(f"{self.name}: a hook was cancelled") if cancelled else error)
-        elif fit:
-            waiter.ready = True
-            waiter.wake()
-        else:
-            waiter.slot = None
-            if not core.enter(waiter, True, now):
-                waiter.fail(self._closed_error())
-
-    async def _is_healthy(self, slot: Slot[T]) -> bool:
-        """Ask `health`. What it raises is logged, and means no; but it is passed on when it is no Exception."""
-        try:
-            healthy = bool(await outcome(self._health(slot.obj)))
-        except Exception as error:
-            self._tell_failed_check(slot, error)
-            return False
-        if not healthy:
-            self._log.warning("%s: %s is in bad health: closed", self.name, self._describe(slot.obj))
-        return healthy
-
-    async def _check(self, slot: Slot[T]) -> None:
-        """Check an object which is idle, if it still is."""
-        if not self._core.reserve(slot, self._clock()):
-            return
-        healthy = False
-        try:
-            healthy = await self._is_healthy(slot)
-        finally:
-            self._core.checked(slot, healthy and slot in self._house.keepers, self._clock())
-            self._act()
-
-    async def _tidy(self, slot: Slot[T]) -> None:
-        """Have the retter tidy an object up, which is closed if that fails, and put it back."""
-        reason: Reason | None = Reason.RETTER
-        try:
-            await outcome(self._retter(slot.obj))
-            reason = None if slot in self._house.keepers else Reason.HEALTH
-        except Exception:
-            self._log.exception("%s: tidying up %s failed", self.name, self._describe(slot.obj))
-        finally:
-            self._core.restock(slot, reason, self._clock())
-            self._act()
 
     # -- time
 

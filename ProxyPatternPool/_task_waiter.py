@@ -7,7 +7,7 @@ from asyncio import AbstractEventLoop
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from ProxyPatternPool._slot import Waiter
+from ProxyPatternPool._slot import Reason, Waiter
 
 T = TypeVar("T")
 
@@ -15,13 +15,14 @@ T = TypeVar("T")
 class TaskWaiter(Waiter[T]):
     """A task in the queue, and then until its object is made, checked, and fit for use."""
 
-    __slots__ = ("context", "error", "future", "gone", "ready", "task")
+    __slots__ = ("context", "error", "future", "gone", "ready", "task", "unfit")
 
     def __init__(self, loop: AbstractEventLoop, holder: object) -> None:
         super().__init__(holder)
         self.future: asyncio.Future[None] = loop.create_future()
         self.context = copy_context()  # for hooks
         self.ready = False  # the slot may be used
+        self.unfit: Reason | None = None  # why not yet: the hook that has its object
         self.error: BaseException | None = None  # or there is none, for that reason
         self.gone = False  # nobody waits any more
         self.task: asyncio.Task[Any] | None = None  # which prepares the object

@@ -15,8 +15,8 @@ import pytest
 from ProxyPatternPool import AsyncPool, PoolClosed, PoolException
 from tests.cancelling import watched
 from tests.conftest import run
-from tests.loops import NewLoop, Run
-from tests.parts import Part, Pool, Source, settle, turns, use
+from tests.loops import NewLoop, Run, run_and_close
+from tests.parts import Part, Pool, Source, no_time, settle, turns, use
 from tests.virtual_time import VirtualLoop
 
 Leave = Callable[[Source, set[Any]], Coroutine[Any, Any, None]]
@@ -200,6 +200,113 @@ def test_what_does_not_end_is_given_up_within_a_second(leave: Leave) -> None:
     assert (loop.time() - begin >= 1) is by_the_deaf
     if not by_the_deaf:  # the loop has not waited for what it makes in the end
         source.check_all_gone()
+
+
+async def tidied_up_by_the_deaf(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, retter=stone_deaf)
+    start(kept, pool.ret(await pool.get()))
+    await asyncio.sleep(0)
+
+
+async def got_ready_by_the_deaf(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, getter=stone_deaf)
+    start(kept, pool.get())
+    await settle(lambda: pool.stats()["in_use"])
+
+
+async def checked_by_the_deaf(source: Source, kept: set[Any]) -> None:
+    pool: Pool = AsyncPool(source, health=stone_deaf, delay=1)
+    await use(pool)
+    await asyncio.sleep(1.5)
+    kept.add(pool)
+
+
+async def stone_deaf(_part: Part) -> None:
+    """Never end, whatever anybody says."""
+    while True:
+        try:
+            await asyncio.sleep(1000)
+        except CancelledError:
+            pass
+
+
+@pytest.mark.parametrize("leave", [tidied_up_by_the_deaf, got_ready_by_the_deaf, checked_by_the_deaf])
+def test_what_a_hook_does_not_let_go_of_is_closed_as_broken(leave: Leave, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise half a transaction would be committed at the end of a program, or tasks be left for asyncio to tell."""
+    source, kept = Source(), set[Any]()
+    problems: list[Any] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+        await leave(source, kept)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    kept.clear()
+    gc.collect()
+    assert not problems
+    assert isinstance(source.parts[0].error, PoolException)
+    source.check_all_gone()
+    assert "has ended by itself" not in caplog.text
+
+
+def test_a_hook_that_is_cut_off_may_tidy_up(run_loop: Run) -> None:
+    """Otherwise a driver could not even say good-bye: it would be cancelled again whenever another one has ended."""
+    source, kept, tidied = Source(), set[Any](), list[int]()
+
+    async def retter(part: Part) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(10 * part.number):
+                await asyncio.sleep(0)
+            tidied.append(part.number)
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(source, 3, min_size=3, retter=retter)
+        await pool.__aenter__()
+        for part in [await pool.get() for _ in range(3)]:
+            start(kept, pool.ret(part))
+        await settle(lambda: pool.stats()["reserved"] == 3)
+
+    run_loop(watched(main()))
+    assert tidied == [0, 1, 2]
+    assert len(source.parts) == 3, "something was made at the end of the loop that nobody has asked for"
+    source.check_all_gone()
+
+
+def test_who_still_waits_when_its_loop_is_closed_begins_nothing(new_loop: NewLoop) -> None:
+    """Otherwise an object of a loop that is gone would be lent in the next one."""
+    source = Source()
+    pool: Pool = AsyncPool(source, 1)
+
+    async def main() -> asyncio.Task[Part]:
+        await pool.discard(await pool.get())
+        await settle(lambda: not pool.stats()["closing"])
+        source.making = stone_deaf
+        task = asyncio.create_task(pool.get())
+        await settle(lambda: pool.stats()["creating"])
+        return task
+
+    task = run_and_close(new_loop, main())
+    assert isinstance(task.exception(), PoolClosed)
+    assert pool.size == 0
+    assert len(source.parts) == 2
+    source.making = no_time
+    asyncio.run(use(pool))
+    source.parts.pop(1)
+    source.check_all_gone()
+
+
+def test_what_somebody_has_when_the_loop_ends_is_closed_without_a_word(
+    run_loop: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the log would tell of objects that have ended by themselves."""
+    source = Source(turns, turns)
+    pool: Pool = AsyncPool(source)
+    run_loop(pool.get())
+    assert str(source.parts[0].error).endswith("the event loop has ended, and the object was not given back")
+    assert not caplog.messages
 
 
 def test_a_loop_that_has_ended_does_not_end_the_pool(run_loop: Run) -> None:

@@ -570,11 +570,92 @@ def test_shutdown_waits_a_second_for_hooks() -> None:
         await asyncio.sleep(0)
         await asyncio.gather(pool.shutdown(), pool.shutdown())
         assert asyncio.get_running_loop().time() == pytest.approx(1)
-        await asyncio.gather(*returning)
+        assert pool.size == 0
         assert [part.error is None for part in source.parts] == [True, False]
+        source.check_all_gone()
+        await asyncio.gather(*returning)
+
+    run_fast(watched(main()))
+
+
+def test_shutdown_waits_for_no_hook_that_ignores_being_cancelled() -> None:
+    """Otherwise it would keep the program from ending; its object is closed when it has ended."""
+
+    async def retter(_part: Part) -> None:
+        for _ in range(2):
+            try:
+                await asyncio.sleep(3)
+            except CancelledError:
+                pass
+
+    async def main() -> None:
+        source = Source()
+        pool: Pool = AsyncPool(source, 1, retter=retter)
+        returning = asyncio.create_task(pool.ret(await pool.get()))
+        await asyncio.sleep(0)
+        await pool.shutdown()
+        assert asyncio.get_running_loop().time() == pytest.approx(2)
+        await returning
+        await settle(lambda: pool.size == 0)
+        assert asyncio.get_running_loop().time() == pytest.approx(4)
         source.check_all_gone()
 
     run_fast(watched(main()))
+
+
+def test_a_hook_that_is_cancelled_before_it_begins_costs_the_object_only() -> None:
+    """Otherwise what comes back when `shutdown` loses its patience would stay open, and keep its place."""
+    called: list[Part] = []
+
+    async def retter(part: Part) -> None:
+        called.append(part)
+        await asyncio.sleep(100)
+
+    async def return_in_the_turn_of_the_cancelling(pool: Pool, part: Part) -> None:
+        await asyncio.sleep(1)
+        await pool.ret(part)
+
+    async def main() -> None:
+        source = Source()
+        pool: Pool = AsyncPool(source, 2, min_size=2, retter=retter)
+        await pool.__aenter__()
+        parts = [await pool.get() for _ in range(2)]
+        returning = [
+            asyncio.create_task(pool.ret(parts[0])),
+            asyncio.create_task(return_in_the_turn_of_the_cancelling(pool, parts[1])),
+        ]
+        await asyncio.sleep(0)
+        await pool.shutdown()
+        assert called == [parts[0]]
+        assert pool.size == 0
+        assert all(isinstance(part.error, PoolException) for part in parts)
+        await asyncio.gather(*returning)
+        source.check_all_gone()
+
+    run_fast(watched(main()))
+
+
+class Ending(BaseException):
+    """What no handler of ordinary exceptions stops."""
+
+
+def test_an_interrupt_in_a_retter_reaches_who_returns(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise it would be lost, or told by the loop, as if nobody had waited."""
+
+    async def retter(_part: Part) -> None:
+        raise Ending
+
+    async def main() -> None:
+        source = Source()
+        pool: Pool = AsyncPool(source, 1, retter=retter, name="db")
+        with pytest.raises(Ending) as caught:
+            await pool.ret(await pool.get())
+        assert caught.value.__notes__ == ["db: raised by retter"]
+        await settle(lambda: pool.stats()["nclosed"] == {"retter": 1})
+        assert isinstance(source.parts[0].error, PoolException)
+
+    run_loop(watched(main()))
+    assert "db: tidying up Part object number 0 failed" in caplog.messages
 
 
 # -- time
@@ -586,16 +667,65 @@ def test_what_is_to_be_checked_in_the_background_may_be_taken_meanwhile(run_loop
 
     async def main() -> None:
         clock = Clock()
-        pool: Pool = AsyncPool(Source(), 1, health=checked.append, health_delay=1000, delay=10, clock=clock)
-        await use(pool)
+        pool: Pool = AsyncPool(Source(), 2, min_size=2, health=checked.append, health_delay=1000, delay=10, clock=clock)
+        await pool.__aenter__()
         clock.now += 11
-        pool._round()
+        pool._round()  # the first one is being checked, the second one is still to be
         part = await pool.get()
         await turns(part)
-        assert not checked
+        assert len(checked) == 1
+        assert part not in checked
         assert part.open
 
     run_loop(watched(main()))
+
+
+def test_idle_objects_are_checked_one_at_a_time(run_loop: Run) -> None:
+    """Otherwise each round would take all of them at the same time, and callers would wait, or have more made."""
+    go, checked = asyncio.Event(), list[Part]()
+
+    async def health(part: Part) -> bool:
+        checked.append(part)
+        await go.wait()
+        return True
+
+    async def main() -> None:
+        clock = Clock()
+        pool: Pool = AsyncPool(Source(), 3, min_size=3, health=health, health_delay=1000, delay=10, clock=clock)
+        async with pool:
+            clock.now += 11
+            pool._round()
+            await settle(lambda: checked)
+            assert (pool.stats()["reserved"], pool.stats()["idle"]) == (1, 2)
+            part = await pool.get(timeout=0)
+            assert part not in checked
+            go.set()
+            await settle(lambda: pool.stats()["idle"] == 2)
+            assert len(checked) == 2, "what is in use was checked"
+            await pool.ret(part)
+
+    run_loop(watched(main()))
+
+
+def test_an_interrupt_in_a_check_in_the_background_is_logged(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise it would be lost."""
+
+    async def health(_part: Part) -> bool:
+        raise Ending
+
+    async def main() -> None:
+        clock = Clock()
+        source = Source()
+        pool: Pool = AsyncPool(source, 1, health=health, health_delay=1000, delay=10, clock=clock, name="db")
+        await use(pool)
+        clock.now += 11
+        pool._round()
+        await settle(lambda: pool.stats()["nclosed"] == {"health": 1})
+        await pool.shutdown()
+        source.check_all_gone()
+
+    run_loop(watched(main()))
+    assert "db: checking Part object number 0 failed" in caplog.messages
 
 
 class Clock:
