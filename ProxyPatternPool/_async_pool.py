@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from asyncio import AbstractEventLoop, current_task
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from contextvars import Context
+from contextlib import AbstractAsyncContextManager, suppress
+from contextvars import Context, copy_context
 from dataclasses import replace
 from threading import get_ident
 from types import TracebackType
@@ -72,8 +72,11 @@ class AsyncPool(LoopedPool[T]):
         self, fun: Callable[[int], Any], max_size: int | None = 0, **parameters: Unpack[PoolParameters[T]]
     ) -> None:
         super().__init__(configure("AsyncPool", {"fun": fun, "max_size": max_size, **parameters}))
-        self._entered = False  # by ``async with``
         renew_after_fork(self)
+
+    def _start(self) -> None:
+        super()._start()
+        self._entered = False  # by ``async with``
 
     # -- using it
 
@@ -106,7 +109,7 @@ class AsyncPool(LoopedPool[T]):
             self._bind()
         try:
             if self._tidies:
-                await self._outlast(self._core.reclaim(obj))
+                await self._outlast(self._tidy(self._core.reclaim(obj), copy_context()))
             elif self._give(obj, self._clock()) or self._creating:
                 self._act()
         except NotLeased:
@@ -251,15 +254,28 @@ class AsyncPool(LoopedPool[T]):
             self._act()
 
     async def _return_use(self, slot: Slot[T], use: int) -> None:
-        """Return that use of an object, if it is not over."""
-        core = self._core
-        if get_ident() != self._thread or current_task(self._loop) is None:
-            self._bind()
+        """Return that use of an object, if it is not over. Where the pool's loop does not run, have that loop do it.
+
+        That is where a task is collected: by whatever thread, or when its loop has ended.
+        """
+        if get_ident() == self._thread and (
+            current_task(self._loop) is not None or asyncio._get_running_loop() is self._loop
+        ):
+            task = self._take_back(slot, use)
+            if task is not None:
+                await self._outlast(task)
+        elif self._loop is not None:
+            with suppress(RuntimeError):  # it is closed, and so is the object
+                self._loop.call_soon_threadsafe(self._take_back, slot, use, context=Context())
+
+    def _take_back(self, slot: Slot[T], use: int) -> asyncio.Task[None] | None:
+        """End that use; return what tidies the object up, if anything has to."""
         if not self._tidies:
-            if core.give_use(slot, use, self._clock()) or self._creating:
+            if self._core.give_use(slot, use, self._clock()) or self._creating:
                 self._act()
-        elif core.reclaim_use(slot, use):
-            await self._outlast(slot)
+        elif self._core.reclaim_use(slot, use):
+            return self._tidy(slot, copy_context())
+        return None
 
     def _complain(self, obj: T) -> None:
         self._core.counters.bad_returns += 1

@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from asyncio import CancelledError, Task
 from collections.abc import Callable
-from contextvars import Context, copy_context
+from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -140,12 +140,11 @@ class HookedPool(BasePool[T], ABC):
         self._core.restock(slot, reason, self._clock())
         self._act()
 
-    async def _outlast(self, slot: Slot[T]) -> None:
+    async def _outlast(self, task: Task[None]) -> None:
         """Wait until an object has been tidied up. That goes on when the caller is cancelled: not for ever.
 
         What the retter raises is the log's; but it is passed on when it is no Exception.
         """
-        task = self._tidy(slot, copy_context())
         try:
             await asyncio.wait((task,))
         except BaseException:

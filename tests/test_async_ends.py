@@ -309,6 +309,74 @@ def test_what_somebody_has_when_the_loop_ends_is_closed_without_a_word(
     assert not caplog.messages
 
 
+@pytest.mark.parametrize(("thread", "tidied"), [("its own", False), ("another", False), ("another", True)])
+def test_a_task_that_is_collected_gives_back_what_it_has(new_loop: NewLoop, thread: str, tidied: bool) -> None:
+    """Otherwise a task that nobody keeps would take its object with it, when a thread without a loop collects it."""
+    asyncio_says: list[str] = []
+
+    async def use_for_ever(pool: Pool, inside: asyncio.Event) -> None:
+        async with pool.obj():
+            inside.set()
+            await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, problem: asyncio_says.append(problem["message"]))
+        source, retted = Source(), list[Part]()
+        pool: Pool = AsyncPool(source, 1, retter=retted.append if tidied else None)
+        inside = asyncio.Event()
+        task = asyncio.create_task(use_for_ever(pool, inside))
+        await inside.wait()
+        del task
+        await (asyncio.to_thread(gc.collect) if thread == "another" else awaiting(collect))
+        await settle(lambda: pool.stats()["idle"] == 1)
+        assert retted == (source.parts if tidied else [])
+        await pool.shutdown()
+        source.check_all_gone()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+    assert asyncio_says == ["Task was destroyed but it is pending!"]
+
+
+async def collect() -> None:
+    gc.collect()
+
+
+def test_a_block_that_its_loop_has_left_open_ends_in_silence() -> None:
+    """Otherwise the collector would print an error of ours, beside what asyncio says."""
+    pool: Pool = AsyncPool(Source())
+
+    async def use_for_ever() -> None:
+        async with pool.obj():
+            await asyncio.Event().wait()
+
+    async def main() -> asyncio.Task[None]:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        task = asyncio.create_task(use_for_ever())
+        await settle(lambda: pool.stats()["in_use"])
+        return task
+
+    kept = [run_and_close(asyncio.new_event_loop, main())]
+    kept.clear()
+    gc.collect()
+    assert pool.size == 0
+
+
+def test_a_pool_whose_block_its_loop_has_left_open_may_be_entered_in_the_next_one() -> None:
+    """Otherwise a pool at module level would be lost with a loop that was just closed."""
+    source = Source()
+    pool: Pool = AsyncPool(source, 1)
+
+    async def main() -> None:
+        async with pool:
+            await use(pool)
+
+    run_and_close(asyncio.new_event_loop, pool.__aenter__())
+    run_and_close(asyncio.new_event_loop, main())
+    assert len(source.parts) == 2
+    source.check_all_gone()
+
+
 def test_a_loop_that_has_ended_does_not_end_the_pool(run_loop: Run) -> None:
     """Otherwise a pool at module level could serve one `asyncio.run` only."""
     source = Source(turns, turns)
