@@ -129,7 +129,7 @@ class Keeper(Generic[T]):
         raised, self._raised = self._raised, None
         if raised is not None:
             _untie(raised)
-        if isinstance(raised, CancelledError) or _is_only(raised, self._reason):
+        if isinstance(raised, CancelledError) or is_only(raised, self._reason):
             raised = None
         if not self._value.done():
             cancelled = EnteringCancelled(f"the entering of a {type(self._manager).__name__} was cancelled")
@@ -153,7 +153,7 @@ def _untie(error: BaseException) -> None:
         trace = trace.tb_next
 
 
-def _is_only(raised: BaseException | None, reason: BaseException | None) -> bool:
+def is_only(raised: BaseException | None, reason: BaseException | None) -> bool:
     """Tell whether this is the reason and nothing new, perhaps as a group of tasks tells it, in an exception group."""
     if isinstance(raised, BaseExceptionGroup):
         return raised.split(lambda error: error is reason)[1] is None

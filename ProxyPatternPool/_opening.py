@@ -8,6 +8,8 @@ from inspect import isawaitable, iscoroutinefunction
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ProxyPatternPool._errors import note_once
+from ProxyPatternPool._keeper import is_only
 from ProxyPatternPool._making import Making, described
 
 T = TypeVar("T")
@@ -34,14 +36,31 @@ class Opening(Making[T]):
     async def __aenter__(self) -> T:
         await super().__aenter__()
         try:
-            self._on_made(self.obj)
-            self._close = self._given
+            self._claim()
             if self._opener is not None:
                 await outcome(self._opener(self.obj))
         except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
+            await self._undo(error)
             raise
         return self.obj
+
+    def _claim(self) -> None:
+        """Have the object known as this one's: from here on it is to be closed."""
+        try:
+            self._on_made(self.obj)
+        except BaseException:
+            if self._manager is self.obj:
+                self._manager = None  # it is somebody else's: not to be exited while that one uses it
+            raise
+        self._close = self._given
+
+    async def _undo(self, error: BaseException) -> None:
+        """Close what is not fit for use. What that raises is noted on the error, which is what matters."""
+        try:
+            await self.__aexit__(type(error), error, error.__traceback__)
+        except Exception as another:
+            if not is_only(another, error):
+                note_once(error, f"closing the object failed, too: {another!r}")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -167,6 +167,49 @@ def test_an_opener_that_fails_closes_what_it_was_given(run_loop: Run) -> None:
     run_loop(watched(main()))
 
 
+def test_an_opener_whose_object_cannot_be_closed_either_is_what_is_told(run_loop: Run) -> None:
+    """Otherwise the caller would hear of the second error, and look for the wrong fault."""
+
+    async def failing(_part: Part) -> None:
+        raise OSError("bad")
+
+    async def unclosable(_part: Part) -> None:
+        raise ValueError("stuck")
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), 1, min_size=0, opener=failing, close=unclosable, name="db")
+        with pytest.raises(OSError, match="bad") as caught:
+            await pool.get()
+        assert caught.value.__notes__ == [
+            "closing the object failed, too: ValueError('stuck')",
+            "db: raised by opener",
+        ]
+        group: AsyncPool[Any] = AsyncPool(lambda _: asyncio.TaskGroup(), min_size=0, opener=failing, name="group")
+        with pytest.raises(OSError, match="bad") as caught:
+            await group.get()
+        assert caught.value.__notes__ == ["group: raised by opener"]
+        assert (pool.size, group.size) == (0, 0)
+
+    run_loop(watched(main()))
+
+
+def test_what_is_made_twice_is_not_closed_while_the_first_one_uses_it(run_loop: Run) -> None:
+    """Otherwise a slip in `fun` would take the client away from who uses it."""
+
+    async def main() -> None:
+        both = Both()
+        pool = AsyncPool(lambda _: both, 2, name="db")
+        assert await pool.get() is both
+        with pytest.raises(PoolException, match=r"db: fun\(1\) returned an object that is already in the pool"):
+            await pool.get()
+        assert "exit" not in both.calls
+        await pool.ret(both)
+        await pool.shutdown()
+        assert both.calls.count("exit") == 1
+
+    run_loop(watched(main()))
+
+
 # -- keepers
 
 
