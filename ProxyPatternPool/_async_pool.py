@@ -284,15 +284,18 @@ class AsyncPool(LoopedPool[T]):
     # -- beginning and end
 
     async def _fill(self) -> None:
-        """Make `min_size` objects, all at the same time; if that fails, or is cancelled, close the pool."""
+        """Make `min_size` objects, all at the same time; if one fails, or who waits is cancelled, close the pool."""
         errors = self._filling = list[BaseException]()
         try:
             self._core.match(self._clock())
             self._act()
-            await self._house.until(lambda: not self._refilling, None)
+            await self._house.until(lambda: errors or not self._refilling, None)
             if errors:
                 raise errors[0]
-        except BaseException:
+        except Exception:
+            await self.shutdown()
+            raise
+        except BaseException:  # nothing more is waited for
             self._closed = True
             self._end()
             raise

@@ -19,7 +19,7 @@ from weakref import ref
 from ProxyPatternPool._change import GRACE, Change
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hidden_task import desert, hidden_task
-from ProxyPatternPool._keeper import Keeper
+from ProxyPatternPool._keeper import EnteringCancelled, Keeper
 from ProxyPatternPool._loop_end import at_end, before_end
 from ProxyPatternPool._opening import Opening
 from ProxyPatternPool._process import keep_in_children
@@ -106,8 +106,8 @@ class Household(Generic[T]):
         error = keeper.failure()
         if host is not None:
             host._on_ended(slot, error)
-        elif error is not None:
-            self._log.error("%s: closing an object failed", self._name, exc_info=error)
+        elif not (error is None or isinstance(error, EnteringCancelled)):
+            self._log.error("%s: making or closing an object failed", self._name, exc_info=error)
         self.changed()
 
     # -- hooks
@@ -147,7 +147,7 @@ class Household(Generic[T]):
         if self._host() is None and not self.keepers:
             self._leave()
 
-    async def until(self, condition: Callable[[], bool], timeout: float | None) -> None:
+    async def until(self, condition: Callable[[], object], timeout: float | None) -> None:
         """Wait until the condition holds, or that many seconds. Being cancelled cancels the waiting only."""
         await self._change.until(condition, timeout)
 

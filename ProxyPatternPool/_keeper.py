@@ -99,6 +99,7 @@ class Keeper(Generic[T]):
         for outcome in (self._value, self._end):
             outcome.add_done_callback(asyncio.Future.exception, context=Context())
         desert(self._task)
+        self._on_ended = self.failure  # asked for, for nobody: or the loop would report it
 
     def failure(self) -> BaseException | None:
         """Return what `entered` or `ended` raises, if anything so far; it counts as told then.

@@ -55,7 +55,7 @@ class LoopedPool(HookedPool[T]):
         # for the running loop costs a system call on 3.11
         self._creating: dict[Slot[T], TaskWaiter[T]] = {}  # for whom objects are being made, oldest first
         self._refilling: set[Slot[T]] = set()  # that are being made, and nobody has asked for
-        self._filling: list[BaseException] | None = None  # what that has raised, while somebody waits for all of them
+        self._filling: list[BaseException] | None = None  # what that has raised first, while somebody waits for all
         self._timer: asyncio.Handle | None = None  # the only one
         self._timed = False  # it has been wound up
         self._take = self._core.take if self._config.getter is None else _take_nothing
@@ -222,7 +222,9 @@ class LoopedPool(HookedPool[T]):
         """Tell who waits for the object that there is none. When nobody does, the log is told."""
         core, now = self._core, self._clock()
         cancelled = isinstance(error, EnteringCancelled)  # who waits was not
-        if cancelled:
+        if cancelled and core.closed:
+            error = self._closed_error()
+        elif cancelled:
             error = PoolException(f"{self.name}: the creation of an object was cancelled")
         else:
             self._blame(error, "opener" if slot.made else "fun")
@@ -231,7 +233,7 @@ class LoopedPool(HookedPool[T]):
         core.failed(slot, now)
         if waiter is not None:
             waiter.fail(error)
-        elif self._filling is not None:
+        elif self._filling == []:
             self._filling.append(error)
         elif not cancelled:
             self._log.error("%s: making an object failed, and nobody waits for it", self.name, exc_info=error)

@@ -567,6 +567,60 @@ def test_what_was_given_up_at_the_end_of_the_loop_may_still_end_well() -> None:
     source.check_all_gone()
 
 
+def test_what_was_given_up_at_the_end_of_the_loop_may_still_fail() -> None:
+    """Otherwise the loop would tell of an error that nobody can do anything about."""
+
+    async def making(part: Part) -> None:
+        if part.number:
+            await deaf(part)
+            raise OSError("too late")
+
+    async def closing(_part: Part) -> None:
+        await asyncio.sleep(5)
+
+    source, kept, problems = Source(making, closing), set[Any](), list[Any]()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+        pool: Pool = AsyncPool(source, 2)
+        kept.add(await pool.get())
+        start(kept, pool.get())
+        await settle(lambda: len(source.calls) == 3)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    gc.collect()
+    assert not problems
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_collected_pool_tells_of_what_fails_and_of_nothing_else(
+    run_loop: Run, fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise each creation that was cut off would be an error in the log, or a failure in none."""
+
+    async def making(_part: Part) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if fails:
+                raise OSError("down")
+
+    async def main() -> None:
+        source = Source(making)
+        pool: Pool = AsyncPool(source, name="db")
+        task = asyncio.create_task(pool.get())
+        await settle(lambda: source.calls)
+        task.cancel()
+        await asyncio.wait([task])
+        del pool, task
+        gc.collect()
+        await asyncio.sleep(0.001)
+
+    run_loop(watched(main()))
+    assert caplog.messages == (["db: making or closing an object failed"] if fails else [])
+
+
 def test_a_collected_pool_whose_loop_is_gone_is_just_gone() -> None:
     """Otherwise a finaliser would complain."""
     pool: Pool = AsyncPool(Source())

@@ -450,6 +450,47 @@ def test_a_pool_that_cannot_be_entered_is_closed(run_loop: Run, cancelled: bool)
     run_loop(watched(main()))
 
 
+def test_what_is_made_first_and_fails_is_told_at_once(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise a program whose server refuses one connection, and hangs at the next, would never start or end."""
+
+    async def making(part: Part) -> None:
+        if part.number == 0:
+            await asyncio.Event().wait()
+        if part.number > 1:
+            raise OSError(f"down {part.number}")
+
+    async def main() -> None:
+        source = Source(making, turns)
+        pool: Pool = AsyncPool(source, 4, min_size=4, name="db")
+        async with asyncio.timeout(10):
+            with pytest.raises(OSError, match="down 2") as caught:
+                await pool.__aenter__()
+        assert caught.value.__notes__ == ["db: raised by fun"]
+        assert pool.size == 0, "what was made is still open"
+        source.check_all_gone()
+
+    run_loop(watched(main()))
+    assert caplog.messages == ["db: making an object failed, and nobody waits for it"]
+    assert "down 3" in caplog.text
+
+
+def test_a_pool_that_is_shut_down_while_it_is_entered_says_so(run_loop: Run) -> None:
+    """Otherwise who enters it would be told of a cancellation, and would look for it in vain."""
+
+    async def endless(_part: Part) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(endless), 2, min_size=2)
+        entering = asyncio.create_task(pool.__aenter__())
+        await settle(lambda: pool.stats()["creating"] == 2)
+        await pool.shutdown()
+        with pytest.raises(PoolClosed):
+            await entering
+
+    run_loop(watched(main()))
+
+
 def test_the_first_get_fills_the_pool_in_the_background(run_loop: Run) -> None:
     """Otherwise it would wait for all of them, or `min_size` would promise nothing to who enters no block."""
 
