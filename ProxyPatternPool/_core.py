@@ -109,6 +109,7 @@ class PoolCore(Upkeep[T]):
         if self.closed:
             return False
         waiter.since = now
+        waiter.parked = False
         if first:
             self.waiters.appendleft(waiter)
         else:

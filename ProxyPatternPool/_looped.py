@@ -150,16 +150,32 @@ class LoopedPool(HookedPool[T]):
             self._creating[slot] = waiter
             self._create(slot)
         else:
-            self._lend(waiter, slot, self._core.doubts(slot, self._clock()))
+            first = self._first_come(slot, waiter)
+            slot.holder = first.holder
+            self._lend(first, slot, self._core.doubts(slot, self._clock()))
 
     def _hand_over(self) -> None:
         """Serve the one who has been waiting for a creation for longest with what has come back before that.
 
         Its own object will be somebody else's: so nobody is overtaken, or runs out of time, beside an idle object.
         """
-        waiter = self._creating.pop(next(iter(self._creating)))
+        waiter = self._creating.pop(self._begun_for_the_first())
         waiter.slot = None
         self._core.enter(waiter, True, self._clock())
+
+    def _begun_for_the_first(self) -> Slot[T]:
+        return min(self._creating, key=lambda slot: self._creating[slot].number)
+
+    def _first_come(self, slot: Slot[T], waiter: TaskWaiter[T]) -> TaskWaiter[T]:
+        """Return who is to have this object: the waiter, unless another one has been waiting for a creation for longer.
+
+        The waiter then waits for that creation in its place.
+        """
+        if not self._creating or waiter.number < self._creating[begun := self._begun_for_the_first()].number:
+            return waiter
+        first, self._creating[begun] = self._creating[begun], waiter
+        first.slot, waiter.slot = slot, begun
+        return first
 
     def _dispose(self, slot: Slot[T]) -> None:
         """Have the object of a doomed slot closed, unless that is done."""
@@ -194,12 +210,10 @@ class LoopedPool(HookedPool[T]):
         self._last_error = None
         self._refilling.discard(slot)
         waiter = self._creating.pop(slot, None)
-        if waiter is None and self._creating:
-            waiter = self._creating.pop(next(iter(self._creating)))  # who has been waiting for longer
-            waiter.slot = slot
         if waiter is None:
             core.stocked(slot, now)  # and doomed, if the pool was closed: then nobody waits for creations any more
         else:
+            waiter = self._first_come(slot, waiter)
             core.delivered(slot, waiter.holder, now)
             self._lend(waiter, slot, doubtful=False)
         self._act()

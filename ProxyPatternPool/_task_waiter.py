@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 from asyncio import AbstractEventLoop
 from contextvars import copy_context
+from itertools import count
 from typing import Any, TypeVar
 
 from ProxyPatternPool._slot import Reason, Waiter
 
 T = TypeVar("T")
 
+_numbers = count()  # of those who wait, in the order in which they came
+
 
 class TaskWaiter(Waiter[T]):
     """A task in the queue, and then until its object is made, checked, and fit for use."""
 
-    __slots__ = ("context", "error", "future", "gone", "ready", "task", "unfit")
+    __slots__ = ("context", "error", "future", "gone", "number", "ready", "task", "unfit")
 
     def __init__(self, loop: AbstractEventLoop, holder: object) -> None:
         super().__init__(holder)
+        self.number = next(_numbers)
         self.future: asyncio.Future[None] = loop.create_future()
         self.context = copy_context()  # for hooks
         self.ready = False  # the slot may be used

@@ -424,6 +424,98 @@ def test_what_is_made_first_goes_to_who_came_first(run_loop: Run) -> None:
     run_loop(watched(main()))
 
 
+def test_what_is_made_later_and_faster_goes_to_who_came_first(run_loop: Run) -> None:
+    """Otherwise who came later would pass, and who came first run out of time."""
+    go = asyncio.Event()
+
+    async def slow(part: Part) -> None:
+        if part.number == 0:
+            await go.wait()
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(slow), 2, min_size=0)
+        first, second = (asyncio.create_task(pool.get(), name=name) for name in ("first", "second"))
+        async with asyncio.timeout(10):
+            part = await first
+        assert (part.number, pool.leases()[0]["holder"]) == (1, "a task that has ended")
+        assert not second.done()
+        go.set()
+        assert (await second).number == 0
+        assert pool.stats()["wait"]["count"] == 0, "they did not queue"
+
+    run_loop(watched(main()))
+
+
+@pytest.mark.parametrize("end", ["check", "cancelled preparation", "return"])
+def test_what_comes_back_goes_to_who_waits_for_a_creation_before_the_queue(run_loop: Run, end: str) -> None:
+    """Otherwise whoever came when all places were taken would pass those who wait for a server that is slow."""
+    never, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(part: Part) -> None:
+        if part.number:
+            await never.wait()
+
+    async def hook(_part: Part) -> bool:
+        if end != "return":
+            await go.wait()
+        return True
+
+    async def main() -> None:
+        clock = Clock()
+        hooks: dict[str, Any] = {"health": hook, "health_delay": 0.0} if end != "return" else {}
+        pool: Pool = AsyncPool(Source(slow), 2, delay=10, clock=clock, **hooks)
+        part = await pool.get()
+        if end != "return":
+            await pool.ret(part)
+            clock.now += 11
+        if end == "check":
+            pool._round()
+        elif end == "cancelled preparation":
+            impatient = asyncio.create_task(pool.get())
+            await settle(lambda: pool.stats()["in_use"])
+            impatient.cancel()
+        first = asyncio.create_task(pool.get())
+        await settle(lambda: pool.stats()["creating"])
+        second = asyncio.create_task(pool.get())
+        await settle(lambda: pool.stats()["nwaiting"])
+        go.set()
+        if end == "return":
+            await pool.ret(part)
+        async with asyncio.timeout(10):
+            assert await first is part
+        assert not second.done()
+        await pool.ret(part)
+        assert await second is part
+        await pool.shutdown()
+
+    run_loop(watched(main()))
+
+
+def test_who_is_served_twice_has_queued_once(run_loop: Run) -> None:
+    """Otherwise the statistics would count more callers than there have been."""
+    never = asyncio.Event()
+
+    async def slow(part: Part) -> None:
+        if part.number > 1:
+            await never.wait()
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(slow), 2, min_size=2)
+        await pool.__aenter__()
+        one, other = [await pool.get() for _ in range(2)]
+        waiting = asyncio.create_task(pool.get())
+        await settle(lambda: pool.stats()["nwaiting"])
+        await pool.discard(one)
+        await settle(lambda: pool.stats()["creating"])
+        await pool.ret(other)
+        assert await waiting is other
+        assert pool.stats()["wait"]["count"] == 1
+        await pool.ret(other)
+        await pool.shutdown()
+
+    run_loop(watched(main()))
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_a_pool_that_cannot_be_entered_is_closed(run_loop: Run, cancelled: bool) -> None:
     """Otherwise what was made until then would stay open, and nobody could end it."""
