@@ -50,7 +50,8 @@ class PoolCore(Upkeep[T]):
 
     def doubts(self, slot: Slot[T], now: float) -> bool:
         """Tell whether the object has to be checked before it is used."""
-        return self.checks and now - slot.alive > self.limits.health_delay
+        delay = self.limits.health_delay
+        return self.checks and (not delay or now - slot.alive > delay)  # a clock may stand still: 0 is always
 
     def begin(self, slot: Slot[T], now: float) -> None:
         """The creation of a slot's object starts now, by the slot's owner."""

@@ -77,11 +77,12 @@ def test_what_was_used_just_now_is_not_asked(server: Server, clock: Clock) -> No
     assert server.checked == [0]
 
 
-def test_a_delay_of_zero_asks_each_time(server: Server, clock: Clock) -> None:
-    """Otherwise "at once" would mean "never"."""
+@pytest.mark.parametrize("tick", [0.001, 0.0])
+def test_a_delay_of_zero_asks_each_time(server: Server, clock: Clock, tick: float) -> None:
+    """Otherwise "at once" would mean "never", or "not within the same tick of a coarse clock"."""
     pool = Pool(server.factory, 1, health=server.health, health_delay=0, clock=clock)
     for _ in range(3):
-        clock.now += 0.001
+        clock.now += tick
         pool.ret(pool.get())
     assert server.checked == [0, 0, 0]
 
