@@ -85,7 +85,8 @@ class AsyncPool(LoopedPool[T]):
 
         Waits at most `timeout` seconds (0: takes what is idle, or nothing; None: for ever; by default, as the pool was
         told to), in the order of arrival, the creation and the checking of the object included; then raises `TimeOut`,
-        whose cause is the last creation error, if any; or at once `PoolFull`, when `max_waiting` others wait. What
+        whose cause is the last creation error, if any; or at once `PoolFull`, when `max_waiting` others wait. With a
+        timeout of 0, `health` and `getter` have 5 seconds for what is idle: there is nothing else to wait for. What
         `fun`, `opener` or `getter` raise when it is this caller's turn is raised here, with a note that names the pool.
         `PoolClosed` after `shutdown`; `PoolException` in another loop than the pool's.
 
@@ -213,6 +214,8 @@ class AsyncPool(LoopedPool[T]):
         try:
             if patience != 0.0:
                 await waiter.future
+            else:
+                await self._own_preparations(waiter)
             if core is not self._core:  # the loop has ended meanwhile, and everything is closed
                 raise waiter.error or self._closed_error()
             return self._served_slot(waiter, patience)
@@ -223,6 +226,13 @@ class AsyncPool(LoopedPool[T]):
         finally:
             if timer is not None:
                 timer.cancel()
+
+    async def _own_preparations(self, waiter: TaskWaiter[T]) -> None:
+        """Wait for the hooks that have what was idle: for nobody and nothing else."""
+        while waiter.slot in self._preparing:
+            done, _ = await asyncio.wait((cast("asyncio.Task[None]", waiter.task),), timeout=PATIENCE)
+            if not done:
+                break
 
     def _served_slot(self, waiter: TaskWaiter[T], patience: float | None) -> Slot[T]:
         """Return what has come, or raise why nothing has."""

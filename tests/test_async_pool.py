@@ -834,6 +834,72 @@ def test_an_interrupt_in_a_retter_reaches_who_returns(run_loop: Run, caplog: pyt
     assert "db: tidying up Part object number 0 failed" in caplog.messages
 
 
+@pytest.mark.parametrize("hook", ["getter", "health"])
+@pytest.mark.parametrize("plain", [False, True])
+def test_who_waits_for_nobody_waits_for_hooks_all_the_same(run_loop: Run, hook: str, plain: bool) -> None:
+    """Otherwise a pool with such a hook would have nothing for `get(timeout=0)`, ever."""
+
+    async def awaited(part: Part) -> bool:
+        await turns(part)
+        return part.number > 0
+
+    async def slow(part: Part) -> None:
+        if part.number > 1:
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        function: Any = (lambda part: part.number > 0) if plain else awaited
+        pool: Pool = AsyncPool(Source(slow), 3, min_size=2, health_delay=0, **{hook: function})
+        async with pool:
+            part = await pool.get(timeout=0)
+            assert part.number == 1
+            await pool.ret(part)
+            if hook == "health":
+                part = await pool.get()
+                with pytest.raises(TimeOut, match=r"still creating an object, timeout after 0\.0 s"):
+                    await pool.get(timeout=0)  # the other one was dead
+                await pool.ret(part)
+
+    run_loop(watched(main()))
+
+
+def test_who_waits_for_nobody_does_not_wait_for_ever_for_hooks(caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise who has no time would have all of it when a server does not answer."""
+
+    async def getter(_part: Part) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        source = Source()
+        pool: Pool = AsyncPool(source, 1, getter=getter, name="db")
+        await pool.__aenter__()
+        with pytest.raises(TimeOut, match=r"still checking an object, timeout after 0\.0 s"):
+            await pool.get(timeout=0)
+        assert asyncio.get_running_loop().time() == pytest.approx(5)
+        await asyncio.sleep(6)
+        assert "db: preparing Part object number 0 did not end: given up" in caplog.messages
+        await pool.shutdown()
+        source.check_all_gone()
+
+    run_fast(watched(main()))
+
+
+@pytest.mark.parametrize("maker", ["a caller", "the pool"])
+def test_what_is_new_is_not_checked_for_who_had_it_made(run_loop: Run, maker: str) -> None:
+    """Otherwise each new connection would cost a round trip more."""
+    checked: list[Part] = []
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), 1, min_size=int(maker == "the pool"), health=checked.append, health_delay=0)
+        if maker == "the pool":
+            await pool.__aenter__()
+        await pool.get()
+        assert len(checked) == (maker == "the pool")  # which may have made it long ago
+        await pool.shutdown()
+
+    run_loop(watched(main()))
+
+
 # -- time
 
 
