@@ -10,6 +10,7 @@ from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
 from ProxyPatternPool._owner import Keeper
 from ProxyPatternPool._process import keep
+from ProxyPatternPool._slips import PLAIN, plain_result
 from ProxyPatternPool._slot import Slot, State
 from ProxyPatternPool._stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
 
@@ -174,7 +175,7 @@ class BasePool(Generic[T]):
     def _object_info(self, slot: Slot[T]) -> ObjectInfo:
         assert self._config.stats is not None
         try:
-            data = self._config.stats(slot.obj)
+            data = plain_result("stats", self._config.stats(slot.obj), PLAIN)
         except Exception as error:
             data = f"stats raised {type(error).__name__}"
         return {"number": slot.number, "state": slot.state.value, "uses": slot.uses, "stats": data}
@@ -205,7 +206,7 @@ class BasePool(Generic[T]):
         if self._config.tracer is None:
             return text
         try:
-            return f"{text} ({self._config.tracer(obj)})"
+            return f"{text} ({plain_result('tracer', self._config.tracer(obj), PLAIN)})"
         except Exception as error:
             return f"{text} (tracer raised {type(error).__name__})"
 

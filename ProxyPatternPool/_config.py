@@ -16,6 +16,8 @@ from numbers import Real
 from time import monotonic
 from typing import Any, Generic, TypedDict, TypeVar
 
+from ProxyPatternPool._slips import ADVICE, PLAIN, check_fun, check_hook, check_plain
+
 T = TypeVar("T")
 
 _numbers = count(1)  # of pools without a name
@@ -29,6 +31,10 @@ class Default(Enum):
 
 #: Parameters whose names were others in earlier releases.
 EARLIER_NAMES = {"max_avail_delay": "max_delay", "closer": "close"}
+
+
+#: Parameters which are called with an object, and may do something with it.
+HOOKS = ("health", "opener", "getter", "retter", "close")
 
 
 class PoolParameters(TypedDict, Generic[T], total=False):
@@ -121,6 +127,7 @@ class PoolConfig(Limits, Generic[T]):
         Limits.__post_init__(self)
         if not callable(self.fun):
             raise TypeError(f"fun must be callable, not {self.fun!r}")
+        check_fun(self.fun)
         object.__setattr__(self, "timeout", checked_timeout(self.timeout))
         for hook in ("health", "opener", "getter", "retter", "tracer", "stats"):
             function = getattr(self, hook)
@@ -128,6 +135,10 @@ class PoolConfig(Limits, Generic[T]):
                 raise TypeError(f"{hook} must be a callable, or None, not {function!r}")
         if self.close == "" or not (self.close is None or callable(self.close) or isinstance(self.close, str)):
             raise TypeError(f"close must be a callable, the name of a method, or None, not {self.close!r}")
+        for hook in HOOKS:
+            check_hook(hook, getattr(self, hook))
+        for teller in ("tracer", "stats"):
+            check_plain(teller, getattr(self, teller), PLAIN)
         if not (self.name is None or isinstance(self.name, str)):
             raise TypeError(f"name must be a text, not {self.name!r}")
         if self.log_level is not None:
@@ -135,6 +146,11 @@ class PoolConfig(Limits, Generic[T]):
         if not isinstance(self.auto_return, bool):
             raise TypeError(f"auto_return must be True or False, not {self.auto_return!r}")
         object.__setattr__(self, "name", self.name or f"pool-{next(_numbers)}")
+
+    def check_plain(self) -> None:
+        """Refuse what has to be awaited, for a pool that cannot: TypeError."""
+        for name in ("fun", *HOOKS):
+            check_plain(name, getattr(self, name), ADVICE)
 
     def limits(self) -> Limits:
         """Return what the core obeys."""

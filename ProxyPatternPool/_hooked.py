@@ -19,6 +19,7 @@ from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hidden_task import failure
 from ProxyPatternPool._household import Household
 from ProxyPatternPool._opening import outcome
+from ProxyPatternPool._slips import awaited_result
 from ProxyPatternPool._slot import Reason, Slot
 from ProxyPatternPool._task_waiter import TaskWaiter
 
@@ -41,8 +42,8 @@ class HookedPool(BasePool[T], ABC):
     def _act(self) -> None:
         """Do what the core has decided."""
 
-    async def _call(self, hook: Callable[[T], object], slot: Slot[T]) -> None:
-        await outcome(hook(slot.obj))
+    async def _call(self, name: str, hook: Callable[[T], object], slot: Slot[T]) -> None:
+        awaited_result(name, await outcome(hook(slot.obj)))
 
     # -- before an object is lent
 
@@ -61,7 +62,7 @@ class HookedPool(BasePool[T], ABC):
         if waiter.unfit is Reason.HEALTH and not await self._is_healthy(slot):
             return
         waiter.unfit = Reason.GETTER
-        await self._call(self._getter, slot)
+        await self._call("getter", self._getter, slot)
         waiter.unfit = None
 
     def _prepared(self, waiter: TaskWaiter[T], slot: Slot[T], use: int, task: Task[None]) -> None:
@@ -97,10 +98,12 @@ class HookedPool(BasePool[T], ABC):
     async def _is_healthy(self, slot: Slot[T]) -> bool:
         """Ask `health`. What it raises is logged, and means no; but it is passed on when it is no Exception."""
         try:
-            healthy = bool(await outcome(self._health(slot.obj)))
+            answer = await outcome(self._health(slot.obj))
+            healthy = bool(answer)
         except Exception as error:
             self._tell_failed_check(slot, error)
             return False
+        awaited_result("health", answer)  # that is no answer: whoever asks has to know
         if not healthy:
             self._log.warning("%s: %s is in bad health: closed", self.name, self._describe(slot.obj))
         return healthy
@@ -126,7 +129,7 @@ class HookedPool(BasePool[T], ABC):
 
     def _tidy(self, slot: Slot[T], context: Context) -> Task[None]:
         """Have the retter tidy an object up, which is closed if that fails, and put it back."""
-        return self._house.run(self._call(self._retter, slot), context, partial(self._tidied, slot))
+        return self._house.run(self._call("retter", self._retter, slot), context, partial(self._tidied, slot))
 
     def _tidied(self, slot: Slot[T], task: Task[None]) -> None:
         error, what = failure(task), self._describe(slot.obj, slot)

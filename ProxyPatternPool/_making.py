@@ -7,6 +7,8 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from ProxyPatternPool._slips import described
+
 T = TypeVar("T")
 
 
@@ -44,11 +46,3 @@ class Making(Generic[T]):
     def _as_it_is(self, made: Any) -> T:
         """Return what is neither, if it may be the object itself."""
         raise TypeError(f"fun must return an asynchronous context manager or an awaitable, not {described(made)}")
-
-
-def described(made: object) -> str:
-    """Tell what it is without its own text, which may hold a password."""
-    if made is None:
-        return "None"
-    hint = ", which is a synchronous context manager" if hasattr(type(made), "__enter__") else ""
-    return f"a {type(made).__name__}{hint}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import _GeneratorContextManager
-from inspect import isawaitable, iscoroutinefunction
+from inspect import isawaitable
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ProxyPatternPool._errors import note_once
 from ProxyPatternPool._keeper import is_only
-from ProxyPatternPool._making import Making, described
+from ProxyPatternPool._making import Making
+from ProxyPatternPool._slips import awaited_result, entered_object
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Opening(Making[T]):
         try:
             self._claim()
             if self._opener is not None:
-                await outcome(self._opener(self.obj))
+                awaited_result("opener", await outcome(self._opener(self.obj)))
         except BaseException as error:
             await self._undo(error)
             raise
@@ -67,16 +67,11 @@ class Opening(Making[T]):
     ) -> Any:
         if self._close is None:
             return await super().__aexit__(kind, error, trace)
-        await outcome(self._close(self.obj))
+        awaited_result("close", await outcome(self._close(self.obj)))
         return None
 
-    def _as_it_is(self, made: Any) -> T:
-        if iscoroutinefunction(made):
-            raise TypeError("fun must return an object, but has returned a coroutine function: call it")
-        if isinstance(made, _GeneratorContextManager):
-            raise TypeError(f"fun must return an object or an asynchronous context manager, not {described(made)}")
-        obj: T = made
-        return obj
+    def _as_it_is(self, made: T) -> T:
+        return entered_object(made)
 
 
 async def outcome(result: object) -> object:

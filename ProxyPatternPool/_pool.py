@@ -17,6 +17,7 @@ from ProxyPatternPool._lease import Lease
 from ProxyPatternPool._ledger import NotLeased
 from ProxyPatternPool._owner import Keeper, Owner, me
 from ProxyPatternPool._process import end_with_program, renew_after_fork
+from ProxyPatternPool._slips import plain_result
 from ProxyPatternPool._slot import CREATING, LEASED, Reason, Slot
 from ProxyPatternPool._threaded import ParkedWaiter, ThreadedPool
 
@@ -55,6 +56,7 @@ class Pool(ThreadedPool[T]):
         return pool
 
     def _open(self, config: PoolConfig[T]) -> None:
+        config.check_plain()
         super().__init__(config)
         renew_after_fork(self)
         end_with_program(self)
@@ -230,7 +232,7 @@ class Pool(ThreadedPool[T]):
             if not healthy:
                 return False
         try:
-            self._getter(slot.obj)
+            plain_result("getter", self._getter(slot.obj))
         except BaseException as error:
             self._locked(core.condemn, slot, Reason.GETTER)
             self._blame(error, "getter")

@@ -174,10 +174,10 @@ class SharedFunction(Function[T]):
         self._maker: object = None  # who runs `fun`
         self._queue = Pool._unopened(PoolConfig(fun=self._make, max_size=1, min_size=0, timeout=None))
 
-    def _make(self, number: int) -> T:
+    def _make(self, number: int) -> tuple[T]:
         self._maker = this_owner()
         try:
-            return self._fun(number)
+            return (self._fun(number),)  # wrapped: that may be a coroutine, too, which a pool refuses
         finally:
             self._maker = None
 
@@ -185,7 +185,7 @@ class SharedFunction(Function[T]):
         if not self.has():
             if self._maker == this_owner():
                 raise ProxyException("fun uses the proxy whose object it is to make")
-            with self._queue.obj(timeout) as obj:
+            with self._queue.obj(timeout) as (obj,):
                 self._see(obj)
                 self.obj: T = obj
         return self.obj

@@ -21,6 +21,7 @@ from ProxyPatternPool._ledger import AlreadyPooled, popped
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program
+from ProxyPatternPool._slips import plain_object, plain_result
 from ProxyPatternPool._slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._worker import Worker
 
@@ -121,7 +122,7 @@ class ThreadedPool(BasePool[T]):
         """Make the object of a slot, and open it. When this fails, the slot is given up, and the error raised."""
         core.begin(slot, self._clock())
         try:
-            obj = self._config.fun(slot.number)
+            obj = plain_object(self._config.fun(slot.number))
         except BaseException as error:
             self._fail(core, slot, error, "fun")
             raise
@@ -131,7 +132,7 @@ class ThreadedPool(BasePool[T]):
             self._locked(core.failed, slot)
             raise self._twice_error(slot, obj) from None
         try:
-            self._opener(obj)
+            plain_result("opener", self._opener(obj))
         except BaseException as error:
             self._fail(core, slot, error, "opener")
             raise
@@ -154,7 +155,7 @@ class ThreadedPool(BasePool[T]):
     def _end(self, core: PoolCore[T], slot: Slot[T]) -> None:
         """Close the object of a doomed slot. What `close` raises is logged, but passed on when it is no Exception."""
         try:
-            self._closer(slot.obj)
+            plain_result("close", self._closer(slot.obj))
         except Exception:
             self._log.exception("%s: closing %s failed", self.name, self._describe(slot.obj))
         except BaseException as error:
@@ -166,10 +167,12 @@ class ThreadedPool(BasePool[T]):
     def _is_healthy(self, slot: Slot[T]) -> bool:
         """Ask `health`. What it raises is logged, and means no; but it is passed on when it is no Exception."""
         try:
-            healthy = bool(self._health(slot.obj))
+            answer = self._health(slot.obj)
+            healthy = bool(answer)
         except Exception as error:
             self._tell_failed_check(slot, error)
             return False
+        plain_result("health", answer)  # that is no answer: whoever asks has to know
         if not healthy:
             self._log.warning("%s: %s is in bad health: closed", self.name, self._describe(slot.obj))
         return healthy
@@ -188,7 +191,7 @@ class ThreadedPool(BasePool[T]):
         """Have the retter tidy the object up, which is closed if that fails, and put it back."""
         reason: Reason | None = Reason.RETTER
         try:
-            self._retter(slot.obj)
+            plain_result("retter", self._retter(slot.obj))
             reason = None
         except Exception:
             self._log.exception("%s: tidying up %s failed", self.name, self._describe(slot.obj))

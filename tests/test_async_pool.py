@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -94,34 +94,6 @@ def test_close_replaces_the_exit(run_loop: Run, plain: bool) -> None:
         await pool.shutdown()
         assert closed == [part]
         assert part.open
-
-    run_loop(watched(main()))
-
-
-@contextmanager
-def synchronous() -> Iterator[None]:
-    yield
-
-
-async def coroutine_function() -> None:
-    """Be returned where it should have been called."""
-
-
-@pytest.mark.parametrize(
-    ("made", "told"),
-    [
-        (synchronous, "not a _GeneratorContextManager, which is a synchronous context manager"),
-        (lambda: coroutine_function, "has returned a coroutine function: call it"),
-    ],
-)
-def test_a_slip_in_fun_is_told_at_once(run_loop: Run, made: Any, told: str) -> None:
-    """Otherwise the mistake would show up far away, in whoever uses the object."""
-
-    async def main() -> None:
-        pool: AsyncPool[Any] = AsyncPool(lambda _: made(), min_size=0)
-        with pytest.raises(TypeError, match=told):
-            await pool.get()
-        assert pool.size == 0
 
     run_loop(watched(main()))
 
