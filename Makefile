@@ -7,7 +7,7 @@ VENV ?= .venv
 PYENV := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.*/bin)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(shell echo $(PYENV) | tr ' ' ':')
 .DEFAULT_GOAL = help
-.PHONY: help demo check check-all format test soak broken-rules cover lint types docs bench faults transparency dist clean
+.PHONY: help demo check check-all format test soak broken-rules cover lint types docs bench faults transparency cancellation dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -57,6 +57,9 @@ faults: $(VENV)/.dev ## restart, stop and freeze a PostgreSQL under pools, and p
 
 transparency: $(VENV)/.dev ## measure what proxies do as their object does, into docs/transparency.md
 	python -m tests.transparency
+
+cancellation: $(VENV)/.dev ## cancel AsyncPool at each point, and write what came of it into docs/cancellation.md
+	python -m tests.test_async_cancellation
 
 dist: $(VENV)/.dev ## build the wheel and the source archive into dist/
 	python -m build

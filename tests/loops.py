@@ -48,10 +48,14 @@ async def turns(_of: object = None) -> None:
         await asyncio.sleep(0)
 
 
+class Waited(AssertionError):
+    """What should have come has not."""
+
+
 async def settle(condition: Callable[[], object]) -> None:
     """Let the loop turn until something holds."""
     for _ in range(1000):
         if condition():
             return
         await asyncio.sleep(0)
-    raise AssertionError("waited in vain")
+    raise Waited("in vain")

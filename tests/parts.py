@@ -58,6 +58,12 @@ class Part:
     def open(self) -> bool:
         return self.calls == ["enter", "entered"]
 
+    @property
+    def gone(self) -> bool:
+        """Tell whether it has been exited, once, by the task that had entered it, if it was entered at all."""
+        ended = self.calls in (["enter"], ["enter", "entered", "exit", "exited"])
+        return ended and not self.users and len(set(self.tasks)) <= 1
+
     def _note(self, call: str) -> None:
         self.calls.append(call)
         # there is no loop where the collector finalises a coroutine
@@ -82,9 +88,7 @@ class Source:
     def check_all_gone(self) -> None:
         """See that whatever was entered has been exited, once, by the task that had entered it."""
         for part in self.parts:
-            assert not part.users
-            assert part.calls in (["enter"], ["enter", "entered", "exit", "exited"]), part.calls
-            assert len(set(part.tasks)) <= 1, "entered and exited by different tasks"
+            assert part.gone, f"number {part.number}: {part.users} users, {part.calls} by {part.tasks}"
 
 
 Pool = AsyncPool[Part]
