@@ -125,7 +125,7 @@ class Household(Generic[T]):
     def linger(self, task: Task[Any], seconds: float) -> None:
         """Let a hook go on for so long, and cancel it then: nobody waits for it any more."""
         timer = self.loop.call_later(seconds, self._cancel, task, context=Context())
-        task.add_done_callback(lambda _: timer.cancel(), context=Context())
+        task.add_done_callback(lambda _: timer.cancel())
 
     def _cancel(self, task: Task[Any]) -> None:
         if task not in self._cancelled:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import AsyncPool, PoolClosed, PoolException
+from ProxyPatternPool.loop_local import at_exit
 from tests.cancelling import watched
 from tests.conftest import run
 from tests.loops import NewLoop, Run, run_and_close
@@ -258,7 +259,7 @@ def test_a_hook_that_is_cut_off_may_tidy_up(run_loop: Run) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            for _ in range(10 * part.number):
+            for _ in range(30 * part.number):
                 await asyncio.sleep(0)
             tidied.append(part.number)
 
@@ -273,6 +274,32 @@ def test_a_hook_that_is_cut_off_may_tidy_up(run_loop: Run) -> None:
     assert tidied == [0, 1, 2]
     assert len(source.parts) == 3, "something was made at the end of the loop that nobody has asked for"
     source.check_all_gone()
+
+
+def test_what_begins_while_exits_run_is_given_up_too() -> None:
+    """Otherwise what is made when the loop is already ending, and never ends itself, would keep it from ending."""
+    source, kept = Source(), set[Any]()
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(source, 2)
+        kept.add(await pool.get())
+        source.making = stone_deaf
+
+        async def begin() -> None:
+            start(kept, pool.get())
+            await settle(lambda: len(source.parts) == 2)
+
+        at_exit(begin)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+        loop = runner.get_loop()
+        loop.set_exception_handler(lambda *_: None)  # the task that gets is left to asyncio
+    assert len(source.parts) == 2
+    assert not source.parts[0].open
+    assert loop.time() == pytest.approx(1)
+    kept.clear()
+    gc.collect()
 
 
 def test_who_still_waits_when_its_loop_is_closed_begins_nothing(new_loop: NewLoop) -> None:

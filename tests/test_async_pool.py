@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
@@ -209,11 +211,12 @@ def test_objects_live_in_tasks_of_their_own_in_an_empty_context(run_loop: Run) -
         request.set("mine")
         async with pool.obj():
             pass
+        await pool.ret(await pool.get())
 
     async def main() -> None:
         async with AsyncPool(scoped, 1, min_size=0, opener=opener, getter=prepare, retter=prepare) as pool:
             await asyncio.create_task(one(pool))
-        assert seen == ["nobody's", "nobody's", "mine", "mine", "nobody's"]
+        assert seen == ["nobody's", "nobody's", *["mine", "mine"] * 2, "nobody's"]
 
     run_loop(watched(main()))
 
@@ -233,12 +236,12 @@ def test_the_task_of_an_object_is_told_by_pool_and_number(run_loop: Run) -> None
     run_loop(watched(main()))
 
 
-@pytest.mark.parametrize("state", ["idle", "leased", "getter", "retter", "health"])
+@pytest.mark.parametrize("state", ["idle", "leased", "getter", "retter", "health", "check"])
 def test_an_object_that_ends_by_itself_is_not_lent_again(
     run_loop: Run, caplog: pytest.LogCaptureFixture, state: str
 ) -> None:
     """Otherwise a client whose background task has died would be handed out for ever."""
-    die, dead = asyncio.Event(), asyncio.Event()
+    die, dead, clock = asyncio.Event(), asyncio.Event(), Clock()
 
     async def dying() -> None:
         await die.wait()
@@ -265,9 +268,11 @@ def test_an_object_that_ends_by_itself_is_not_lent_again(
 
     async def main() -> None:
         nonlocal ready
-        hooks: dict[str, Any] = {} if state in ("idle", "leased") else {state: hook}
+        hooks: dict[str, Any] = {} if state in ("idle", "leased") else {"health" if state == "check" else state: hook}
         if state == "health":
             hooks["health_delay"] = 0
+        elif state == "check":
+            hooks.update(delay=10, health_delay=1000, clock=clock)
         pool = AsyncPool(client, 1, name="db", **hooks)
         first = await pool.get()
         if state == "leased":
@@ -279,8 +284,12 @@ def test_an_object_that_ends_by_itself_is_not_lent_again(
             await settle(dead.is_set)
             await turns_of_the_loop()
         elif state == "health":
-            await asyncio.sleep(0.001)
             ready = True
+        elif state == "check":
+            ready = True
+            clock.now += 11
+            pool._round()
+            await dead.wait()
         second = await pool.get()
         assert second[0] >= 1
         assert pool.stats()["nbad_returns"] == (state == "leased")
@@ -352,7 +361,7 @@ def test_nobody_waits_for_a_creation_beside_an_object_that_has_come_back(run_loo
             await go.wait()
 
     async def main() -> None:
-        pool: Pool = AsyncPool(Source(slow), 3)
+        pool: Pool = AsyncPool(Source(slow), 4)
         order: list[str] = []
 
         async def user(name: str) -> Part:
@@ -361,16 +370,17 @@ def test_nobody_waits_for_a_creation_beside_an_object_that_has_come_back(run_loo
             return part
 
         part = await pool.get()
-        users = [asyncio.create_task(user(name)) for name in "abc"]
-        await settle(lambda: pool.stats()["creating"] == 2 and pool.stats()["nwaiting"] == 1)
-        await pool.ret(part)
-        assert await users[0] is part
+        users = [asyncio.create_task(user(name)) for name in "abcd"]
+        await settle(lambda: pool.stats()["creating"] == 3 and pool.stats()["nwaiting"] == 1)
+        for waiting in users[:2]:
+            await pool.ret(part)
+            assert await waiting is part
         async with asyncio.timeout(10):
             await pool.ret(part)
-            await users[1]
-            go.set()
             await users[2]
-        assert order == ["a", "b", "c"]
+            go.set()
+            await users[3]
+        assert order == ["a", "b", "c", "d"]
 
     run_loop(watched(main()))
 
@@ -433,6 +443,13 @@ def test_what_comes_back_goes_to_who_waits_for_a_creation_before_the_queue(run_l
         return True
 
     async def main() -> None:
+        async def hold() -> Part:
+            async with pool.obj() as got:
+                held.set()
+                await give_back.wait()
+            return got
+
+        held, give_back = asyncio.Event(), asyncio.Event()
         clock = Clock()
         hooks: dict[str, Any] = {"health": hook, "health_delay": 0.0} if end != "return" else {}
         pool: Pool = AsyncPool(Source(slow), 2, delay=10, clock=clock, **hooks)
@@ -446,7 +463,7 @@ def test_what_comes_back_goes_to_who_waits_for_a_creation_before_the_queue(run_l
             impatient = asyncio.create_task(pool.get())
             await settle(lambda: pool.stats()["in_use"])
             impatient.cancel()
-        first = asyncio.create_task(pool.get())
+        first = asyncio.create_task(hold(), name="first")
         await settle(lambda: pool.stats()["creating"])
         second = asyncio.create_task(pool.get())
         await settle(lambda: pool.stats()["nwaiting"])
@@ -454,10 +471,11 @@ def test_what_comes_back_goes_to_who_waits_for_a_creation_before_the_queue(run_l
         if end == "return":
             await pool.ret(part)
         async with asyncio.timeout(10):
-            assert await first is part
+            await held.wait()
+        assert pool.leases()[0]["holder"] == "task 'first'"
         assert not second.done()
-        await pool.ret(part)
-        assert await second is part
+        give_back.set()
+        assert await first is await second is part
         await pool.shutdown()
 
     run_loop(watched(main()))
@@ -972,6 +990,58 @@ def test_one_timer_does_for_a_pool_and_keeps_nobodys_context(run_loop: Run) -> N
         assert all(context is not None and not context for _, context in timers)
 
     run_loop(watched(main()))
+
+
+class Request:
+    """Something large, in a context variable."""
+
+
+@pytest.mark.parametrize("what", ["a return", "a check"])
+def test_a_hook_that_outlives_its_caller_keeps_nobodys_context(what: str) -> None:
+    """Otherwise what a request has in its variables would live on with each hook, or with the timer of one."""
+    request: ContextVar[Request] = ContextVar("request")
+    go = asyncio.Event()
+    hooks: list[Any] = []
+
+    async def hook(_part: Part) -> bool:
+        hooks.append(weakref.ref(asyncio.current_task()))
+        await go.wait()
+        return True
+
+    async def handle(pool: Pool, clock: Clock) -> weakref.ref[Request]:
+        mine = Request()
+        request.set(mine)
+        if what == "a check":
+            clock.now += 11
+            pool._round()
+            await settle(lambda: hooks)
+        else:
+            returning = asyncio.create_task(pool.ret(await pool.get()))
+            await settle(lambda: hooks)
+            returning.cancel()
+            await asyncio.wait([returning])
+        return weakref.ref(mine)
+
+    async def main() -> None:
+        clock = Clock()
+        parameters: dict[str, Any] = {"retter": hook}
+        if what == "a check":
+            parameters = {"health": hook, "health_delay": 1000, "delay": 10, "clock": clock}
+        pool: Pool = AsyncPool(Source(), 1, **parameters)
+        await pool.__aenter__()
+        mine = await asyncio.create_task(handle(pool, clock))
+        if what == "a check":
+            await asyncio.sleep(0)
+            gc.collect()
+            assert mine() is None, "while the check goes on"
+        go.set()
+        await settle(lambda: pool.stats()["idle"])
+        gc.collect()
+        assert mine() is None, "when the hook has ended"
+        assert hooks[0]() is None
+        await pool.shutdown()
+
+    run_fast(watched(main()))
 
 
 def test_who_has_an_object_is_told_by_name(run_loop: Run) -> None:
