@@ -106,6 +106,8 @@ class LoopedPool(HookedPool[T]):
         self._act()
 
     def _on_loop_ended(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()  # it may have been wound up by what was closed
         self._start()
         if self._closed:
             self._core.shutdown(self._clock())

@@ -7,6 +7,8 @@ import gc
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+from tests.loops import NewLoop
+
 Operation = Coroutine[Any, Any, object]
 
 
@@ -53,5 +55,19 @@ async def watched(main: Coroutine[Any, Any, Any]) -> Any:
     result = await main
     gc.collect()
     await asyncio.sleep(0)
+    assert not problems
+    return result
+
+
+def run_watched(new_loop: NewLoop, main: Coroutine[Any, Any, Any]) -> Any:
+    """Run it in a loop of its own, as `asyncio.run` does; fail if the loop has had anything to complain about.
+
+    Up to its end, and of tasks that are collected afterwards.
+    """
+    problems: list[Any] = []
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.get_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+        result = runner.run(main)
+    gc.collect()
     assert not problems
     return result

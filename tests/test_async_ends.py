@@ -14,7 +14,7 @@ import pytest
 
 from ProxyPatternPool import AsyncPool, PoolClosed, PoolException
 from ProxyPatternPool.loop_local import at_exit
-from tests.cancelling import watched
+from tests.cancelling import run_watched, watched
 from tests.conftest import run
 from tests.loops import NewLoop, Run, run_and_close
 from tests.parts import Part, Pool, Source, no_time, settle, turns, use
@@ -569,6 +569,25 @@ def test_the_timer_of_a_pool_that_was_collected_rings_in_vain() -> None:
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(watched(main()))
+
+
+@pytest.mark.parametrize("size", range(1, 7))
+def test_a_pool_that_has_ended_with_its_loop_is_left_alone_by_its_timer(size: int) -> None:
+    """Otherwise it would be an error in the loop, while exits of others still run."""
+
+    async def closing(part: Part) -> None:
+        for _ in range(part.number):
+            await asyncio.sleep(0)
+
+    source = Source(no_time, closing)
+    pool: Pool = AsyncPool(source, min_size=size, max_lifetime=100)
+
+    async def main() -> None:
+        at_exit(asyncio.sleep, 200)
+        await pool.__aenter__()
+
+    run_watched(VirtualLoop, main())
+    source.check_all_gone()
 
 
 def test_what_was_given_up_at_the_end_of_the_loop_may_still_end_well() -> None:

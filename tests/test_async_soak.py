@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import AsyncPool, PoolClosed, PoolFull
-from tests.cancelling import watched
+from tests.cancelling import run_watched
 from tests.loops import NewLoop
 from tests.parts import Part, Pool, Source
 from tests.virtual_time import VirtualLoop
@@ -24,7 +24,7 @@ class Soak:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.source = Source(self.make, self.step)
+        self.source = Source(self.step, self.step)
         choice = self.random.choice
         hooks = ("opener", "getter", "retter")
         parameters: dict[str, Any] = {hook: self.step for hook in hooks if choice([False, False, True])}
@@ -43,18 +43,18 @@ class Soak:
             **parameters,
         )
         self.failing = True
+        self.dying: set[Part] = set()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.end = choice(["when all is done", "in the middle", "with its loop"])
         self.counts: Counter[str] = Counter()
 
-    async def make(self, _part: Part) -> None:
-        try:
-            await self.step(_part)
-        except CancelledError:
-            if self.random.random() < 0.3:
-                raise
-            await self.pause()  # as if it had heard nothing
-
     async def step(self, _part: Part) -> None:
-        await self.pause()
+        try:
+            await self.pause()
+        except CancelledError:
+            if self.random.random() < 0.7:
+                raise
+            await self.pause()
         if self.failing and self.random.random() < 0.1:
             raise OSError
 
@@ -89,6 +89,7 @@ class Soak:
 
     async def work(self, part: Part) -> None:
         killable = self.pool.stats()["max_using_delay_kill"] > 0
+        killable = killable or part in self.dying
         if not killable:  # what is taken away may be closed in use: that is what taking away means
             part.use()
         try:
@@ -97,23 +98,41 @@ class Soak:
             if not killable:
                 part.leave()
 
+    def disturb(self) -> None:
+        """Have the pool, or one of its objects, change under its users."""
+        what = self.random.random()
+        if what < 0.01:
+            self.pool.refresh()
+        elif what < 0.02:
+            self.pool.resize(max_size=self.random.choice([1, 2, 5]))
+        elif what < 0.03 and (idle := self.pool._avail):
+            dying = self.random.choice(idle)
+            self.dying.add(dying)  # it may be lent before it knows
+            keeper: Any = dying.tasks[0]
+            keeper.cancel()  # as its task group would do
+
     async def run(self) -> None:
         """Start users, cancel many at some time, some of them twice; then see that nothing is left."""
-        tasks: list[asyncio.Task[None]] = []
-        cancelled: set[asyncio.Task[None]] = set()
-        for _ in range(USERS):
+        tasks, cancelled = self.tasks, set[asyncio.Task[None]]()
+        for number in range(USERS):
             tasks.append(asyncio.create_task(self.user()))
             await self.pause()
+            self.disturb()
             for task in self.random.sample(tasks[-20:], min(2, len(tasks))):
                 if self.random.random() < 0.5 and not task.done():
                     task.cancel()
                     cancelled.add(task)
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        for task, outcome in zip(tasks, outcomes, strict=True):
-            assert task.cancelled() is (task in cancelled), outcome
-            assert outcome is None or task.cancelled(), outcome
+            if number == USERS * 3 // 4 and self.end == "with its loop":
+                break
+            if number == USERS // 2 and self.end == "in the middle":
+                tasks.append(asyncio.create_task(self.pool.shutdown(delay=self.random.choice([0, 0.01]))))
         self.counts["cancelled"] += len(cancelled)
-        await self.check_end()
+        if self.end != "with its loop":
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            for task, outcome in zip(tasks, outcomes, strict=True):
+                assert task.cancelled() is (task in cancelled), outcome
+                assert outcome is None or task.cancelled(), outcome
+            await self.check_end()
 
     async def check_end(self) -> None:
         pool = self.pool
@@ -121,12 +140,19 @@ class Soak:
         await settle_in_time(
             lambda: not pool.leases() and pool.size == pool.stats()["idle"] <= pool.stats()["max_size"]
         )
-        parts = [await pool.get(timeout=20) for _ in range(pool.stats()["max_size"])]
-        assert len(set(parts)) == len(parts)
-        for part in parts:
-            await pool.ret(part)
+        if not pool.stats()["closed"]:
+            parts = [await pool.get(timeout=20) for _ in range(pool.stats()["max_size"])]
+            assert len(set(parts)) == len(parts)
+            for part in parts:
+                await pool.ret(part)
         await pool.shutdown(delay=20)
         assert pool.size == 0
+        self.source.check_all_gone()
+
+    def check_after_its_loop(self) -> None:
+        """See that the end of the loop has left nothing."""
+        assert all(task.done() for task in self.tasks)
+        assert self.pool.size == 0
         self.source.check_all_gone()
 
 
@@ -145,8 +171,8 @@ def soak(new_loop: NewLoop, wanted: int) -> None:
     while counts["cancelled"] + counts["TimeOut"] < wanted:
         print(f"seed {seed}")  # noqa: T201  # shown when it fails
         one = Soak(seed)
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(watched(one.run()))
+        run_watched(new_loop, one.run())
+        one.check_after_its_loop()
         counts += one.counts
         seed += 1
     assert counts["cancelled"]
