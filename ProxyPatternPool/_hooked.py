@@ -121,7 +121,7 @@ class HookedPool(BasePool[T], ABC):
         error = failure(task)
         if not (error is None or isinstance(error, CancelledError)):
             self._log.error("%s: checking %s failed", self.name, self._describe(slot.obj, slot), exc_info=error)
-        healthy = error is None and task.result() and slot in self._house.keepers
+        healthy = error is None and task.result() and self._house.has(slot)
         self._core.checked(slot, healthy, self._clock())
         self._act()
 
@@ -138,7 +138,7 @@ class HookedPool(BasePool[T], ABC):
         elif error is not None:
             self._blame(error, "retter")
             self._log.error("%s: tidying up %s failed", self.name, what, exc_info=error)
-        alive = slot in self._house.keepers
+        alive = self._house.has(slot)
         reason = Reason.RETTER if error is not None else None if alive else Reason.HEALTH
         self._core.restock(slot, reason, self._clock())
         self._act()

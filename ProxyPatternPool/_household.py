@@ -39,6 +39,10 @@ class Host(Protocol[T]):
         """The object is made and open."""
         ...
 
+    def _on_left(self, slot: Slot[T]) -> None:
+        """The object is ending by itself."""
+        ...
+
     def _on_ended(self, slot: Slot[T], error: BaseException | None) -> None:
         """The object is closed, by the pool or by itself, or could not be made; with what has been raised."""
         ...
@@ -73,9 +77,18 @@ class Household(Generic[T]):
     def take_in(self, slot: Slot[T], opening: Opening[T]) -> None:
         """Have the object made, by a keeper of its own."""
         keep_in_children(opening)  # with the object: no destructor of it must run in a forked child
-        entered, ended = partial(self._on_entered, slot), partial(self._on_ended, slot)
-        name = f"{self._name}: keeper of object {slot.number}"
-        self.keepers[slot] = Keeper(opening, on_entered=entered, on_ended=ended, name=name)
+        self.keepers[slot] = Keeper(
+            opening,
+            on_entered=partial(self._on_entered, slot),
+            on_left=partial(self._on_left, slot),
+            on_ended=partial(self._on_ended, slot),
+            name=f"{self._name}: keeper of object {slot.number}",
+        )
+
+    def has(self, slot: Slot[T]) -> bool:
+        """Tell whether the object is still held, and does not end by itself."""
+        keeper = self.keepers.get(slot)
+        return keeper is not None and not keeper.left
 
     def put_out(self, slot: Slot[T], error: BaseException | None) -> bool:
         """Have the object closed, with that error if it is not fit for use; False when it is gone already."""
@@ -98,6 +111,11 @@ class Household(Generic[T]):
             self._listed = True
             self._unlist.append(at_end(self._end))
         host._on_entered(slot)
+
+    def _on_left(self, slot: Slot[T]) -> None:
+        host = self._host()
+        if host is not None and slot in self.keepers:
+            host._on_left(slot)
 
     def _on_ended(self, slot: Slot[T]) -> None:
         keeper, host = self.keepers.pop(slot, None), self._host()

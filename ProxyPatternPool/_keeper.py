@@ -34,9 +34,9 @@ def _nothing() -> None:
 class Keeper(Generic[T]):
     """Begins at once to enter `manager`; belongs to the running loop, and is used in that one alone.
 
-    `on_entered()` is called as soon as the object is there, before anybody who waits for it goes on, and `on_ended()`
-    when it has been exited, or could not be entered. They are called in the loop, and must not raise. `name` is the
-    task's, for debuggers; by default it tells the manager's type.
+    `on_entered()` is called as soon as the object is there, before anybody who waits for it goes on; `on_left()` when
+    the manager ends it, and not `release`; `on_ended()` when it has been exited, or could not be entered. They are
+    called in the loop, and must not raise. `name` is the task's, for debuggers; by default it tells the manager's type.
     """
 
     def __init__(
@@ -44,13 +44,16 @@ class Keeper(Generic[T]):
         manager: AbstractAsyncContextManager[T, Any],
         *,
         on_entered: Callable[[], object] = _nothing,
+        on_left: Callable[[], object] = _nothing,
         on_ended: Callable[[], object] = _nothing,
         name: str | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._manager = manager
         self._on_entered = on_entered
+        self._on_left = on_left
         self._on_ended = on_ended
+        self.left = False  # the object is being exited, though nobody has released it
         self._value: asyncio.Future[T] = loop.create_future()  # what __aenter__ has returned or raised
         self._released: asyncio.Future[None] = loop.create_future()  # the object is to be exited
         self._end: asyncio.Future[None] = loop.create_future()  # what __aexit__ has raised, if anything
@@ -122,7 +125,12 @@ class Keeper(Generic[T]):
             await self._until_released()
 
     async def _until_released(self) -> None:
-        await self._released
+        try:
+            await self._released
+        except CancelledError:
+            self.left = True
+            self._on_left()
+            raise
         if self._reason is not None:
             raise self._reason
 

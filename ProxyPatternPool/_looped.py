@@ -220,16 +220,24 @@ class LoopedPool(HookedPool[T]):
             self._lend(waiter, slot, doubtful=False)
         self._act()
 
-    def _on_ended(self, slot: Slot[T], error: BaseException | None) -> None:
+    def _on_left(self, slot: Slot[T]) -> None:
+        """An object ends by itself, as one does whose task group is cancelled: it is not lent any more."""
         core, now = self._core, self._clock()
+        self._log.warning("%s: %s has ended by itself", self.name, self._describe(slot.obj, slot))
+        if core.reclaim_use(slot, slot.uses) or core.reserve(slot, now):
+            core.checked(slot, False, now)
+        # else a hook has it, and finds out
+        self._act()
+
+    def _on_ended(self, slot: Slot[T], error: BaseException | None) -> None:
+        core = self._core
         if slot.state is CREATING:
             self._failed(slot, cast(BaseException, error))
-        elif slot.state is CLOSING:
+        else:
             if error is not None:
                 self._log.error("%s: closing %s failed", self.name, self._describe(slot.obj, slot), exc_info=error)
-            core.ended(slot, now)
-        else:
-            self._lost(slot, error)
+            if slot.state is CLOSING:
+                core.ended(slot, self._clock())
         if core.watchful:
             self._ring_soon()  # after a `refresh`, it is the next one's turn
         self._act()
@@ -257,14 +265,6 @@ class LoopedPool(HookedPool[T]):
             self._refilling.remove(slot)
             core.back_off(random.random(), now)
             self._ring_soon()
-
-    def _lost(self, slot: Slot[T], error: BaseException | None) -> None:
-        """An object has ended by itself, as one does whose task group was cancelled: it is not lent any more."""
-        core, now = self._core, self._clock()
-        self._log.warning("%s: %s has ended by itself", self.name, self._describe(slot.obj, slot), exc_info=error)
-        if core.reclaim_use(slot, slot.uses) or core.reserve(slot, now):
-            core.checked(slot, False, now)
-        # else a hook has it, and finds out
 
     # -- time
 

@@ -300,6 +300,55 @@ def test_an_object_that_ends_by_itself_is_not_lent_again(
     assert any("has ended by itself" in text for text in caplog.messages)
 
 
+@pytest.mark.parametrize("state", ["idle", "retter"])
+def test_an_object_that_takes_its_time_to_end_is_not_lent_meanwhile(
+    run_loop: Run, caplog: pytest.LogCaptureFixture, state: str
+) -> None:
+    """Otherwise who borrows it would work on what is being torn down."""
+    die, go = asyncio.Event(), asyncio.Event()
+
+    async def dying() -> None:
+        await die.wait()
+        raise OSError("lost")
+
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await go.wait()
+
+    @asynccontextmanager
+    async def client(number: int) -> AsyncIterator[list[int]]:
+        async with asyncio.TaskGroup() as group:
+            if number == 0:
+                group.create_task(dying())
+                group.create_task(slow())
+            yield [number]
+
+    async def end(client: list[int]) -> None:
+        if client == [0]:
+            die.set()
+            await settle(lambda: "db: list object number 0 has ended by itself" in caplog.messages)
+
+    async def main() -> None:
+        pool = AsyncPool(client, 2, name="db", retter=end if state == "retter" else None)
+        first = await pool.get()
+        await pool.ret(first)
+        if state == "idle":
+            await end(first)
+        second = await pool.get()
+        assert second == [1]
+        assert pool.stats()["closing"] == 1
+        go.set()
+        await settle(lambda: pool.size == 1)
+        assert "db: closing list object number 0 failed" in caplog.messages
+        assert "lost" in caplog.text
+        await pool.ret(second)
+        await pool.shutdown()
+
+    run_loop(watched(main()))
+
+
 async def turns_of_the_loop() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
