@@ -22,7 +22,6 @@ from ProxyPatternPool._hidden_task import desert, hidden_task
 from ProxyPatternPool._keeper import EnteringCancelled, Keeper
 from ProxyPatternPool._loop_end import at_end, before_end
 from ProxyPatternPool._opening import Opening
-from ProxyPatternPool._process import keep_in_children
 from ProxyPatternPool._slot import CREATING, LEASED, Slot
 
 T = TypeVar("T")
@@ -76,7 +75,6 @@ class Household(Generic[T]):
 
     def take_in(self, slot: Slot[T], opening: Opening[T]) -> None:
         """Have the object made, by a keeper of its own."""
-        keep_in_children(opening)  # with the object: no destructor of it must run in a forked child
         self.keepers[slot] = Keeper(
             opening,
             on_entered=partial(self._on_entered, slot),

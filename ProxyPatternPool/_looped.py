@@ -202,10 +202,11 @@ class LoopedPool(HookedPool[T]):
     # -- what comes of it
 
     def _on_made(self, slot: Slot[T], obj: T) -> None:
-        try:
-            self._core.made(slot, obj, random.random(), self._clock())
-        except AlreadyPooled:
-            raise self._twice_error(slot, obj) from None
+        if slot in self._core.registry:  # or else it was given up with its loop, and is closed in a moment
+            try:
+                self._core.made(slot, obj, random.random(), self._clock())
+            except AlreadyPooled:
+                raise self._twice_error(slot, obj) from None
 
     def _on_entered(self, slot: Slot[T]) -> None:
         core, now = self._core, self._clock()
