@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import weakref
 from asyncio import CancelledError
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from ProxyPatternPool import AsyncPool, PoolClosed, PoolException, TimeOut
 from tests.cancelling import watched
-from tests.loops import Run
+from tests.loops import ENDS, Run
 from tests.parts import Part, Pool, Source, settle, turns, use
 from tests.virtual_time import run_fast
 
@@ -1110,6 +1111,36 @@ def test_who_has_an_object_is_told_by_name(run_loop: Run) -> None:
         await user
 
     run_loop(watched(main()))
+
+
+# -- tasks
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.parametrize("run", ENDS)
+def test_tasks_may_be_eager(run: Callable[..., Any]) -> None:
+    """Otherwise programs that have their tasks begin at once could not use a pool.
+
+    Not on uvloop, whose tasks cannot be eager with each Python: some factories refuse what it calls them with.
+    """
+
+    async def main() -> None:
+        factory: Any = asyncio.eager_task_factory  # type: ignore[attr-defined,unused-ignore]  # 3.12
+        asyncio.get_running_loop().set_task_factory(factory)
+        source = Source(turns, turns)
+        pool: Pool = AsyncPool(source, 2, min_size=2, getter=turns, retter=turns)
+        async with pool:
+            users = [asyncio.create_task(use(pool), name=f"user {number}") for number in range(10)]
+            assert pool.stats()["nwaiting"] == 8
+            assert {lease["holder"] for lease in pool.leases()} == {"task 'user 0'", "task 'user 1'"}
+            for user in users[::3]:
+                user.cancel()
+            await asyncio.wait(users)
+            assert [user.cancelled() for user in users] == [number % 3 == 0 for number in range(10)]
+            await settle(lambda: pool.stats()["idle"] == 2)
+        source.check_all_gone()
+
+    run(asyncio.new_event_loop, watched(main()))
 
 
 # -- wrong uses

@@ -15,8 +15,6 @@ from tests.cancelling import watched
 from tests.loops import NewLoop
 from tests.postgres import PostgreSQL
 
-psycopg = pytest.importorskip("psycopg", reason="psycopg has nothing for this interpreter")
-
 Kind = Callable[[PostgreSQL], AsyncPool[Any]]
 
 
@@ -42,6 +40,7 @@ def of_asyncpg(server: PostgreSQL) -> AsyncPool[Any]:
 
 def of_psycopg(server: PostgreSQL) -> AsyncPool[Any]:
     """Return a pool of its connections: what is not committed when they come back, is rolled back."""
+    psycopg = pytest.importorskip("psycopg", reason="psycopg has nothing for this interpreter")
 
     async def health(connection: Any) -> bool:
         await connection.execute("SELECT 1")
