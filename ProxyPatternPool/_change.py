@@ -21,7 +21,7 @@ class Change:
             self._next.set_result(None)
             self._next = None
 
-    async def until(self, condition: Callable[[], bool], timeout: float | None = None) -> None:
+    async def until(self, condition: Callable[[], object], timeout: float | None = None) -> None:
         """Wait until the condition holds, or that many seconds. Being cancelled cancels the waiting only."""
         loop, left = asyncio.get_running_loop(), timeout
         deadline = None if timeout is None else loop.time() + timeout

@@ -156,9 +156,3 @@ def new_loop(request: pytest.FixtureRequest) -> NewLoop:
 def run_loop(request: pytest.FixtureRequest, new_loop: NewLoop) -> Run:
     """Return what runs a coroutine in a loop of its own, of each kind and with each kind of end."""
     return partial(request.param, new_loop)
-
-
-def pytest_collection_finish() -> None:
-    """Have the collector look at what tests make, and not again and again at all that was imported before them."""
-    gc.collect()
-    gc.freeze()
