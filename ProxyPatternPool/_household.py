@@ -6,7 +6,6 @@ So it knows its pool by a weak reference only; its objects end with the pool, at
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from asyncio import AbstractEventLoop, Task
 from collections.abc import Callable, Coroutine
