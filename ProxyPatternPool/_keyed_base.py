@@ -63,7 +63,7 @@ class KeyedBase(Generic[T]):
             "in_use": self._nused(),
             "idle": len(core.idle),
             "closing": len(core.closing),
-            "nwaiting": core.nwaiting(),
+            "nwaiting": len(core.waiting),
             "nuses": counters.uses + sum(instance.uses for instance in instances),
             "nentered": counters.entered,
             "nentering_errors": counters.entering_errors,
@@ -90,7 +90,7 @@ class KeyedBase(Generic[T]):
             texts.append(f"{len(core.entering)} being entered")
         if core.closing:
             texts.append(f"{len(core.closing)} being closed")
-        return ", ".join([*texts, f"{core.nwaiting()} waiting"])
+        return ", ".join([*texts, f"{len(core.waiting)} waiting"])
 
     def _closed_error(self) -> PoolClosed:
         return PoolClosed(f"{self.name}: the pool has been shut down")

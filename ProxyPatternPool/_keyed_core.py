@@ -57,6 +57,7 @@ class KeyedCore(Generic[T]):
         self.closing: set[Instance[T]] = set()
         self.queue: list[Instance[T]] = []  # QUEUED for room, by number
         self.heirs: set[Instance[T]] = set()  # QUEUED behind one that is BROKEN or CLOSING, and will leave room for it
+        self.waiting: set[Waiter[T]] = set()  # for QUEUED and ENTERING ones
         self.closed = False
         self.hasty = not self.ttl  # nothing stays idle: that, or it is closed
         self.numbers = 0  # of the next instance
@@ -112,6 +113,7 @@ class KeyedCore(Generic[T]):
         waiter.instance = instance
         waiter.since = now
         instance.waiters[waiter] = None
+        self.waiting.add(waiter)
         self._match(now)
         return True
 
@@ -124,7 +126,7 @@ class KeyedCore(Generic[T]):
         if waiter not in instance.waiters:
             return False
         del instance.waiters[waiter]
-        self._count_wait(waiter, now)
+        self._wait_is_over(waiter, now)
         if instance.phase is QUEUED and not instance.waiters:
             self._unqueue(instance)
         return True
@@ -205,7 +207,7 @@ class KeyedCore(Generic[T]):
         if self.closed:
             return
         self.closed = self.hasty = True
-        for instance in self._awaited():
+        for instance in [*self.queue, *self.heirs, *self.entering]:
             self._answer(instance, now)
         for instance in [*self.queue, *self.heirs]:
             instance.phase = GONE
@@ -226,15 +228,7 @@ class KeyedCore(Generic[T]):
         for instance in self.registry:
             instance.phase = GONE
 
-    def nwaiting(self) -> int:
-        """Tell how many wait."""
-        return sum(len(instance.waiters) for instance in self._awaited())
-
     # -- the rules, each in one place
-
-    def _awaited(self) -> list[Instance[T]]:
-        """Return those that can have waiters."""
-        return [*self.queue, *self.heirs, *self.entering]
 
     def _match(self, now: float) -> None:
         """Enter what there is room for; then close idle ones for the rest, unless as many are being closed already."""
@@ -330,11 +324,12 @@ class KeyedCore(Generic[T]):
             waiter.served = served
             if error is not None:
                 waiter.error, waiter.trace = error, error.__traceback__
-            self._count_wait(waiter, now)
+            self._wait_is_over(waiter, now)
             self.wakes.append(waiter)
         instance.waiters = {}
 
-    def _count_wait(self, waiter: Waiter[T], now: float) -> None:
+    def _wait_is_over(self, waiter: Waiter[T], now: float) -> None:
+        self.waiting.remove(waiter)
         waited = now - waiter.since
         self.counters.wait.add(1, waited, waited)
 

@@ -81,7 +81,7 @@ def test_room_that_is_being_made_is_not_made_twice() -> None:
     assert [instance.key for instance in core.stops] == ["a", "b"]
     assert repr(core.stops[0]) == "<instance 0 closing, 0 users, 0 waiting>"
     assert [len(instance.waiters) for instance in core.queue] == [3, 1]
-    assert core.nwaiting() == 4
+    assert len(core.waiting) == 4
 
 
 def test_room_that_a_broken_one_will_leave_is_not_made_twice() -> None:
@@ -135,7 +135,7 @@ def test_who_waits_for_a_key_that_is_closed_keeps_its_place_in_the_queue() -> No
     core.leave(first, 0.0)
     for key in "bac":
         core.ask(key, None, Waiter(), 1.0)
-    assert core.nwaiting() == 3
+    assert len(core.waiting) == 3
     order = []
     instance = first
     for _ in range(3):
@@ -262,7 +262,7 @@ def test_a_key_that_goes_bad_makes_room_for_others(spoil: Callable[[Whim], objec
     assert list(core.starts) == [other.instance]
     core.shutdown(4.0)
     assert list(core.wakes) == [heir, other]
-    assert not core.nwaiting()
+    assert not core.waiting
 
 
 def test_a_key_that_was_bad_for_a_while_leads_to_what_lives() -> None:

@@ -348,6 +348,7 @@ class KeyedMachine(RuleBasedStateMachine):
         ]
         assert {i for i in core.registry if i.phase is Phase.ENTERING} == core.entering
         assert {i for i in core.registry if i.phase is Phase.BROKEN} == core.broken
+        assert core.waiting == {waiter for wanted in [*self.line, *self.live] for waiter in wanted.waiters}
         assert {i for i in core.registry if i.phase is Phase.CLOSING} == core.closing
 
     @invariant()
