@@ -14,7 +14,6 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._process import keep, renew_after_fork
@@ -194,40 +193,65 @@ class PerOwner(PerThread[V]):
 class _Room(Generic[V]):
     """Where a task or a greenlet has its value; it leaves the table at its owner's end.
 
-    The table knows owners by their identity, which may be another's as soon as this one is no more: the weak
-    references, at the latest, take the room out before that.
+    The table knows owners by their identity, which may be another's as soon as this one is no more: the end of it, at
+    the latest as it is collected, takes the room out before that.
     """
 
-    __slots__ = ("_key", "_references", "_rooms", "hand", "value")
+    __slots__ = ("__weakref__", "_key", "_rooms", "hand", "value")
 
     def __init__(self, rooms: dict[tuple[int, int], _Room[V]], task: Any, greenlet: Any) -> None:
         self.value: V | None = None
         self.hand: dict[str, Any] = {}
         self._rooms = rooms
         self._key = (id(task), id(greenlet))
-        self._references = [_at_end(owner, self._leave) for owner in (task, greenlet) if owner is not None]
         rooms[self._key] = self
+        for owner in (task, greenlet):
+            if owner is not None:
+                _end_of(owner).concerns(self)
 
-    def _leave(self, _owner: object) -> None:
+    def leave(self) -> None:
+        """Let go of the value."""
         if self._rooms.get(self._key) is self:  # it may be another's by now, when its second owner ends
             del self._rooms[self._key]
         self.value = None
         self.hand.clear()
-        references, self._references = self._references, []
-        for reference in references:
-            _forget(reference(), self._leave)  # a task may outlive any number of greenlets
 
 
-def _at_end(owner: Any, call: Callable[[object], None]) -> weakref.ref[Any]:
-    """Have `call` called when a task or a greenlet has ended; as long as the reference that is returned exists."""
-    hook = getattr(owner, "add_done_callback", None) or getattr(owner, "rawlink", None)  # asyncio's, or gevent's
-    if hook is not None:
-        hook(call)
-    return weakref.ref(owner, call)
+#: The ends that somebody waits for, by the identity of whose end it is.
+_ends: dict[int, _End] = {}
 
 
-def _forget(owner: Any, call: Callable[[object], None]) -> None:
-    """Take `_at_end` back."""
-    unhook = getattr(owner, "remove_done_callback", None) or getattr(owner, "unlink", None)
-    if unhook is not None:
-        unhook(call)
+def _end_of(owner: Any) -> _End:
+    return _ends.get(id(owner)) or _End(owner)
+
+
+class _End:
+    """The end of a task or a greenlet. It knows rooms, and they need not outlive their table for it.
+
+    There is one for all of an owner's rooms: a task may outlive any number of greenlets, and of settings of a proxy,
+    and must not remember all of them.
+    """
+
+    __slots__ = ("_key", "_reference", "_rooms")
+
+    def __init__(self, owner: Any) -> None:
+        self._rooms: set[weakref.ref[_Room[Any]]] = set()
+        self._key = id(owner)
+        _ends[self._key] = self
+        hook = getattr(owner, "add_done_callback", None) or getattr(owner, "rawlink", None)  # asyncio's, or gevent's
+        if hook is not None:
+            hook(self._come)
+        self._reference: weakref.ref[Any] | None = weakref.ref(owner, self._come)
+
+    def concerns(self, room: _Room[Any]) -> None:
+        """Have a room left at the end, if it is still there."""
+        self._rooms.add(weakref.ref(room, self._rooms.discard))
+
+    def _come(self, _owner: object) -> None:
+        self._reference = None
+        if _ends.get(self._key) is self:
+            del _ends[self._key]
+        for reference in self._rooms.copy():
+            room = reference()
+            if room is not None:
+                room.leave()

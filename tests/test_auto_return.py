@@ -260,6 +260,32 @@ def test_a_task_remembers_no_greenlet_that_has_ended(factory: Factory) -> None:
     assert asyncio.run(task()) == 0
 
 
+@pytest.mark.parametrize("max_size", [2, None])
+def test_a_task_remembers_no_setting_that_is_over(max_size: int | None) -> None:
+    """Otherwise each reload would stay in the memory of a server's main task, with the objects of then."""
+    db: Any = Proxy(scope=VERSATILE, max_size=max_size)
+
+    def things() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    def reload() -> None:
+        db.set_fun(lambda n: [n])
+        db._get_obj()
+        if max_size is not None:
+            db._ret_obj()
+
+    async def task() -> int:
+        for _ in range(5):
+            reload()
+        before = things()
+        for _ in range(50):
+            reload()
+        return things() - before
+
+    assert asyncio.run(task()) < 50
+
+
 def test_without_auto_return_the_error_tells_of_it(factory: Factory) -> None:
     """Otherwise a forgotten `_ret_obj` would be a riddle, as nobody is left who has the object."""
     db: Any = Proxy(fun=factory, name="db", max_size=3, timeout=0)

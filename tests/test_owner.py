@@ -131,7 +131,7 @@ def test_a_room_that_is_left_twice_takes_nobody_elses_away() -> None:
     rooms: dict[tuple[int, int], _Room[str]] = {}
     first = _Room(rooms, None, None)
     second = _Room(rooms, None, None)
-    first._leave(None)
+    first.leave()
     assert list(rooms.values()) == [second]
-    second._leave(None)
+    second.leave()
     assert not rooms
