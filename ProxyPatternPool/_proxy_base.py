@@ -18,9 +18,10 @@ from ProxyPatternPool._anything import Anything
 from ProxyPatternPool._base import log
 from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure
 from ProxyPatternPool._errors import ProxyException
+from ProxyPatternPool._operations import OPERATIONS
 from ProxyPatternPool._process import renew_after_fork
 from ProxyPatternPool._target import SharedObject, Target
-from ProxyPatternPool._transparent import is_operation, is_special, take_on, transparent_type
+from ProxyPatternPool._transparent import is_special, take_on, transparent_type
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -174,7 +175,7 @@ class BaseProxy(Generic[T], Anything):
         kind = self.__kind
         names = {name for name in vars(BaseProxy) if not is_special(name)} - {"Scope"}
         for base in kind.__mro__[: kind.__mro__.index(BaseProxy)]:
-            names.update(name for name in vars(base) if not is_special(name) or is_operation(name))
+            names.update(name for name in vars(base) if not is_special(name) or name in OPERATIONS)
         return frozenset(names | object.__getattribute__(self, "__dict__").keys())
 
     def __name_setters(self, name: object) -> None:

@@ -15,12 +15,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._errors import PoolClosed, ProxyException
+from ProxyPatternPool._lazy_pool import LazyPool
 from ProxyPatternPool._lease import KeptLease
 from ProxyPatternPool._owner import PerOwner, PerThread, this_owner
 from ProxyPatternPool._place import Found, NearOwner, at_hand
 from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._process import keep, keep_in_children, renew_after_fork
-from ProxyPatternPool._transparent import UNKNOWN, UNSET, shape_of
+from ProxyPatternPool._transparent import UNKNOWN, UNSET, Shape, shape_of
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -55,13 +56,16 @@ class Target(Generic[T]):
     """Nothing yet: what a proxy stands for before it is set, and what all the other targets are like."""
 
     obj = Found()
-    shape = UNSET  # the operations that its objects have, as far as they are known
-    fixed = False  # there will never be another object
+    fixed = False  # there is one object already, and there will never be another
 
     def __init__(self, advice: str = "") -> None:
         self._advice = advice
         self.place: Any = self
         self.successor: Target[T] | None = None  # what the proxy stands for now
+
+    def shape(self) -> Shape:
+        """Return what the objects are like, as far as they are known."""
+        return UNSET
 
     def class_of_all(self, unknown: type) -> Any:
         """Return the class of the objects; `unknown` when there has not been any. Takes none, if they have but one."""
@@ -116,7 +120,9 @@ class SharedObject(Target[T]):
     def __init__(self, obj: T) -> None:
         super().__init__()
         self.obj: T = obj
-        self.shape = shape_of(obj)
+
+    def shape(self) -> Shape:
+        return shape_of(self.obj)
 
     def class_of_all(self, unknown: type) -> Any:
         return self.obj.__class__
@@ -137,11 +143,10 @@ class Function(Target[T]):
     `reshape` is called whenever more is known than before.
     """
 
-    shape = UNKNOWN
-
     def __init__(self, reshape: Callable[[Target[T]], None]) -> None:
         super().__init__()
         self._reshape = reshape
+        self._shape = UNKNOWN
         self._classes: dict[type, type] = {}  # of the objects seen, by their types
         renew_after_fork(self)
 
@@ -149,10 +154,13 @@ class Function(Target[T]):
         """In a forked child, have nothing at hand; what there was is the parent's."""
         keep(self.place.drop())
 
+    def shape(self) -> Shape:
+        return self._shape
+
     def _see(self, obj: T) -> None:
         if type(obj) not in self._classes:
             shape = shape_of(obj)
-            self.shape = shape.joined(self.shape) if self._classes else shape
+            self._shape = shape.joined(self._shape) if self._classes else shape
             self._reshape(self)
             self._classes[type(obj)] = obj.__class__
 
@@ -172,22 +180,33 @@ class SharedFunction(Function[T]):
         super().__init__(reshape)
         self._fun = fun
         self._maker: object = None  # who runs `fun`
-        self._queue = Pool._unopened(PoolConfig(fun=self._make, max_size=1, min_size=0, timeout=None))
+        self._queue: LazyPool[tuple[T]] = LazyPool(PoolConfig(fun=self._make, max_size=1, min_size=0, timeout=None))
 
     def _make(self, number: int) -> tuple[T]:
+        if self.has():
+            return (self.obj,)  # somebody has been so quick that this is another queue
         self._maker = this_owner()
         try:
             return (self._fun(number),)  # wrapped: that may be a coroutine, too, which a pool refuses
         finally:
             self._maker = None
 
+    def _renew(self) -> None:
+        super()._renew()
+        if self.fixed:
+            self.fixed = False
+            self._reshape(self)
+
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         if not self.has():
             if self._maker == this_owner():
                 raise ProxyException("fun uses the proxy whose object it is to make")
-            with self._queue.obj(timeout) as (obj,):
+            with self._queue.pool.obj(timeout) as (obj,):
                 self._see(obj)
                 self.obj: T = obj
+            self._queue.drop()
+            self.fixed = True
+            self._reshape(self)
         return self.obj
 
     def drop(self) -> object:
@@ -267,7 +286,7 @@ class Unpooled(Owned[T]):
 
     def _begin(self) -> None:
         self._numbers = count()
-        self._owns: weakref.WeakSet[Own[T]] = weakref.WeakSet()
+        self._owns: set[weakref.ref[Own[T]]] = set()  # those that are still there; a WeakSet is five times as large
 
     def _renew(self) -> None:
         super()._renew()
@@ -276,7 +295,7 @@ class Unpooled(Owned[T]):
     def take(self, timeout: float | Default | None) -> Kept[T]:
         own = Own(self._fun(next(self._numbers)), self._close)
         keep_in_children(own)
-        self._owns.add(own)
+        self._owns.add(weakref.ref(own, self._owns.discard))
         return own
 
     def ret(self) -> None:
@@ -328,21 +347,21 @@ class Pooled(Owned[T]):
         self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]
     ) -> None:
         super().__init__(storage, reshape)
-        self._pool = Pool._unopened(config)
+        self._pool = LazyPool(config)
 
     @property
     def pool(self) -> Pool[T]:
-        return self._pool
+        return self._pool.pool
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        return KeptLease(self._pool, timeout, self._storage.keeper())
+        return KeptLease(self.pool, timeout, self._storage.keeper())
 
     def end(self, successor: Target[T]) -> None:
         super().end(successor)
-        self._pool.shutdown()
+        self._pool.end()
 
     def in_use(self) -> bool:
-        return self._pool.size > 0  # and not what is leased: somebody may be about to have what was idle just now
+        return self.count() > 0  # and not what is leased: somebody may be about to have what was idle just now
 
     def count(self) -> int:
         return self._pool.size

@@ -21,6 +21,7 @@ import ProxyPatternPool
 from ProxyPatternPool import Pool, PoolClosed, Proxy, ProxyException, TimeOut
 from ProxyPatternPool._owner import PerThread
 from ProxyPatternPool._proxy_base import _no_function
+from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import Crew, Factory, Thing, run, until
 
 Scope = Proxy.Scope
@@ -432,6 +433,61 @@ def test_a_shared_function_is_called_once(factory: Factory, crew: Crew) -> None:
     assert proxy._get_obj() is factory.things[0]
 
 
+def test_a_shared_function_is_called_once_whoever_comes_when(crew: Crew) -> None:
+    """Otherwise who looks just before the object is there, and asks just after that, would make another."""
+
+    def attempt(number: int) -> bool:
+        made: list[int] = []
+        got: list[object] = []
+
+        def fun(number: int) -> list[int]:
+            made.append(number)
+            return made
+
+        proxy: Any = Proxy(fun=fun, scope=Scope.SHARED)
+        queue = proxy._proxy_target._queue
+
+        def come() -> None:
+            if not made:  # whoever comes after that is in the same queue, or finds the object
+                crew.start(lambda: got.append(proxy._get_obj()))
+                until(lambda: got or any(pool._lock.locked() or pool._nwaiting() for pool in queue._made.values()))
+
+        at_bytecode(
+            number * 5, come, proxy._get_obj
+        )  # each fifth is enough: most make the queue, and touch nothing else
+        crew.join()
+        assert made == [0]
+        assert all(obj is made for obj in got)
+        return bool(got)
+
+    assert at_each_bytecode(attempt) > 100
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_forked_child_makes_its_own_shared_object() -> None:
+    """Otherwise parent and child would speak on one connection."""
+    result = run(
+        """
+        import os, sys
+        from ProxyPatternPool import Proxy
+
+        class Connection(list):
+            def __del__(self):
+                print("closed by", "its owner" if self[0] == os.getpid() else "another")
+
+        db = Proxy(fun=lambda n: Connection([os.getpid()]), scope=Proxy.Scope.SHARED)
+        assert db[0] == os.getpid() and db == [os.getpid()]
+        child = os.fork()
+        if not child:
+            assert not db._has_obj()
+            assert db[0] == os.getpid() and db == [os.getpid()] and isinstance(db, Connection)
+            sys.exit()
+        print(os.waitpid(child, 0)[1])
+        """
+    )
+    assert (result.stderr, result.stdout) == ("", "0\nclosed by its owner\n")
+
+
 def test_a_shared_function_that_fails_is_tried_again() -> None:
     """Otherwise a proxy would stay broken after a passing fault."""
     errors = [OSError("no route")]
@@ -579,12 +635,16 @@ class Reference(Proxy[Any]):
     def __len__(self) -> int:
         return 42
 
+    def __hash__(self) -> int:
+        return 43
+
 
 def test_a_subclass_stays_one() -> None:
     """Otherwise programs that derive from `Proxy`, as FlaskSimpleAuth does, would lose what they have added."""
     for reference in (Reference(), Reference([1])):
         reference.set_object([1])
         assert (reference.tag, reference.twice(), len(reference), reference[0]) == ("own", [1, 1], 42, 1)
+        assert hash(reference) == 43
         reference.tag = "changed"
         assert reference.tag == "changed"
         assert isinstance(reference, Reference)

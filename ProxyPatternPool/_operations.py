@@ -1,0 +1,196 @@
+"""The operations of Python's data model, in one table, and how a proxy does them: each on its object.
+
+The interpreter looks for what is behind an operator, ``with``, ``len``… on the type alone. So whoever shall not be
+told from an object needs a type which has just the special methods that the object's type has: a proxy of a number is
+not callable, and one of a list has no hash.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import operator
+import os
+from collections.abc import Callable
+from types import BuiltinFunctionType, MethodType
+from typing import Any, TypeAlias
+
+#: What a special method does, as a function of the object and the arguments.
+Operation: TypeAlias = Callable[..., Any]
+
+
+def _of_type(name: str) -> Operation:
+    """Return the operation that calls a special method as the interpreter does: found on the type, then bound."""
+
+    def call(obj: object, /, *args: Any) -> Any:
+        kind = type(obj)
+        method = found(kind, name)
+        if method is None:
+            raise TypeError(f"{kind.__name__!r} object has no {name}")
+        bind = getattr(type(method), "__get__", None)
+        return (bind(method, obj, kind) if bind else method)(*args)
+
+    return call
+
+
+def found(kind: type, name: str) -> Any:
+    """Return what a type or one of its bases has under a name, not bound to anything; None if there is nothing."""
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+
+
+def _reflected(operation: Operation) -> Operation:
+    return lambda obj, other, *args: operation(other, obj, *args)
+
+
+ARITHMETIC: dict[str, Operation] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "matmul": operator.matmul,
+    "truediv": operator.truediv,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "divmod": divmod,
+    "lshift": operator.lshift,
+    "rshift": operator.rshift,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+}
+
+#: Operations on the object alone, and how each of them is asked for.
+_UNARY: dict[str, Operation] = {
+    "__repr__": repr,
+    "__str__": str,
+    "__bytes__": bytes,
+    "__fspath__": os.fspath,
+    "__hash__": hash,
+    "__bool__": operator.truth,
+    "__len__": len,
+    "__length_hint__": _of_type("__length_hint__"),
+    "__iter__": iter,
+    "__next__": next,
+    "__reversed__": reversed,
+    "__enter__": _of_type("__enter__"),
+    "__aenter__": _of_type("__aenter__"),
+    "__await__": _of_type("__await__"),
+    "__aiter__": aiter,
+    "__anext__": anext,
+    "__neg__": operator.neg,
+    "__pos__": operator.pos,
+    "__abs__": abs,
+    "__invert__": operator.invert,
+    "__int__": int,
+    "__float__": float,
+    "__complex__": complex,
+    "__index__": operator.index,
+    "__trunc__": math.trunc,
+    "__floor__": math.floor,
+    "__ceil__": math.ceil,
+    "__dir__": dir,
+    "__copy__": copy.copy,
+}
+
+#: Operations with one operand.
+_BINARY: dict[str, Operation] = {
+    "__format__": format,
+    "__eq__": operator.eq,
+    "__ne__": operator.ne,
+    "__lt__": operator.lt,
+    "__le__": operator.le,
+    "__gt__": operator.gt,
+    "__ge__": operator.ge,
+    "__getitem__": operator.getitem,
+    "__delitem__": operator.delitem,
+    "__contains__": operator.contains,
+    **{f"__{name}__": operation for name, operation in ARITHMETIC.items()},
+    **{f"__r{name}__": _reflected(operation) for name, operation in ARITHMETIC.items()},
+    "__instancecheck__": lambda obj, instance: isinstance(instance, obj),
+    "__subclasscheck__": lambda obj, subclass: issubclass(subclass, obj),
+    "__deepcopy__": copy.deepcopy,
+}
+
+#: Operations with any arguments.
+_VARIADIC: dict[str, Operation] = {
+    "__call__": operator.call,
+    "__setitem__": operator.setitem,
+    "__exit__": _of_type("__exit__"),
+    "__aexit__": _of_type("__aexit__"),
+    "__pow__": pow,
+    "__rpow__": _reflected(pow),
+    "__round__": round,
+}
+
+#: Operations which change the object and return it: the name stays bound to the proxy; or which return another one.
+_IN_PLACE: dict[str, Operation] = {
+    f"__i{name}__": getattr(operator, f"__i{name}__") for name in (*ARITHMETIC, "pow") if name != "divmod"
+}
+
+#: Operations of which the mere existence changes what others do: only for an object that is known to have them.
+_ROLES: dict[str, Operation] = {
+    "__get__": _of_type("__get__"),
+    "__set__": _of_type("__set__"),
+    "__delete__": _of_type("__delete__"),
+    "__set_name__": _of_type("__set_name__"),
+    "__buffer__": _of_type("__buffer__"),  # Python 3.12 and later look for it
+    "__release_buffer__": _of_type("__release_buffer__"),
+    "__mro_entries__": lambda obj, _bases: (obj,),
+}
+
+#: What an object may have of which nothing is known.
+GENERAL = {**_UNARY, **_BINARY, **_VARIADIC, **_IN_PLACE}
+#: The table of operations: all of them.
+OPERATIONS = {**GENERAL, **_ROLES}
+
+COPIES = frozenset({"__copy__", "__deepcopy__"})
+EXITS = frozenset({"__exit__", "__aexit__"})
+
+
+# The methods of a proxy, one per operation. They find its object by way of its type: so all proxies have the same ones.
+
+
+def _unary(operation: Operation) -> Callable[..., Any]:
+    return lambda self: operation(type(self)._proxy_place.obj)
+
+
+def _binary(operation: Operation) -> Callable[..., Any]:
+    return lambda self, operand: operation(type(self)._proxy_place.obj, operand)
+
+
+def _variadic(operation: Operation) -> Callable[..., Any]:
+    return lambda self, /, *args, **kwargs: operation(type(self)._proxy_place.obj, *args, **kwargs)
+
+
+def _in_place(operation: Operation) -> Callable[..., Any]:
+    def operate(self: Any, operand: object) -> object:
+        obj = type(self)._proxy_place.obj
+        result = operation(obj, operand)
+        return self if result is obj else result
+
+    return operate
+
+
+#: What a proxy has under the name of an operation, if its object is not known to stay the same.
+METHODS = {
+    name: method(operation)
+    for method, group in ((_unary, _UNARY), (_binary, _BINARY), (_variadic, _VARIADIC | _ROLES), (_in_place, _IN_PLACE))
+    for name, operation in group.items()
+}
+METHODS["__call__"] = lambda self, /, *args, **kwargs: type(self)._proxy_place.obj(*args, **kwargs)  # quicker
+
+
+def bind(name: str, place: Any, *, fixed: bool) -> Any:
+    """Return what does an operation in a type that is made for the objects of one place, a `fixed` one or others."""
+    operation = OPERATIONS[name]
+    if fixed and _is_quick(name) and place.obj is not None:
+        # no frame of Python's between the interpreter and the object; None is the one object that has no methods
+        return MethodType(operation, place.obj)
+    if name in EXITS:
+        # who leaves has looked this up on entering: and means what was entered, also when the proxy was set meanwhile
+        return lambda _self, *error: operation(place.obj, *error)
+    return METHODS[name]
+
+
+def _is_quick(name: str) -> bool:
+    """Tell whether it runs no Python of its own, and needs no proxy."""
+    return isinstance(OPERATIONS[name], BuiltinFunctionType | type) and name not in _IN_PLACE
