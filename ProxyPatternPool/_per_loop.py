@@ -120,7 +120,9 @@ class MadePerLoop(PerLoop[T]):
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         hung: Hung[T] | None = self.place.look()
-        return self._make() if hung is None else hung.obj
+        if hung is not None:
+            return hung.obj
+        return self._make() if self.successor is None else self.successor.get(timeout)
 
     def _make(self) -> T:
         self._check_maker()
@@ -153,17 +155,21 @@ class EnteredPerLoop(PerLoop[T]):
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         hung: Hung[T] | None = self.place.look()
-        if hung is None:
+        if hung is not None:
+            return hung.obj
+        if self.successor is None:
             raise ProxyException(
                 f"{self._config.name}: this event loop has no object yet: await _get_obj() first, or use it inside "
                 "async with _obj()"
             )
-        return hung.obj
+        return self.successor.get(timeout)
 
     async def fetch(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         hung: Hung[T] | None = self.place.look()
         if hung is not None:
             return hung.obj
+        if self.successor is not None:
+            return await self.successor.fetch(timeout)
         self._check_maker()
         patience = self._config.timeout if isinstance(timeout, Default) else checked_timeout(timeout)
         limit = asyncio.timeout(patience)

@@ -199,6 +199,8 @@ class SharedFunction(Function[T]):
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         if not self.has():
+            if self.successor is not None:
+                return self.successor.get(timeout)
             if self._maker == this_owner():
                 raise ProxyException("fun uses the proxy whose object it is to make")
             with self._queue.pool.obj(timeout) as (obj,):
@@ -237,12 +239,14 @@ class Owned(Function[T], ABC):
         if kept is None or not kept.is_out():  # somebody else has returned it, or broken it: behind the proxy's back
             if kept is not None:
                 kept.check()
+            if self.successor is not None:
+                return self.successor.get(timeout)  # the proxy was set again
             try:
                 kept = self._take_and_keep(timeout)
             except PoolClosed:
                 if self.successor is None:
                     raise
-                return self.successor.get(timeout)  # the proxy was set again meanwhile
+                return self.successor.get(timeout)  # just now
         kept.show_in(self.place.hand())
         return kept.held
 

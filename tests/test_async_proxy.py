@@ -313,6 +313,22 @@ def test_setting_it_later(run_loop: Run, bench: Bench) -> None:
     assert bench.log == ["make 0", "make 0", "exit 0"]
 
 
+def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(run_loop: Run, bench: Bench) -> None:
+    """Otherwise a function that was replaced would still open a connection, to the old server."""
+    values: Any = AsyncProxy(fun=pytest.fail, scope=LOOP, name="db")
+    late = values._proxy_target  # looked up before the setting, and asked after it
+    values.set_fun(bench.come)
+
+    async def main() -> None:
+        with pytest.raises(ProxyException, match="db: this event loop has no object yet"):
+            late.get()
+        assert await late.fetch() == [0]
+        assert late.get() == values == [0]
+
+    run_loop(main())
+    assert bench.log == ["make 0"]
+
+
 def test_an_object_is_for_everybody(run_loop: Run) -> None:
     """Otherwise a test could not put its own object where the program has one for each loop."""
     values: Any = AsyncProxy([1])

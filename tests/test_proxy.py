@@ -208,16 +208,32 @@ def test_who_asks_while_the_proxy_is_set_again_gets_the_new_one(factory: Factory
     """Otherwise a reload would fail those who come at that very moment."""
     db: Any = Proxy(fun=factory, max_size=2)
 
-    def closed(_: object) -> None:
+    def reload(_: object) -> None:
         db.set_fun(factory)
         raise PoolClosed
 
-    db._local.take = closed
+    early = db._proxy_target
+    early.take = reload
     assert db.number == 0
+    assert early is not db._proxy_target
     db._ret_obj()
     db._pool.shutdown()
     with pytest.raises(PoolClosed):
         db._get_obj()
+
+
+@pytest.mark.parametrize("options", [{}, {"max_size": None}, {"scope": Scope.SHARED}, {"scope": Scope.LOOP}])
+def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(options: dict[str, Any]) -> None:
+    """Otherwise a function that was replaced would still open a connection, to the old server."""
+    db: Any = Proxy(fun=pytest.fail, **options)
+    late = db._proxy_target  # looked up before the setting, and asked after it
+    db.set_fun(lambda n: ["new"])
+
+    async def main() -> None:
+        assert late.get() is db._get_obj()
+        assert late.place.obj == ["new"]
+
+    asyncio.run(main())
 
 
 def test_an_object_returned_behind_the_proxy_is_not_used_again(factory: Factory, crew: Crew) -> None:
