@@ -20,7 +20,7 @@ from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._operations import OPERATIONS
 from ProxyPatternPool._process import renew_after_fork
-from ProxyPatternPool._target import SharedObject, Target
+from ProxyPatternPool._target import SharedObject, Target, leads_to
 from ProxyPatternPool._transparent import is_special, take_on, transparent_type
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ class BaseProxy(Generic[T], Anything):
         """Set the object which everybody shares, None included. `ProxyException` when the scope is not shared."""
         if self.__scope not in (ProxyScope.AUTO, ProxyScope.SHARED):
             raise ProxyException(f"an object is shared by everybody: scope {self.__scope.name} needs fun")
+        if leads_to(obj, self._proxy_target):
+            raise ProxyException("a proxy cannot stand for itself")
         set_name = self.__set_name
         if set_name is not None and hasattr(type(obj), set_name):
             log.warning("a proxy hides %s() of its %s: choose another set_name", set_name, type(obj).__name__)

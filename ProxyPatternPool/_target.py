@@ -52,6 +52,12 @@ class Kept(Protocol[T_co]):
         ...
 
 
+def leads_to(obj: object, target: Target[Any]) -> bool:
+    """Tell whether an object is a proxy of `target`, or of another proxy that is."""
+    source = getattr(type(obj), "_proxy_source", None)
+    return isinstance(source, Target) and (source is target or (source.fixed and leads_to(source.place.obj, target)))
+
+
 class Target(Generic[T]):
     """Nothing yet: what a proxy stands for before it is set, and what all the other targets are like."""
 
@@ -158,6 +164,8 @@ class Function(Target[T]):
         return self._shape
 
     def _see(self, obj: T) -> None:
+        if leads_to(obj, self):
+            raise ProxyException("a proxy cannot stand for itself: its fun has returned it")
         if type(obj) not in self._classes:
             shape = shape_of(obj)
             self._shape = shape.joined(self._shape) if self._classes else shape

@@ -104,6 +104,40 @@ def test_contradictions() -> None:
     assert not proxy._has_obj()
 
 
+def test_a_proxy_does_not_stand_for_itself() -> None:
+    """Otherwise each use would recurse, and nobody would know why."""
+    first: Any = Proxy()
+    second: Any = Proxy(first)
+    third: Any = Proxy(second)
+    for proxy in (first, second, third):
+        with pytest.raises(ProxyException, match=r"^a proxy cannot stand for itself$"):
+            first.set_obj(proxy)
+    assert repr(first).endswith(": not set>")
+    first.set_obj("text")
+    assert third == "text"
+    with pytest.raises(ProxyException, match=r"^a proxy cannot stand for itself$"):
+        first.set_obj(third)
+    assert third == "text"
+
+
+@pytest.mark.parametrize("max_size", [1, None])
+@pytest.mark.parametrize("scope", [Scope.AUTO, Scope.SHARED, Scope.VERSATILE, Scope.LOOP])
+def test_a_function_that_returns_its_own_proxy_is_told_so(scope: Any, max_size: int | None) -> None:
+    """Otherwise each use would recurse, and nobody would know why."""
+    proxy: Any = Proxy(fun=lambda n: proxy, scope=scope, max_size=max_size)
+    other: Any = Proxy(fun=lambda n: Proxy(Proxy(other)), scope=scope, max_size=max_size)
+
+    async def main() -> None:
+        for each in (proxy, other):
+            with pytest.raises(ProxyException, match="a proxy cannot stand for itself: its fun has returned it"):
+                each.upper()
+            assert not each._has_obj()
+            each.set_fun(lambda n: "text")
+            assert each == "text"
+
+    asyncio.run(main())
+
+
 def test_a_proxy_that_is_not_set_says_how_to_set_it() -> None:
     """Otherwise a forgotten initialisation would be a riddle."""
     text = r"db: the proxy is not set yet: call {}_obj\(…\) or {}_fun\(…\) before using it"
