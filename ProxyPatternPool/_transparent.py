@@ -34,12 +34,13 @@ class Shape(NamedTuple):
 
     operations: dict[str, bool]  # False: one which its type says that it does not have
     bases: tuple[type, ...] = ()  # of the type of its proxy: a pattern that it fits; or what has operations already
+    fields: dict[str, Any] | None = None  # of a dataclass
 
     def joined(self, other: Shape) -> Shape:
         """Return a shape which has what either has."""
         mine, others = self.operations, other.operations
         operations = {name: mine.get(name, False) or others.get(name, False) for name in {*mine, *others}}
-        return Shape(operations, self.bases or other.bases)
+        return Shape(operations, self.bases or other.bases, self.fields or other.fields)
 
 
 def _unshaped(but: Set[str]) -> Shape:
@@ -67,7 +68,7 @@ def shape_of(obj: object) -> Shape:
         if hasattr(obj, "__class_getitem__"):
             names.add("__getitem__")
     operations = {name: getattr(kind, name, ...) is not None for name in names}
-    return Shape(operations, _patterns(obj))
+    return Shape(operations, _patterns(obj), getattr(kind, "__dataclass_fields__", None))
 
 
 def _patterns(obj: object) -> tuple[type, ...]:
@@ -107,6 +108,8 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     namespace = _operations(declared, own, source, shape)
     namespace.update({name: getattr(declared, name) for name in _SELF_DESCRIPTION})
     namespace.update(__slots__=(), __class__=_CLASS, _proxy_source=source, _proxy_place=source.place)
+    if shape.fields is not None:
+        namespace["__dataclass_fields__"] = shape.fields
     if shape is UNSET:
         own = own.union(dir(declared), namespace, ["_proxy_own"])
         names: Container[str] = _AndSpecial(_shared(own))

@@ -173,6 +173,7 @@ TABLE: dict[str, dict[str, str]] = {
             max([p, Shy(9)], key=lambda shy: shy.number).number
         """,
         "Plain()": """
+            dataclasses.is_dataclass(p)
             p == o, o == p
             p == 1, p != 1
             hash(p) == hash(o)
@@ -198,7 +199,8 @@ TABLE: dict[str, dict[str, str]] = {
             p < Point(1, 3), p == Point(1, 2), p > Point(0, 9)
             dataclasses.asdict(p)
             dataclasses.replace(p, x=5)
-            dataclasses.is_dataclass(p)
+            dataclasses.is_dataclass(p), dataclasses.fields(p) == dataclasses.fields(o)
+            dataclasses.asdict(Point(p, [p])), dataclasses.astuple(p)
         """,
     },
     "Containers": {

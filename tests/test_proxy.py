@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import doctest
 import inspect
 import os
@@ -23,6 +24,7 @@ from ProxyPatternPool._owner import PerThread
 from ProxyPatternPool._proxy_base import _no_function
 from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import Crew, Factory, Thing, run, until
+from tests.objects import Point
 
 Scope = Proxy.Scope
 
@@ -721,14 +723,17 @@ def test_an_object_is_what_its_proxy_stands_for_now() -> None:
 
 def test_a_function_may_make_objects_of_several_types(crew: Crew) -> None:
     """Otherwise what the second thread's object can do would be lost."""
-    proxy: Any = Proxy(fun=lambda n: [[1, 2], {"key": 3}, len][n])
+    proxy: Any = Proxy(fun=lambda n: [[1, 2], {"key": 3}, len, Point(1, 2)][n])
     assert proxy[0] == 1
     assert not callable(proxy)
     crew.start(lambda: proxy["key"] == 3 or pytest.fail("not its own"))
     crew.join()
     crew.start(lambda: (proxy._get_obj(), proxy([1])) == (len, 1) or pytest.fail("not its own"))
     crew.join()
-    assert (callable(proxy), proxy[1], len(proxy)) == (True, 2, 2)
+    assert not dataclasses.is_dataclass(proxy)
+    crew.start(lambda: proxy.x == 1 or pytest.fail("not its own"))
+    crew.join()
+    assert (callable(proxy), proxy[1], len(proxy), dataclasses.is_dataclass(proxy)) == (True, 2, 2, True)
 
 
 def test_nobody_takes_an_object_by_asking_for_its_class(factory: Factory, crew: Crew) -> None:

@@ -32,9 +32,6 @@ IMPOSSIBLE: dict[tuple[str, str], str] = {
     ("ValueError('text')", "raised(p)"): CONCRETE + ": `raise p`",
     ("7", "pow(2, p, 5)"): "three-argument `pow` asks the first number only",
     ("7", "pow(2, 3, p)"): "three-argument `pow` asks the first number only",
-    ("Point(1, 2)", "dataclasses.asdict(p)"): TYPE,
-    ("Point(1, 2)", "dataclasses.replace(p, x=5)"): TYPE,
-    ("Point(1, 2)", "dataclasses.is_dataclass(p)"): TYPE,
     ("7", "type(p) is type(o)"): TYPE + "; `p.__class__` is the object's",
     ("Thing", 'type("Sub", (p,), {}).__mro__[1] is o'): TYPE + "; `class Sub(p)` does it",
     ("Colour.RED", "p is Colour.RED"): IDENTITY,
@@ -47,7 +44,7 @@ if sys.version_info >= (3, 14):
     del IMPOSSIBLE["7", "pow(2, p, 5)"]
 
 #: What asks for the class: no object is made for the answer, so it is not known before the first one.
-ASKS_CLASS = re.compile(r"isinstance|issubclass\(p|matched|__class__|inspect\.is|callable")
+ASKS_CLASS = re.compile(r"isinstance|dataclasses|issubclass\(p|matched|__class__|inspect\.is|callable")
 #: What else is not known of an object that is still to be made.
 UNKNOWN = {
     ("Thing()", 'inspect.getattr_static(type(p), "__len__", None)'),
