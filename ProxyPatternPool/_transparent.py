@@ -57,12 +57,18 @@ UNKNOWN = _unshaped(frozenset())
 UNSET = _unshaped({"__bool__", *COPIES, "__dir__", "__repr__"})
 
 
+#: Types that ``int()`` and ``float()`` look into themselves, since they have no method for it.
+_READABLE = (str, bytes, bytearray)
+
+
 def shape_of(obj: object) -> Shape:
     """Tell what an object is like."""
     kind = type(obj)
     had = _names(kind.__mro__)
     names = {"__bool__", *COPIES, *(had & OPERATIONS.keys())}
     names.update(f"__r{name}__" for name in ARITHMETIC if f"__{name}__" in had)  # ``[1] + proxy`` asks the proxy
+    if issubclass(kind, _READABLE):
+        names.update(("__int__", "__float__", "__complex__"))
     if issubclass(kind, type):
         names.add("__mro_entries__")
         if hasattr(obj, "__class_getitem__"):

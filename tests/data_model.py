@@ -135,7 +135,12 @@ TABLE: dict[str, dict[str, str]] = {
             sorted(["z", p, "a"]) == ["a", "text", "z"]
         """,
         "'12'": """
-            int(p)
+            int(p), float(p), complex(p)
+            int(p, 8)
+            "%d" % p
+            operator.index(p)
+            round(p)
+            abs(p)
         """,
         "b'bytes'": """
             bytes(p)
@@ -143,6 +148,11 @@ TABLE: dict[str, dict[str, str]] = {
             p + b"!"
             memoryview(p).tobytes()
             bytearray(p)
+            int(p)
+        """,
+        "b'12'": """
+            int(p), float(p)
+            complex(p)
         """,
         "pathlib.PurePosixPath('/a/b')": """
             os.fspath(p)

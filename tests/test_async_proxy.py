@@ -315,7 +315,7 @@ def test_setting_it_later(run_loop: Run, bench: Bench) -> None:
 
 def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(run_loop: Run, bench: Bench) -> None:
     """Otherwise a function that was replaced would still open a connection, to the old server."""
-    values: Any = AsyncProxy(fun=pytest.fail, scope=LOOP, name="db")
+    values: Any = AsyncProxy(fun=lambda _: pytest.fail("the old one"), scope=LOOP, name="db")
     late = values._proxy_target  # looked up before the setting, and asked after it
     values.set_fun(bench.come)
 

@@ -261,7 +261,7 @@ def test_who_asks_while_the_proxy_is_set_again_gets_the_new_one(factory: Factory
 @pytest.mark.parametrize("options", [{}, {"max_size": None}, {"scope": Scope.SHARED}, {"scope": Scope.LOOP}])
 def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(options: dict[str, Any]) -> None:
     """Otherwise a function that was replaced would still open a connection, to the old server."""
-    db: Any = Proxy(fun=pytest.fail, **options)
+    db: Any = Proxy(fun=lambda _: pytest.fail("the old one"), **options)
     late = db._proxy_target  # looked up before the setting, and asked after it
     db.set_fun(lambda n: ["new"])
 

@@ -25,7 +25,8 @@ IDENTITY = "a proxy is another object"
 #: What pure Python cannot do, and why: operations on a target, by their source.
 IMPOSSIBLE: dict[tuple[str, str], str] = {
     ("'text'", '",".join([p])'): CONCRETE,
-    ("'12'", "int(p)"): CONCRETE + ": a text has no `__int__`; one for the proxy would make it a number to others",
+    ("'12'", "int(p, 8)"): CONCRETE + "; `int(str(p), 8)` does it",
+    ("'12'", '"%d" % p'): "the proxy has an `__int__`, so that `int(p)` works, and is taken for a number here",
     ("(1, 2)", '"%s %s" % p'): CONCRETE + ": only a real tuple has several arguments",
     ("[3, 1, 2]", "json.dumps(p)"): CONCRETE + "; `json.dumps(list(p))` does it",
     ("KeyError", "caught(p)"): CONCRETE + ": `except p`",
