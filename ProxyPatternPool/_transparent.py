@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
 from functools import lru_cache
+from types import MethodType
 from typing import Any, NamedTuple, Protocol
 
 from ProxyPatternPool._operations import ARITHMETIC, COPIES, EXITS, GENERAL, METHODS, OPERATIONS, bind
 
 #: What the interpreter and the standard library ask of the proxy as an attribute, but not on behalf of the object.
 _ASKED_OF_PROXY = frozenset({"__class__", "__deepcopy__", "__mro_entries__", "__reduce_ex__", "__signature__"})
+
+#: What tools ask of everything that they find in a module or a class: nobody makes or takes an object for the answer.
+_ASKED_OF_EVERYTHING = frozenset(
+    {
+        "__wrapped__",  # inspect.unwrap, and by it doctest and pytest
+        *("__test__", "__bases__", "_pytestfixturefunction", "_mock_name"),  # pytest
+        *("__name__", "__code__", "__defaults__", "__kwdefaults__", "__annotations__"),  # inspect.iscoroutinefunction…
+        *("__func__", "__partialmethod__", "_is_coroutine", "_is_coroutine_marker"),  # …mock.patch
+        "__isabstractmethod__",  # the body of an abstract class
+    }
+)
 
 #: What a type says of itself, besides its doc, and the one that is made for a proxy says, too.
 _SELF_DESCRIPTION = ("__module__", "__qualname__")
@@ -96,6 +108,10 @@ class Source(Protocol):
     place: Any  # place.obj is the object to use here and now
     fixed: bool  # there is one already, and there will never be another
 
+    def has(self) -> bool:
+        """Tell whether there is an object here and now."""
+        ...
+
     def shape(self) -> Shape:
         """Return what the objects are like, as far as they are known."""
         ...
@@ -116,15 +132,16 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     namespace.update(__slots__=(), __class__=_CLASS, _proxy_source=source, _proxy_place=source.place)
     if shape.fields is not None:
         namespace["__dataclass_fields__"] = shape.fields
+    if "__call__" in shape.operations:
+        namespace["__signature__"] = _ANY_SIGNATURE if shape is UNSET else _SIGNATURE
     if shape is UNSET:
         own = own.union(dir(declared), namespace, ["_proxy_own"])
-        names: Container[str] = _AndSpecial(_shared(own))
+        names: Container[str] = _AndSpecial(_shared(own | _ASKED_OF_EVERYTHING))
     else:
-        if "__call__" in shape.operations:
-            namespace["__signature__"] = _SIGNATURE
-        names = _shared(own | _ASKED_OF_PROXY & {"__reduce_ex__", *shape.operations, *namespace})
+        own |= _ASKED_OF_PROXY & {"__reduce_ex__", *shape.operations, *namespace}
+        names = _shared(own | _ASKED_OF_EVERYTHING)
     namespace.update(_proxy_own=names, __setattr__=_setattr, __delattr__=_delattr)
-    namespace["__getattribute__"] = _getattribute(names, source.place)
+    namespace["__getattribute__"] = _getattribute(names, source)
     made = type(declared)(declared.__name__, (declared, *shape.bases), namespace)
     made.__doc__ = declared.__doc__  # set late, it is not copied: that copy would be a sixth of the whole
     return made
@@ -148,11 +165,17 @@ def _signature(proxy: Any) -> object:
     return signature(type(proxy)._proxy_place.obj)
 
 
+def _any_signature(proxy: object) -> object:
+    from inspect import signature
+
+    return signature(MethodType(METHODS["__call__"], proxy))
+
+
 def _set_class(proxy: Any, kind: type) -> None:
     type(proxy)._proxy_place.obj.__class__ = kind
 
 
-_SIGNATURE = property(_signature)
+_SIGNATURE, _ANY_SIGNATURE = property(_signature), property(_any_signature)
 #: Not the object's: tools ask for the class of everything that they find, and nobody shall wait for a pool then.
 _CLASS = property(lambda proxy: type(proxy)._proxy_source.class_of_all(type(proxy)), _set_class)
 
@@ -188,12 +211,13 @@ def is_special(name: str) -> bool:
 # Attributes. Reading them is what counts most: no type is asked for the place then.
 
 
-def _getattribute(own: Container[str], place: Any) -> Callable[[object, str], Any]:
+def _getattribute(own: Container[str], source: Source) -> Callable[[object, str], Any]:
+    place = source.place
     mine: Any = object
 
     # and not __getattr__: that is asked only when an AttributeError has been made first, which takes longer
     def getattribute(self: object, name: str) -> Any:
-        if name in own:
+        if name in own and not (name in _ASKED_OF_EVERYTHING and source.has()):
             return mine.__getattribute__(self, name)
         return getattr(place.obj, name)
 
@@ -215,4 +239,4 @@ def _delattr(proxy: Any, name: str) -> None:
 
 
 def _is_own(proxy: Any, name: str) -> bool:
-    return name in type(proxy)._proxy_own
+    return name in type(proxy)._proxy_own and name not in _ASKED_OF_EVERYTHING

@@ -48,6 +48,12 @@ if sys.version_info >= (3, 14):
 ASKS_CLASS = re.compile(r"isinstance|dataclasses|issubclass\(p|matched|__class__|inspect\.is|callable")
 #: What else is not known of an object that is still to be made.
 UNKNOWN = {
+    ("Thing()", "p.__annotations__"),
+    ("math", "p.__name__"),
+    ("function", "p.__name__"),
+    ("function", "p.__defaults__, p.__kwdefaults__"),
+    ("function", "p.__code__ is o.__code__"),
+    ("function", "inspect.getsource(p) == inspect.getsource(o)"),
     ("Thing()", 'inspect.getattr_static(type(p), "__len__", None)'),
     ("Thing", "subclass(p).kind, subclass(p).__mro__[1] is o"),
     ("function", 'type("Owner", (), {"method": p})().method(9)[1:]'),
@@ -177,8 +183,9 @@ def impossible() -> Iterator[str]:
         yield f"| {code(target)} | {code(source)} | {reason} |"
     yield ""
     yield "Before a function has made its first object, nobody knows what that will be: `callable(p)` is true, `p` is"
-    yield "no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes it: looking for an attribute,"
-    yield "too, as `doctest` and `inspect.getmembers` do."
+    yield "no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes it, and so does looking for an"
+    yield "attribute; but not for one of those which tools ask of everything that they find, as `__wrapped__`, `__name__`"
+    yield "and `__test__`: these are missing as long as whoever asks has no object."
     yield ""
     yield "The special methods of a proxy with a fixed object are for the interpreter: `len(p)`, and not"
     yield "`type(p).__len__(p)`."

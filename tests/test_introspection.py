@@ -1,0 +1,141 @@
+"""Tools look at everything that they find: a proxy which has no object there takes none for them."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import doctest
+import functools
+import inspect
+import subprocess
+import sys
+import types
+import unittest
+import unittest.mock
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ProxyPatternPool import AsyncProxy, Proxy
+from tests.conftest import Crew
+
+Scope = Proxy.Scope
+
+
+def connect(_: int) -> object:
+    pytest.fail("a tool has connected")
+
+
+def decorated(number: int) -> Any:
+    """Make a function which has everything that tools ask for."""
+
+    @functools.wraps(decorated)
+    def function() -> int:
+        return number
+
+    return function
+
+
+MAKERS: dict[str, Callable[[], Any]] = {
+    "nothing": lambda: Proxy(),
+    "THREAD": lambda: Proxy(fun=connect),
+    "VERSATILE": lambda: Proxy(fun=connect, scope=Scope.VERSATILE),
+    "SHARED": lambda: Proxy(fun=connect, scope=Scope.SHARED),
+    "LOOP": lambda: Proxy(fun=connect, scope=Scope.LOOP),
+    "no pool": lambda: Proxy(fun=connect, max_size=None),
+    "asynchronous": lambda: AsyncProxy(fun=connect, scope=Scope.LOOP),
+}
+
+
+def look_at(proxy: Any) -> None:
+    """Look at it in all the ways in which tools look at everything."""
+    module = types.ModuleType("module")
+    vars(module).update(db=proxy, __name__="module")
+    assert doctest.DocTestFinder().find(module) == []
+    assert inspect.unwrap(proxy) is proxy
+    for name, predicate in vars(inspect).items():
+        if name.startswith("is") and inspect.isfunction(predicate) and name != "iskeyword":
+            inspect.getmembers(module, predicate)
+    assert not asyncio.iscoroutinefunction(proxy)
+    assert unittest.defaultTestLoader.loadTestsFromModule(module).countTestCases() == 0
+    with unittest.mock.patch.object(module, "db"):
+        assert module.db is not proxy
+    assert module.db is proxy
+    assert not inspect.isabstract(type("Repository", (abc.ABC,), {"db": proxy}))
+    assert not hasattr(proxy, "__test__")
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_tools_make_no_object(kind: str) -> None:
+    """Otherwise running the tests of a program, or replacing its database in one, would connect to it."""
+    look_at(MAKERS[kind]())
+
+
+def test_tools_take_no_object_for_those_who_have_none(crew: Crew) -> None:
+    """Otherwise looking around in a second thread would take a connection away from the others."""
+    db: Any = Proxy(fun=lambda n: [n], max_size=1, timeout=0.0)
+    assert db == [0]
+    crew.start(look_at, db)
+    crew.join()
+    look_at(db)
+    db._ret_obj()
+    look_at(db)
+    assert not db._has_obj()
+
+
+def test_an_object_that_is_there_is_asked(crew: Crew) -> None:
+    """Otherwise the proxy of a function would not be one to those tools."""
+    function: Any = Proxy(fun=decorated)
+    assert not hasattr(function, "__wrapped__")
+    assert not hasattr(function, "__name__")
+    assert function() == 0
+    assert inspect.unwrap(function) is decorated
+    assert (function.__name__, function.__code__) == ("decorated", function._get_obj().__code__)
+    function.__test__ = False
+    assert function._get_obj().__test__ is False
+    del function.__test__
+    assert not hasattr(function._get_obj(), "__test__")
+    crew.start(lambda: hasattr(function, "__name__") and pytest.fail("this thread has none"))
+    crew.join()
+    shared: Any = Proxy(decorated)
+    assert (shared.__name__, inspect.unwrap(shared) is shared) == ("decorated", True)
+
+
+def test_what_a_proxy_would_be_called_with_is_not_known_before_it_is_set() -> None:
+    """Otherwise a documentation tool would fail on a module that has one."""
+    assert str(inspect.signature(Proxy())) == "(*args, **kwargs)"
+
+
+def test_pytest_collects_a_module_that_has_proxies(tmp_path: Path) -> None:
+    """Otherwise the tests of a program could not be run where its database is not."""
+    module = tmp_path / "test_module.py"
+    module.write_text(
+        """
+import sys
+from ProxyPatternPool import AsyncProxy, Proxy
+
+def connect(_):
+    print("pytest has connected", file=sys.__stderr__)
+    raise OSError
+
+unset = Proxy()
+thread = Proxy(fun=connect)
+versatile = Proxy(fun=connect, scope=Proxy.Scope.VERSATILE)
+loop = Proxy(fun=connect, scope=Proxy.Scope.LOOP)
+asynchronous = AsyncProxy(fun=connect, scope=Proxy.Scope.LOOP)
+
+class TestRepository:
+    db = thread
+
+    def test_it(self):
+        '''
+        >>> 1 + 1
+        2
+        '''
+"""
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "--doctest-modules", "-p", "no:cacheprovider", str(module)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert ("2 passed" in result.stdout, "connected" in result.stdout + result.stderr) == (True, False), result
