@@ -131,12 +131,11 @@ class _LoopEnd:
                 self._errors.append(error)
 
     def _take_errors(self) -> tuple[BaseException | None, list[BaseException]]:
-        """Return what has been raised: an interrupt, which must arrive as what it is, and the others."""
+        """Return what has been raised: the first interrupt, which must arrive as what it is, and all others."""
         errors, self._errors = self._errors, []
-        interrupts = [error for error in errors if not isinstance(error, (Exception, CancelledError))]
-        return next(iter(interrupts), None), [
-            error for error in errors if isinstance(error, (Exception, CancelledError))
-        ]
+        interrupts = (error for error in errors if not isinstance(error, (Exception, CancelledError)))
+        interrupt = next(interrupts, None)
+        return interrupt, [error for error in errors if error is not interrupt]
 
     def _report(self, errors: list[BaseException]) -> None:
         if errors:

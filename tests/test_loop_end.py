@@ -120,6 +120,22 @@ def test_an_interrupt_in_an_exit_arrives_when_all_have_run(run_loop: Run, interr
     assert diary.told() == ["a"]
 
 
+def test_of_two_interrupts_the_first_arrives_and_the_other_is_told(run_loop: Run) -> None:
+    """Otherwise what ended the second exit too early would be known to nobody."""
+    diary = Diary()
+
+    async def main() -> None:
+        diary.watch()
+        at_end(diary.exit("first", SystemExit("three")))
+        at_end(diary.exit("second", ValueError("two")))
+        at_end(diary.exit("last", KeyboardInterrupt("one")))
+
+    with pytest.raises(KeyboardInterrupt, match="one"):
+        run_loop(main())
+    assert diary.entries == ["last", "second", "first"]
+    assert diary.told() == ["two", "three"]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_loop_that_is_ended_by_an_error_runs_its_exits(run_loop: Run, error: type[BaseException]) -> None:
     diary = Diary()
