@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -36,6 +38,23 @@ def run_and_close(new_loop: NewLoop, main: Coroutine[Any, Any, Any]) -> Any:
         return loop.run_until_complete(main)
     finally:
         loop.close()
+
+
+def bytes_left_by_loops(new_loop: NewLoop, number: int, main: Callable[[], Coroutine[Any, Any, Any]]) -> int:
+    """Run that many loops to their end, one after the other, and tell how much memory they have left behind."""
+
+    def after(number: int) -> int:
+        for _ in range(number):
+            run_and_shut_down(new_loop, main())
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = after(10)
+        return after(number) - before
+    finally:
+        tracemalloc.stop()
 
 
 #: Ways to run a loop, and to end it.

@@ -8,7 +8,6 @@ import gc
 import os
 import pickle
 import threading
-import tracemalloc
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -19,7 +18,7 @@ import pytest
 from ProxyPatternPool import AsyncProxy, Proxy, ProxyException, TimeOut
 from ProxyPatternPool.loop_local import at_exit
 from tests.conftest import Crew, run
-from tests.loops import NewLoop, Run, run_and_shut_down
+from tests.loops import NewLoop, Run, bytes_left_by_loops, run_and_shut_down
 
 LOOP = AsyncProxy.Scope.LOOP
 
@@ -416,19 +415,7 @@ def test_a_closed_loop_is_collected_with_its_object(run_loop: Run) -> None:
 @pytest.mark.no_cover
 def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
     proxy = AsyncProxy(fun=OfLoop, scope=LOOP)
-
-    def loops(number: int) -> int:
-        for _ in range(number):
-            run_and_shut_down(new_loop, use_and_look(proxy))
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
-
-    tracemalloc.start()
-    try:
-        before = loops(10)
-        assert loops(1000) - before < 1_000_000
-    finally:
-        tracemalloc.stop()
+    assert bytes_left_by_loops(new_loop, 1000, lambda: use_and_look(proxy)) < 1_000_000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import gc
 import threading
-import tracemalloc
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,7 +17,7 @@ import pytest
 from ProxyPatternPool import loop_local
 from ProxyPatternPool.loop_local import at_exit, enter, enter_once, singleton, sticky_acm, sticky_singleton_acm, storage
 from tests.conftest import PATIENCE, Crew, run
-from tests.loops import NewLoop, Run, run_and_close, run_and_shut_down
+from tests.loops import NewLoop, Run, bytes_left_by_loops, run_and_close, run_and_shut_down
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="nobody's")
 
@@ -811,18 +810,7 @@ def test_a_closed_loop_is_collected_with_all_that_hung_on_it(run_loop: Run) -> N
 
 @pytest.mark.no_cover
 def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
-    def loops(number: int) -> int:
-        for _ in range(number):
-            run_and_shut_down(new_loop, use_everything())
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
-
-    tracemalloc.start()
-    try:
-        before = loops(10)
-        assert loops(1000) - before < 1_000_000  # what one loop leaves would be there a thousand times
-    finally:
-        tracemalloc.stop()
+    assert bytes_left_by_loops(new_loop, 1000, use_everything) < 1_000_000
 
 
 # -- how it is had

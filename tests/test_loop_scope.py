@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import threading
-import tracemalloc
 import warnings
 import weakref
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from ProxyPatternPool import Proxy, ProxyException
 from ProxyPatternPool.loop_local import at_exit
 from tests.conftest import Crew, Factory, run
-from tests.loops import NewLoop, Run, run_and_shut_down
+from tests.loops import NewLoop, Run, bytes_left_by_loops, run_and_shut_down
 
 LOOP = Proxy.Scope.LOOP
 
@@ -213,18 +212,7 @@ def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
     async def use() -> None:
         assert len(db.content) == 10_000
 
-    def loops(number: int) -> int:
-        for _ in range(number):
-            run_and_shut_down(new_loop, use())
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
-
-    tracemalloc.start()
-    try:
-        before = loops(10)
-        assert loops(1000) - before < 1_000_000
-    finally:
-        tracemalloc.stop()
+    assert bytes_left_by_loops(new_loop, 1000, use) < 1_000_000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
