@@ -384,7 +384,14 @@ async def next_of(items: Any, *default: object) -> object:
 
 
 def run(work: Any) -> object:
-    return asyncio.run(work)
+    """Run a coroutine to its end: in a new loop, or in the one that runs already, as nothing here really waits."""
+    if asyncio._get_running_loop() is None:
+        return asyncio.run(work)
+    try:
+        while True:
+            work.send(None)
+    except StopIteration as end:
+        return end.value
 
 
 def raised(what: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import re
@@ -17,6 +18,7 @@ from tests.data_model import OPERATIONS, Operation, make, outcome
 PAGE = Path(__file__).parent.parent / "docs" / "transparency.md"
 
 Wrap = Callable[[object], object]
+Attempt = Callable[[Operation], bool]
 
 TYPE = "asked of `type(p)`, which is the proxy's"
 CONCRETE = "C code looks at the concrete type, or into the object's memory"
@@ -83,42 +85,14 @@ def shared(obj: object) -> object:
 
 
 def unused(scope: Proxy.Scope, obj: object) -> object:
-    return Proxy(
-        fun=Returning(obj), scope=scope, set_name=None, max_size=None
-    )  # the same one for tasks and their thread
+    # the same one for tasks and their thread
+    return Proxy(fun=Returning(obj), scope=scope, set_name=None, max_size=None)
 
 
 def used(scope: Proxy.Scope, obj: object) -> object:
     proxy: Any = unused(scope, obj)
     proxy._get_obj()
     return proxy
-
-
-#: Ours, in each scope, and before the first use.
-OURS: dict[str, Wrap] = {
-    "SHARED": shared,
-    "SHARED function": partial(used, Proxy.Scope.SHARED),
-    "THREAD": partial(used, Proxy.Scope.THREAD),
-    "VERSATILE": partial(used, Proxy.Scope.VERSATILE),
-}
-UNUSED: dict[str, Wrap] = {
-    "THREAD, first use": partial(unused, Proxy.Scope.THREAD),
-    "VERSATILE, first use": partial(unused, Proxy.Scope.VERSATILE),
-}
-
-
-def peers() -> dict[str, Wrap]:
-    """Return the peers; imported here, so that the tests do without them."""
-    from lazy_object_proxy import Proxy as LazyProxy
-    from werkzeug.local import LocalProxy
-    from wrapt import AutoObjectProxy, ObjectProxy
-
-    return {
-        "wrapt `ObjectProxy`": ObjectProxy,
-        "wrapt `AutoObjectProxy`": AutoObjectProxy,
-        "werkzeug `LocalProxy`": lambda obj: LocalProxy(lambda: obj),
-        "lazy-object-proxy": lambda obj: LazyProxy(lambda: obj),
-    }
 
 
 def passes(operation: Operation, wrap: Wrap) -> bool:
@@ -132,6 +106,15 @@ def passes(operation: Operation, wrap: Wrap) -> bool:
         return False
 
 
+def passes_in_loop(operation: Operation, wrap: Wrap) -> bool:
+    """Tell the same from inside an event loop."""
+
+    async def main() -> bool:
+        return passes(operation, wrap)
+
+    return asyncio.run(main())
+
+
 def passes_apart(operation: Operation, wrap: Wrap) -> bool:
     """Tell the same from a process of its own: there are peers which crash."""
     child = os.fork()
@@ -141,13 +124,40 @@ def passes_apart(operation: Operation, wrap: Wrap) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
+#: Ours, in each scope, and before the first use.
+OURS: dict[str, Attempt] = {
+    "SHARED": partial(passes, wrap=shared),
+    "SHARED function": partial(passes, wrap=partial(used, Proxy.Scope.SHARED)),
+    "THREAD": partial(passes, wrap=partial(used, Proxy.Scope.THREAD)),
+    "VERSATILE": partial(passes, wrap=partial(used, Proxy.Scope.VERSATILE)),
+    "LOOP": partial(passes_in_loop, wrap=partial(used, Proxy.Scope.LOOP)),
+}
+UNUSED: dict[str, Attempt] = {
+    "THREAD, first use": partial(passes, wrap=partial(unused, Proxy.Scope.THREAD)),
+    "VERSATILE, first use": partial(passes, wrap=partial(unused, Proxy.Scope.VERSATILE)),
+    "LOOP, first use": partial(passes_in_loop, wrap=partial(unused, Proxy.Scope.LOOP)),
+}
+
+
+def peers() -> dict[str, Attempt]:
+    """Return the peers; imported here, so that the tests do without them."""
+    from lazy_object_proxy import Proxy as LazyProxy
+    from werkzeug.local import LocalProxy
+    from wrapt import AutoObjectProxy, ObjectProxy
+
+    wraps: dict[str, Wrap] = {
+        "wrapt `ObjectProxy`": ObjectProxy,
+        "wrapt `AutoObjectProxy`": AutoObjectProxy,
+        "werkzeug `LocalProxy`": lambda obj: LocalProxy(lambda: obj),
+        "lazy-object-proxy": lambda obj: LazyProxy(lambda: obj),
+    }
+    return {name: partial(passes_apart, wrap=wrap) for name, wrap in wraps.items()}
+
+
 def page() -> Iterator[str]:
     """Write the page, line by line."""
     columns = OURS | peers()
-    results = {
-        name: [(passes if name in OURS else passes_apart)(operation, wrap) for operation in OPERATIONS]
-        for name, wrap in columns.items()
-    }
+    results = {name: [attempt(operation) for operation in OPERATIONS] for name, attempt in columns.items()}
     yield "# Transparency"
     yield ""
     yield "What a proxy does as its object does: the same value, or the same exception."
@@ -184,8 +194,8 @@ def impossible() -> Iterator[str]:
     yield ""
     yield "Before a function has made its first object, nobody knows what that will be: `callable(p)` is true, `p` is"
     yield "no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes it, and so does looking for an"
-    yield "attribute; but not for one of those which tools ask of everything that they find, as `__wrapped__`, `__name__`"
-    yield "and `__test__`: these are missing as long as whoever asks has no object."
+    yield "attribute; but not for one of those which tools ask of everything that they find, as `__wrapped__`,"
+    yield "`__name__` and `__test__`: these are missing as long as whoever asks has no object."
     yield ""
     yield "The special methods of a proxy with a fixed object are for the interpreter: `len(p)`, and not"
     yield "`type(p).__len__(p)`."
