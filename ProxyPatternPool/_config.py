@@ -156,6 +156,16 @@ class PoolConfig(Limits, Generic[T]):
         """Return what the core obeys."""
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
 
+    def make(self, number: int) -> T:
+        """Return what `fun` does, given a number; `TypeError` that says so when it does not take one."""
+        try:
+            return self.fun(number)
+        except TypeError as error:
+            if _refuses(self.fun, number):
+                what = "fun is called with the number of the object (0, 1, 2…), and does not take it"
+                raise TypeError(f"{self.name}: {what}: {error}") from error
+            raise
+
     def closer(self) -> Callable[[T], object]:
         """Return the function that ends an object; it does nothing when no `close` was given."""
         if not isinstance(self.close, str):
@@ -182,6 +192,21 @@ def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
     if parameters.get("max_size", 0) is None:
         parameters["max_size"] = 0
     return PoolConfig(**parameters)
+
+
+def _refuses(function: Callable[..., object], argument: object) -> bool:
+    """Tell whether a function cannot be called with that argument, if it tells."""
+    from inspect import signature  # not loaded before something has gone wrong
+
+    try:
+        parameters = signature(function)
+    except (TypeError, ValueError):  # it does not, as those built into the interpreter
+        return False
+    try:
+        parameters.bind(argument)
+    except TypeError:
+        return True
+    return False
 
 
 def checked_timeout(value: object) -> float | None:

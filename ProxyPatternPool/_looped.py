@@ -192,7 +192,7 @@ class LoopedPool(HookedPool[T]):
         config = self._config
         self._core.begin(slot, self._clock())
         opening: Opening[T] = Opening(
-            partial(config.fun, slot.number),
+            partial(config.make, slot.number),
             on_made=partial(_on_made, ref(self), slot),
             opener=config.opener,
             close=None if config.close is None else self._closer,

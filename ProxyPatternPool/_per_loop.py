@@ -84,7 +84,7 @@ class PerLoop(Function[T]):
         self._begin()
 
     def _call(self) -> T:
-        return self._config.fun(next(self._numbers))
+        return self._config.make(next(self._numbers))
 
     def _check_maker(self) -> None:
         if this_owner() in self._makers:

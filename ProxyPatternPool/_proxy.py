@@ -27,8 +27,8 @@ class Proxy(BaseProxy[T]):
     underscore, but for its setters.
 
     Set it with an object (`obj`), which everybody shares, or with a function (`fun`), called with 0, 1, 2... to make
-    an object whenever a `scope` needs one. ``Proxy()`` waits for ``set(obj)`` or ``set(fun=…)``, ``set_obj(obj)``,
-    ``set_fun(fun)``, which `set_name` renames, and None removes.
+    an object whenever a `scope` needs one; ``Proxy(connect)`` is the function itself. ``Proxy()`` waits for ``set(obj)``
+    or ``set(fun=…)``, ``set_obj(obj)``, ``set_fun(fun)``, which `set_name` renames, and None removes.
 
     Objects of a function live in a `Pool`, unless `max_size` is None or the scope is SHARED or LOOP; all other
     parameters are the pool's. An owner keeps its object from its first use until it calls `_ret_obj`, or, with
@@ -82,7 +82,7 @@ class Proxy(BaseProxy[T]):
         self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Target[T]], None]
     ) -> Target[T]:
         if scope is ProxyScope.SHARED:
-            return SharedFunction(config.fun, reshape)
+            return SharedFunction(config.make, reshape)
         if scope is ProxyScope.LOOP:
             return _per_loop()(config, reshape)
         storage: PerThread[Any] = PerOwner() if scope is ProxyScope.VERSATILE else PerThread()

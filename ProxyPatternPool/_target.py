@@ -292,7 +292,7 @@ class Unpooled(Owned[T]):
         self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]
     ) -> None:
         super().__init__(storage, reshape)
-        self._fun = config.fun
+        self._make = config.make
         self._close = config.closer() if config.auto_return else None
         self._begin()
 
@@ -305,7 +305,7 @@ class Unpooled(Owned[T]):
         self._begin()
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        own = Own(self._fun(next(self._numbers)), self._close)
+        own = Own(self._make(next(self._numbers)), self._close)
         keep_in_children(own)
         self._owns.add(weakref.ref(own, self._owns.discard))
         return own

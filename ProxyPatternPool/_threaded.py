@@ -122,7 +122,7 @@ class ThreadedPool(BasePool[T]):
         """Make the object of a slot, and open it. When this fails, the slot is given up, and the error raised."""
         core.begin(slot, self._clock())
         try:
-            obj = plain_object(self._config.fun(slot.number))
+            obj = plain_object(self._config.make(slot.number))
         except BaseException as error:
             self._fail(core, slot, error, "fun")
             raise

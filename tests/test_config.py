@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import pytest
 
-from ProxyPatternPool import Pool, Proxy
+from ProxyPatternPool import AsyncPool, AsyncProxy, Pool, Proxy
 from ProxyPatternPool._config import EARLIER_NAMES, PoolConfig, PoolParameters, ProxyParameters
+
+Scope = Proxy.Scope
 
 
 @pytest.mark.parametrize(
@@ -80,3 +86,64 @@ def test_the_parameters_are_the_same_for_the_type_checker() -> None:
     of_config = {field.name for field in fields(PoolConfig)} - {"fun"} | EARLIER_NAMES.keys()
     assert of_config == ProxyParameters.__annotations__.keys()
     assert of_config - {"max_size", "auto_return"} == PoolParameters.__annotations__.keys()
+
+
+def connect() -> object:
+    """Make an object, whatever its number is."""
+    return object()
+
+
+class Connection:
+    """Is made of nothing."""
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[object]:
+    yield object()
+
+
+@pytest.mark.parametrize(
+    ("fun", "why"),
+    [
+        (connect, r"connect\(\) takes 0 positional arguments but 1 was given"),
+        (lambda: 1, "takes 0 positional arguments but 1 was given"),
+        (Connection, r"Connection\(\) takes no arguments"),
+        (partial(connect), "takes 0 positional arguments but 1 was given"),
+        (lambda _number, _server: 1, "missing 1 required positional argument: '_server'"),
+        (lambda _number, *, server: server, "missing 1 required keyword-only argument: 'server'"),
+        (connected, "takes 0 positional arguments but 1 was given"),
+    ],
+)
+def test_a_function_that_takes_no_number_is_told_what_it_is_called_with(fun: Any, why: str) -> None:
+    """Otherwise a newcomer would look for the mistake in the library."""
+    text = rf"^db: fun is called with the number of the object \(0, 1, 2…\), and does not take it: .*{why}"
+    with pytest.raises(TypeError, match=text):
+        Pool(fun, name="db")
+
+    async def in_loop() -> None:
+        with pytest.raises(TypeError, match=text):
+            await AsyncPool(fun, name="db").get()
+        with pytest.raises(TypeError, match=text):
+            await AsyncProxy(fun=fun, name="db", scope=Scope.LOOP)._get_obj()
+        with pytest.raises(TypeError, match=text):
+            Proxy(fun=fun, name="db", scope=Scope.LOOP)._get_obj()
+
+    asyncio.run(in_loop())
+    for scope in (Scope.SHARED, Scope.THREAD, Scope.VERSATILE):
+        for max_size in (1, None):
+            with pytest.raises(TypeError, match=text):
+                Proxy(fun=fun, name="db", scope=scope, max_size=max_size)._get_obj()
+
+
+@pytest.mark.parametrize(
+    ("fun", "text"),
+    [
+        (lambda number: number + "1", "unsupported operand"),
+        (len, "object of type 'int' has no len"),
+        (dict, "'int' object is not iterable"),  # which does not tell what it takes
+    ],
+)
+def test_an_error_of_the_function_itself_stays_what_it_is(fun: Any, text: str) -> None:
+    """Otherwise the advice would lead astray."""
+    with pytest.raises(TypeError, match=f"^{text}"):
+        Pool(fun)
