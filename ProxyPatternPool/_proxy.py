@@ -27,8 +27,8 @@ class Proxy(BaseProxy[T]):
     underscore, but for its setters.
 
     Set it with an object (`obj`), which everybody shares, or with a function (`fun`), called with 0, 1, 2... to make
-    an object whenever a `scope` needs one; ``Proxy(connect)`` is the function itself. ``Proxy()`` waits for ``set(obj)``
-    or ``set(fun=…)``, ``set_obj(obj)``, ``set_fun(fun)``, which `set_name` renames, and None removes.
+    an object whenever a `scope` needs one; ``Proxy(connect)`` is the function itself. ``Proxy()`` waits for
+    ``set(obj)`` or ``set(fun=…)``, ``set_obj(obj)``, ``set_fun(fun)``, which `set_name` renames, and None removes.
 
     Objects of a function live in a `Pool`, unless `max_size` is None or the scope is SHARED or LOOP; all other
     parameters are the pool's. An owner keeps its object from its first use until it calls `_ret_obj`, or, with
