@@ -204,10 +204,10 @@ class _Room(Generic[V]):
         self.hand: dict[str, Any] = {}
         self._rooms = rooms
         self._key = (id(task), id(greenlet))
-        rooms[self._key] = self
         for owner in (task, greenlet):
             if owner is not None:
                 _end_of(owner).concerns(self)
+        rooms[self._key] = self  # not before its end is watched for
 
     def leave(self) -> None:
         """Let go of the value."""
@@ -237,11 +237,11 @@ class _End:
     def __init__(self, owner: Any) -> None:
         self._rooms: set[weakref.ref[_Room[Any]]] = set()
         self._key = id(owner)
-        _ends[self._key] = self
+        self._reference: weakref.ref[Any] | None = weakref.ref(owner, self._come)
         hook = getattr(owner, "add_done_callback", None) or getattr(owner, "rawlink", None)  # asyncio's, or gevent's
         if hook is not None:
             hook(self._come)
-        self._reference: weakref.ref[Any] | None = weakref.ref(owner, self._come)
+        _ends[self._key] = self
 
     def concerns(self, room: _Room[Any]) -> None:
         """Have a room left at the end, if it is still there."""
