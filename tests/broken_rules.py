@@ -373,6 +373,38 @@ BREAKS = [
         "        self._timer = None\n",
         "test_keyed_ends.py::test_a_pool_does_not_keep_a_loop_that_has_ended",
     ),
+    Break(
+        "who leaves means what was entered",
+        "the exit of a proxy that was set meanwhile is that of its new object",
+        "_operations.py",
+        "    if name in EXITS:\n",
+        "    if name in ():\n",
+        "test_proxy_type.py::test_what_was_entered_is_left_when_the_proxy_is_set_meanwhile",
+    ),
+    Break(
+        "an earlier setting knows its successor",
+        "who comes late runs the function that was replaced",
+        "_target.py",
+        "self.successor is not None:\n                return self.successor.get(timeout)\n            if",
+        "False:\n                return self.successor.get(timeout)\n            if",
+        "test_proxy.py::test_who_comes_late_to_an_earlier_setting_gets_the_new_one",
+    ),
+    Break(
+        "a lazy pool is ended whoever comes first",
+        "the one that is made just now stays open",
+        "_lazy_pool.py",
+        "        if self._ended:",
+        "        if not self._ended:",
+        "test_lazy_pool.py::test_an_end_at_any_time_closes_the_pool",
+    ),
+    Break(
+        "a forked child makes its own shared object",
+        "its operations are still those of the parent's",
+        "_target.py",
+        "            self.fixed = False\n            self._reshape(self)\n",
+        "            self.fixed = False\n",
+        "test_proxy.py::test_a_forked_child_makes_its_own_shared_object",
+    ),
 ]
 
 
