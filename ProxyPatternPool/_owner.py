@@ -249,9 +249,6 @@ class _End:
 
     def _come(self, _owner: object) -> None:
         self._reference = None
-        if _ends.get(self._key) is self:
-            del _ends[self._key]
-        for reference in self._rooms.copy():
-            room = reference()
-            if room is not None:
-                room.leave()
+        _ends.pop(self._key, None)
+        for room in filter(None, [reference() for reference in self._rooms.copy()]):
+            room.leave()

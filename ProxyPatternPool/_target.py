@@ -201,9 +201,8 @@ class SharedFunction(Function[T]):
 
     def _renew(self) -> None:
         super()._renew()
-        if self.fixed:
-            self.fixed = False
-            self._reshape(self)
+        self.fixed = False
+        self._reshape(self)
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         if not self.has():

@@ -127,7 +127,7 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     It is small, and quickly made: most of its methods are those of all other such types.
     """
     shape = source.shape()
-    namespace = _operations(declared, own, source, shape)
+    namespace = _special_methods(declared, own, source, shape)
     namespace.update({name: getattr(declared, name) for name in _SELF_DESCRIPTION})
     namespace.update(__slots__=(), __class__=_CLASS, _proxy_source=source, _proxy_place=source.place)
     if shape.fields is not None:
@@ -147,7 +147,7 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     return made
 
 
-def _operations(declared: type, own: Set[str], source: Source, shape: Shape) -> dict[str, Any]:
+def _special_methods(declared: type, own: Set[str], source: Source, shape: Shape) -> dict[str, Any]:
     inherited = _names(shape.bases) - _names(declared.__mro__[:-1])  # bases come after `declared`, before `object`
     namespace = {
         name: bind(name, source.place, fixed=source.fixed) if has else None

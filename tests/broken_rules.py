@@ -401,8 +401,8 @@ BREAKS = [
         "a forked child makes its own shared object",
         "its operations are still those of the parent's",
         "_target.py",
-        "            self.fixed = False\n            self._reshape(self)\n",
-        "            self.fixed = False\n",
+        "        self.fixed = False\n        self._reshape(self)\n",
+        "        self.fixed = False\n",
         "test_proxy.py::test_a_forked_child_makes_its_own_shared_object",
     ),
 ]
