@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import tracemalloc
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+
+from tests.memory import bytes_in_use
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 #: Runs a coroutine in a loop of its own, from its making to its end.
@@ -46,8 +47,7 @@ def bytes_left_by_loops(new_loop: NewLoop, number: int, main: Callable[[], Corou
     def after(number: int) -> int:
         for _ in range(number):
             run_and_shut_down(new_loop, main())
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
+        return bytes_in_use()
 
     tracemalloc.start()
     try:

@@ -16,6 +16,7 @@ from ProxyPatternPool import Pool, Proxy, TimeOut
 from ProxyPatternPool._lease import KeptLease
 from ProxyPatternPool._owner import Keeper, _Room
 from tests.conftest import Crew, Factory, run, until
+from tests.memory import collect, where_classes_go
 
 VERSATILE = Proxy.Scope.VERSATILE
 
@@ -260,13 +261,14 @@ def test_a_task_remembers_no_greenlet_that_has_ended(factory: Factory) -> None:
     assert asyncio.run(task()) == 0
 
 
+@where_classes_go
 @pytest.mark.parametrize("max_size", [2, None])
 def test_a_task_remembers_no_setting_that_is_over(max_size: int | None) -> None:
     """Otherwise each reload would stay in the memory of a server's main task, with the objects of then."""
     db: Any = Proxy(scope=VERSATILE, max_size=max_size)
 
     def things() -> int:
-        gc.collect()
+        collect()
         return len(gc.get_objects())
 
     def reload() -> None:

@@ -122,7 +122,7 @@ def test_a_function_that_takes_no_number_is_told_what_it_is_called_with(fun: Any
 
     async def in_loop() -> None:
         with pytest.raises(TypeError, match=text):
-            await AsyncPool(fun, name="db").get()
+            await AsyncPool(fun, name="db", min_size=0).get()
         with pytest.raises(TypeError, match=text):
             await AsyncProxy(fun=fun, name="db", scope=Scope.LOOP)._get_obj()
         with pytest.raises(TypeError, match=text):
@@ -132,7 +132,7 @@ def test_a_function_that_takes_no_number_is_told_what_it_is_called_with(fun: Any
     for scope in (Scope.SHARED, Scope.THREAD, Scope.VERSATILE):
         for max_size in (1, None):
             with pytest.raises(TypeError, match=text):
-                Proxy(fun=fun, name="db", scope=scope, max_size=max_size)._get_obj()
+                Proxy(fun=fun, name="db", scope=scope, max_size=max_size, min_size=0)._get_obj()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import Proxy
+from tests.memory import bytes_in_use, where_classes_go
 from tests.objects import Plain
 
 Scope = Proxy.Scope
@@ -73,12 +73,6 @@ def test_what_was_entered_is_left_when_the_proxy_is_set_meanwhile(scope: Any, us
     assert [manager.log for manager in managers] == [["entered", "left"]] * 4 + [[], []]
 
 
-def memory() -> int:
-    """Tell how many bytes are in use that were not when the tracing began."""
-    gc.collect()
-    return tracemalloc.get_traced_memory()[0]
-
-
 def first_used(proxy: Proxy[Any]) -> Proxy[Any]:
     proxy._get_obj()
     return proxy
@@ -98,17 +92,18 @@ SMALL: dict[str, Callable[[], object]] = {
 }
 
 
+@where_classes_go
 @pytest.mark.parametrize("kind", SMALL)
 def test_a_proxy_takes_little_memory(kind: str) -> None:
     """Otherwise a program could not have thousands of them, one for each tenant, or each lazily made constant."""
     SMALL[kind]()
     tracemalloc.start()
     try:
-        before = memory()
+        before = bytes_in_use()
         proxies = [SMALL[kind]() for _ in range(50)]
-        assert (memory() - before) / 50 < 10_000
+        assert (bytes_in_use() - before) / 50 < 10_000
         proxies.clear()
-        assert (memory() - before) / 50 < 1_000
+        assert (bytes_in_use() - before) / 50 < 1_000
     finally:
         tracemalloc.stop()
 
