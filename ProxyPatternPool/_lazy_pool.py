@@ -20,6 +20,7 @@ class LazyPool(Generic[T]):
     __slots__ = ("_config", "_ended", "_made")
 
     def __init__(self, config: PoolConfig[T]) -> None:
+        config.check_plain()  # what the pool would refuse is refused now
         self._config = config
         self._ended = False
         self._made: dict[str, Pool[T]] = {}  # under "pool"
