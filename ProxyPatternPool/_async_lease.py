@@ -46,5 +46,8 @@ class AsyncLease(Generic[T]):
     ) -> None:
         slot, self._slot = self._slot, None
         self._entered = False
-        if slot is not None:
+        if slot is not None and kind is GeneratorExit:
+            # the task is collected, perhaps in the middle of what the pool does, and cannot wait for anything
+            self._pool._give_finally(slot, self._use)
+        elif slot is not None:
             await self._pool._return_use(slot, self._use)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, overload
 from weakref import ref
 
 from ProxyPatternPool._async_lease import AsyncLease
-from ProxyPatternPool._config import Default, PoolParameters, checked_seconds, checked_timeout, configure
+from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_seconds, checked_timeout, configure
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hooked import PATIENCE
+from ProxyPatternPool._household import Household
 from ProxyPatternPool._ledger import NotLeased
 from ProxyPatternPool._looped import LoopedPool
 from ProxyPatternPool._process import renew_after_fork
@@ -71,7 +72,17 @@ class AsyncPool(LoopedPool[T]):
     def __init__(
         self, fun: Callable[[int], Any], max_size: int | None = 0, **parameters: Unpack[PoolParameters[T]]
     ) -> None:
-        super().__init__(configure("AsyncPool", {"fun": fun, "max_size": max_size, **parameters}))
+        self._set_up(configure("AsyncPool", {"fun": fun, "max_size": max_size, **parameters}))
+
+    @classmethod
+    def _configured(cls, config: PoolConfig[T]) -> Self:
+        """Make a pool of parameters which have been checked."""
+        pool = cls.__new__(cls)
+        pool._set_up(config)
+        return pool
+
+    def _set_up(self, config: PoolConfig[T]) -> None:
+        super().__init__(config)
         renew_after_fork(self)
 
     def _start(self) -> None:
@@ -264,19 +275,11 @@ class AsyncPool(LoopedPool[T]):
             self._act()
 
     async def _return_use(self, slot: Slot[T], use: int) -> None:
-        """Return that use of an object, if it is not over. Where the pool's loop does not run, have that loop do it.
-
-        That is where a task is collected: by whatever thread, or when its loop has ended.
-        """
-        if get_ident() == self._thread and (
-            current_task(self._loop) is not None or asyncio._get_running_loop() is self._loop
-        ):
-            task = self._take_back(slot, use)
-            if task is not None:
-                await self._outlast(task)
-        elif self._loop is not None:
-            with suppress(RuntimeError):  # it is closed, and so is the object
-                self._loop.call_soon_threadsafe(self._take_back, slot, use, context=Context())
+        """Return that use of an object, if it is not over. Who is in another loop, or no task, has the loop do it."""
+        if get_ident() != self._thread or current_task(self._loop) is None:
+            self._give_finally(slot, use)
+        elif (task := self._take_back(slot, use)) is not None:
+            await self._outlast(task)
 
     def _take_back(self, slot: Slot[T], use: int) -> asyncio.Task[None] | None:
         """End that use; return what tidies the object up, if anything has to."""
@@ -286,6 +289,10 @@ class AsyncPool(LoopedPool[T]):
         elif self._core.reclaim_use(slot, use):
             return self._tidy(slot, copy_context())
         return None
+
+    def _give_finally(self, slot: Slot[T], use: int) -> None:
+        """End that use in a finaliser, in whatever thread: the loop does it in its next turn, unless it is closed."""
+        _call_soon(self._house.loop, _take_back, ref(self), self._house, slot, use)
 
     def _complain(self, obj: T) -> None:
         self._core.counters.bad_returns += 1
@@ -312,6 +319,16 @@ class AsyncPool(LoopedPool[T]):
         finally:
             self._filling = None
 
+    def _shutdown_soon(self) -> None:
+        """End the pool as `shutdown` does, but wait for nothing; from anywhere: its loop does it in its next turn."""
+        with self._lock:
+            self._closed = True
+            loop = self._loop
+            if loop is None:
+                self._core.shutdown(self._clock())
+        if loop is not None:
+            _call_soon(loop, self._end)
+
     def _check_loop(self) -> None:
         """Raise `PoolException` unless this is the pool's loop, or it has none."""
         if self._loop is not None and self._loop.is_closed():
@@ -327,3 +344,18 @@ class AsyncPool(LoopedPool[T]):
 
 def _any(core: PoolCore[Any], *states: State) -> bool:
     return any(slot.state in states for slot in core.registry)
+
+
+def _call_soon(loop: AbstractEventLoop, function: Callable[..., object], *arguments: object) -> None:
+    """Have a loop call a function in its next turn: from any thread, in a finaliser, too. Not if it is closed."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *arguments, context=Context())
+
+
+def _take_back(pool: ref[AsyncPool[T]], house: Household[T], slot: Slot[T], use: int) -> None:
+    """Have the pool take an object back; the pool may have been collected meanwhile."""
+    alive = pool()
+    if alive is None:
+        house.put_out(slot, None)
+    else:
+        alive._take_back(slot, use)

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
+from ProxyPatternPool._async_pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters
 from ProxyPatternPool._errors import ProxyException
+from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._per_loop import EnteredPerLoop
+from ProxyPatternPool._per_task import PerTask
 from ProxyPatternPool._proxy_base import BaseProxy, ProxyScope
 from ProxyPatternPool._target import Target
 
@@ -24,14 +27,17 @@ AsyncFunction: TypeAlias = (
 
 
 class AsyncProxy(BaseProxy[T]):
-    """Stands for an object of the running event loop, that is made by ``await db._get_obj()``, and then is at hand.
+    """Stands for an object of the current task, or event loop, that ``await db._get_obj()`` makes or takes.
 
-    It does what its object does, and is set, as a `Proxy`. What `fun` returns is entered, if it is an asynchronous
-    context manager, by a task of its own; else awaited, if it can be; or else it is the object. `opener` and `close`
-    may be `async`; `close` replaces the exit.
+    After that it is at hand: the proxy does what its object does, and is set, as a `Proxy`. What `fun` returns is
+    entered, if it is an asynchronous context manager, by a task of its own; else awaited, if it can be; or else it is
+    the object. `opener`, `getter`, `retter`, `health` and `close` may be `async`; `close` replaces the exit.
 
-    With the scope LOOP, an object is made once per loop, however many tasks want it at the same time, and exited at the
-    loop's end. A function needs that scope; an object is for everybody.
+    Scopes of a function: by default, which is VERSATILE, each task has an object of its own from an `AsyncPool`, whose
+    parameters are the proxy's, until it gives the object back, or, with `auto_return`, until it ends. With a `max_size`
+    of None nothing is lent twice: an object is made for its task, and ends when it is given back, or with the task.
+    With LOOP, an object is made once per loop, however many tasks want it at the same time, and exited at the loop's
+    end. An object that is set is for everybody.
     """
 
     @overload
@@ -88,31 +94,64 @@ class AsyncProxy(BaseProxy[T]):
         super()._set_fun(fun, **parameters)  # type: ignore[arg-type]  # the base class does not call it
 
     async def _get_obj(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        """Return the object; if there is none yet, make it, or wait for whoever does, for at most `timeout` seconds.
+        """Return the object; if there is none yet, take it from the pool as `AsyncPool.get` does, or have it made.
 
-        Raises what `fun` or `__aenter__` raise, which is not remembered: the next call tries again; `TimeOut`, when the
-        object is not there in time; `ProxyException` when nothing is set. Neither that nor being cancelled stops the
-        making.
+        Waits for at most `timeout` seconds: then `TimeOut`. Raises what `fun` or `__aenter__` raise; `ProxyException`
+        when nothing is set. Neither that nor being cancelled loses anything: what is being made goes to the next one.
+        The object is that of the very task which awaits this, and not of one that this one has made for it, as
+        `asyncio.gather`, `asyncio.shield`, and before Python 3.12 `asyncio.wait_for` do.
         """
         return await self._proxy_target.fetch(timeout)
 
     async def _ret_obj(self) -> None:
-        """Give the object back, when it is the current owner's alone: that of a loop stays until the loop's end."""
-        for target in self._proxy_targets():
-            target.ret()
+        """Give the task's object back to the pool that it is from. Waits for the `retter` only, as `AsyncPool.ret`.
+
+        Does nothing without one. The object of a loop stays until the loop's end.
+        """
+        await self._proxy_give_back(set())
 
     @asynccontextmanager
     async def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> AsyncIterator[T]:
-        """Have the object for an ``async with`` block. Waits and raises as `_get_obj`."""
-        yield await self._get_obj(timeout)
+        """Have the object for an ``async with`` block; at its end, whatever ended it, it is given back. Waits as both.
+
+        A task that had the object before keeps it: it belongs to an outer block, perhaps in mid-transaction. A block
+        in a generator may be left by another task than has entered it: that one's own object is not touched.
+        """
+        had = {target for target in self._proxy_targets() if target.has()}
+        owner, obj = this_owner(), await self._get_obj(timeout)
+        taken = [target.kept() for target in self._proxy_targets() if target not in had]
+        try:
+            yield obj
+        finally:
+            if this_owner() == owner:
+                await self._proxy_give_back(had)
+            else:
+                for kept in filter(None, taken):
+                    kept.end()
 
     @property
-    def _pool(self) -> None:
-        """There is no pool."""
+    def _pool(self) -> AsyncPool[T] | None:
+        """The pool, if there is one."""
+        target = self._proxy_target
+        return target.lender if isinstance(target, PerTask) else None
+
+    async def _proxy_give_back(self, spared: set[Target[T]]) -> None:
+        """Give back what the current owner has, but of those targets."""
+        now, *earlier = self._proxy_targets()  # all of them: it may have been set again, and used, meanwhile
+        for target in earlier:
+            if target not in spared:
+                target.ret()
+        if now not in spared:
+            await now.give_back()
 
     def _proxy_target_of(
         self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Target[T]], None]
     ) -> Target[T]:
-        if scope is not ProxyScope.LOOP:
-            raise ProxyException(f"{config.name}: an AsyncProxy of a function needs scope LOOP, not {scope.name}")
-        return EnteredPerLoop(config, reshape)
+        if scope is ProxyScope.LOOP:
+            return EnteredPerLoop(config, reshape)
+        if scope in (ProxyScope.AUTO, ProxyScope.VERSATILE):
+            return PerTask(config, pooled, reshape)
+        raise ProxyException(
+            f"{config.name}: an AsyncProxy of a function has an object for each task (scope VERSATILE, the default) or "
+            f"for each event loop (LOOP), not {scope.name}"
+        )

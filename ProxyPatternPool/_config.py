@@ -180,7 +180,7 @@ class PoolConfig(Limits, Generic[T]):
 
 def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
     """Check the parameters given to a `who` ("Pool", "Proxy"); TypeError for one that does not exist."""
-    known = {field.name for field in fields(PoolConfig)} - ({"auto_return"} if who == "Pool" else set())
+    known = {field.name for field in fields(PoolConfig)} - (set() if who == "Proxy" else {"auto_return"})
     for earlier in EARLIER_NAMES.keys() & parameters.keys():
         if EARLIER_NAMES[earlier] in parameters:
             raise TypeError(f"{earlier} and {EARLIER_NAMES[earlier]} are the same parameter: both were given")

@@ -1,4 +1,4 @@
-"""Lease: one use of an object of a pool."""
+"""Lease: one use of an object of a pool, and what a proxy keeps of one."""
 
 from __future__ import annotations
 
@@ -59,13 +59,24 @@ class Lease(Generic[T]):
         """Return the object, if it is still out: for those who keep a lease, as a proxy does."""
         self.__exit__(None, None, None)
 
-    def is_out(self) -> bool:
-        """Tell whether its object has not been returned or discarded yet, by whomever."""
-        return self._slot is not None and self._pool._core.holds(self._slot, self._use)
+
+class KeptUse(Generic[T]):
+    """One use of an object of either pool, as a proxy keeps it for an owner.
+
+    With `auto_return`, it is over when nobody keeps it: that is at the owner's end, in a finaliser. A forked child has
+    it in its memory, but it is the parent's.
+    """
+
+    __slots__ = ()
+
+    _pool: Any  # the one of its kind
+    _slot: Slot[T] | None
+    _use: int
+    _process: int
 
     @property
     def held(self) -> T:
-        """The object, between entering and leaving."""
+        """The object."""
         return self._held.obj
 
     @property
@@ -73,21 +84,9 @@ class Lease(Generic[T]):
         assert self._slot is not None
         return self._slot
 
-
-class KeptLease(Lease[T]):
-    """A lease that a proxy keeps for an owner: taken at once and, with `auto_return`, returned when nobody keeps it.
-
-    That is at the owner's end, in a finaliser: nothing blocks there, and a `retter` is left to the background. A forked
-    child has the lease in its memory, but it is the parent's.
-    """
-
-    __slots__ = ("_process",)
-
-    def __init__(self, pool: Pool[T], timeout: float | Default | None, keeper: Keeper) -> None:
-        super().__init__(pool, timeout)
-        self._process = getpid()
-        self.__enter__()
-        self._held.holder = keeper
+    def is_out(self) -> bool:
+        """Tell whether the object has not been returned or discarded yet, by whomever."""
+        return self._slot is not None and bool(self._pool._core.holds(self._slot, self._use))
 
     def check(self) -> None:
         """Raise `PoolException` when the object was taken away: its user must not go on with another one unawares."""
@@ -109,3 +108,15 @@ class KeptLease(Lease[T]):
         left = self._slot is not None and self._pool._config.auto_return
         if left and getpid() == self._process and not is_finalizing():
             self._pool._give_finally(self._held, self._use)
+
+
+class KeptLease(Lease[T], KeptUse[T]):
+    """A lease that a proxy keeps, taken at once. Nothing blocks in its finaliser: a `retter` runs in the background."""
+
+    __slots__ = ("_process",)
+
+    def __init__(self, pool: Pool[T], timeout: float | Default | None, keeper: Keeper) -> None:
+        super().__init__(pool, timeout)
+        self._process = getpid()
+        self.__enter__()
+        self._held.holder = keeper

@@ -28,6 +28,7 @@ from ProxyPatternPool._household import Household
 from ProxyPatternPool._keeper import EnteringCancelled
 from ProxyPatternPool._ledger import AlreadyPooled, popped
 from ProxyPatternPool._opening import Opening
+from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._slot import CLOSING, CREATING, Reason, Slot
 from ProxyPatternPool._task_waiter import TaskWaiter
@@ -66,6 +67,8 @@ class LoopedPool(HookedPool[T]):
         return True  # what was entered has to be exited
 
     def _holder_name(self, holder: object) -> str:
+        if isinstance(holder, Owner):
+            return str(holder)
         task = cast("ref[asyncio.Task[Any]] | None", holder)
         alive = None if task is None else task()
         return "a task that has ended" if alive is None or alive.done() else f"task {alive.get_name()!r}"
@@ -258,7 +261,7 @@ class LoopedPool(HookedPool[T]):
         core.failed(slot, now)
         if waiter is not None:
             waiter.fail(error)
-        elif self._filling == []:
+        elif self._filling is not None and not self._filling:
             self._filling.append(error)
         elif not cancelled:
             self._log.error("%s: making an object failed, and nobody waits for it", self.name, exc_info=error)

@@ -27,7 +27,8 @@ def current_task() -> Any:
     if asyncio is None:
         return None
     try:
-        return None if asyncio._get_running_loop() is None else asyncio.current_task()
+        loop = asyncio._get_running_loop()
+        return None if loop is None else asyncio.current_task(loop)  # which would ask again; on 3.11 by a system call
     except AttributeError:
         return None  # another thread is importing it just now, and nobody runs a loop yet
 
@@ -99,8 +100,9 @@ me = _Me()
 
 
 def this_owner() -> tuple[object, ...]:
-    """Return what tells who runs this code from all others that live now."""
-    return (me.thread, id(current_task()), id(current_greenlet()))
+    """Return what tells who runs this code from all others, for good: an identity may soon be another's."""
+    parts = (current_task(), current_greenlet())
+    return (me.thread, *[None if part is None else weakref.ref(part) for part in parts])
 
 
 class PerThread(Generic[V]):

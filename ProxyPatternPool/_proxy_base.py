@@ -32,7 +32,7 @@ T = TypeVar("T")
 class ProxyScope(Enum):
     """Who shares one object of a `Proxy`."""
 
-    AUTO = "auto"  # SHARED for an object, THREAD for a function
+    AUTO = "auto"  # SHARED for an object, THREAD for a function, or VERSATILE if it is awaited
     SHARED = "shared"  # everybody in the process
     THREAD = "thread"  # nobody but the thread
     VERSATILE = "versatile"  # nobody but the innermost of asyncio task, greenlet, thread

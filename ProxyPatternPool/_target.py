@@ -105,6 +105,9 @@ class Target(Generic[T]):
     def ret(self) -> None:
         """Give the current owner's object back to where it came from. Does nothing when there is nothing to do."""
 
+    async def give_back(self) -> None:
+        """Give back what has been had by `fetch`, and wait for that as an asyncio task does. Otherwise as `ret`."""
+
     def end(self, successor: Target[T]) -> None:
         """Close what is not in use: the proxy stands for something else now."""
         self.successor = successor
@@ -242,30 +245,39 @@ class Owned(Function[T], ABC):
         """Make an object, or take one from the pool."""
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        kept = self._storage.get()
-        if kept is None or not kept.is_out():  # somebody else has returned it, or broken it: behind the proxy's back
-            if kept is not None:
-                kept.check()
+        kept = self._still_out()
+        if kept is None:
             if self.successor is not None:
                 return self.successor.get(timeout)  # the proxy was set again
             try:
-                kept = self._take_and_keep(timeout)
+                kept = self.take(timeout)
             except PoolClosed:
                 if self.successor is None:
                     raise
                 return self.successor.get(timeout)  # just now
+            self._keep(kept)
         kept.show_in(self.place.hand())
         return kept.held
 
-    def _take_and_keep(self, timeout: float | Default | None) -> Kept[T]:
-        kept = self.take(timeout)
+    def _still_out(self) -> Kept[T] | None:
+        """Return what is kept for the current owner, unless somebody else has returned it, or broken it.
+
+        `PoolException` when it was taken away.
+        """
+        kept = self._storage.get()
+        if kept is None or kept.is_out():
+            return kept
+        kept.check()
+        return None
+
+    def _keep(self, kept: Kept[T]) -> None:
+        """Keep for the current owner what was taken for it."""
         try:
             self._see(kept.held)
             self._storage.set(kept)
         except BaseException:
             kept.end()
             raise
-        return kept
 
     def kept(self) -> Kept[T] | None:
         return self._storage.get()

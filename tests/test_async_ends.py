@@ -16,7 +16,7 @@ from ProxyPatternPool import AsyncPool, PoolClosed, PoolException
 from ProxyPatternPool.loop_local import at_exit
 from tests.cancelling import run_watched, watched
 from tests.conftest import run
-from tests.loops import NewLoop, Run, run_and_close
+from tests.loops import NewLoop, Run, run_and_close, run_and_shut_down
 from tests.parts import Part, Pool, Source, no_time, settle, turns, use
 from tests.virtual_time import VirtualLoop
 
@@ -425,6 +425,22 @@ def test_a_loop_that_has_ended_does_not_end_the_pool(run_loop: Run) -> None:
         assert len(leases) == times
         assert pool.size == 0
         assert not pool.stats()["closed"]
+
+
+@pytest.mark.parametrize("retter", [None, turns])
+def test_a_block_that_is_left_in_another_loop(new_loop: NewLoop, retter: Any) -> None:
+    """Otherwise its object would stay out for ever."""
+    source = Source()
+    pool: Pool = AsyncPool(source, 1, retter=retter)
+
+    async def main() -> None:
+        lease = pool.obj()
+        await lease.__aenter__()
+        await asyncio.to_thread(asyncio.run, awaiting(lambda: lease.__aexit__(None, None, None)))
+        assert await pool.get(timeout=10) is source.parts[0]
+
+    run_and_shut_down(new_loop, watched(main()))
+    source.check_all_gone()
 
 
 def test_a_pool_that_was_shut_down_stays_so_in_the_next_loop(run_loop: Run) -> None:

@@ -74,6 +74,13 @@ def test_a_function_that_is_none(fun: Any) -> None:
         Pool(fun)
 
 
+@pytest.mark.parametrize("pool", [Pool, AsyncPool])
+def test_what_only_a_proxy_can_do(pool: Any) -> None:
+    """Otherwise it would do nothing, silently."""
+    with pytest.raises(TypeError, match=rf"^{pool.__name__} has no parameter auto_return \(given as True\)$"):
+        pool(lambda n: n, auto_return=True)
+
+
 def test_what_no_limit_may_look_like() -> None:
     """Otherwise programs written for earlier releases would fail."""
     assert Pool(lambda n: n, None, min_size=0).stats()["max_size"] == 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool._owner import PerOwner, PerThread, _Room, current_greenlet, current_task
+from ProxyPatternPool._owner import PerOwner, PerThread, _Room, current_greenlet, current_task, this_owner
 from tests.conftest import Crew
 
 
@@ -33,6 +33,28 @@ def test_each_thread_has_its_own(kind: type[PerThread[str]], crew: Crew) -> None
     assert storage.get() == "main"
     assert storage.pop() == "main"
     assert storage.get() is None
+
+
+def test_who_has_ended_is_nobody_who_comes_later() -> None:
+    """Otherwise a block that a later task leaves would return what that one has, and never its own."""
+    owners: list[object] = []
+
+    def look() -> None:
+        assert this_owner() == this_owner()
+        assert this_owner() not in owners
+        owners.append(this_owner())
+
+    async def task() -> None:
+        look()
+
+    async def parent() -> None:
+        for _ in range(10):
+            await asyncio.create_task(task())
+
+    asyncio.run(parent())
+    greenlet = pytest.importorskip("greenlet").greenlet
+    for _ in range(10):
+        greenlet(look).switch()
 
 
 def test_no_task_nor_thread_sees_its_parents() -> None:

@@ -93,7 +93,7 @@ def test_a_lease_can_be_used_again_but_not_twice_at_once(factory: Factory) -> No
     with lease, pytest.raises(PoolException, match=r"db: this lease is in use"):
         lease.__enter__()
     with lease as thing:
-        assert thing is lease.held
+        assert thing is factory.things[0]
     assert states(pool)[0] == 0
 
 

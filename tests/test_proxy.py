@@ -481,7 +481,7 @@ def test_a_shared_function_is_called_once(factory: Factory, crew: Crew) -> None:
     crew.join()
     assert (proxy._has_obj(), proxy._nobjs, proxy._local.obj) == (True, 1, factory.things[0])
     late = proxy._proxy_target._queue.pool  # where one waits who has looked before, and asks after
-    assert late.get() is factory.things[0]
+    assert late.get() == (factory.things[0],)
     assert len(factory.things) == 1
     proxy._ret_obj()
     assert proxy._get_obj() is factory.things[0]

@@ -6,11 +6,11 @@ import ast
 import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from inspect import getsource
 from typing import Any, assert_type
 
-from ProxyPatternPool import AsyncProxy, Pool, Proxy, _anything, transparent
+from ProxyPatternPool import AsyncPool, AsyncProxy, Pool, Proxy, _anything, transparent
 from ProxyPatternPool._transparent import UNKNOWN
 
 
@@ -94,6 +94,25 @@ def test_what_an_asynchronous_proxy_stands_for() -> None:
         async with of_manager._obj(timeout=1) as obj:
             assert_type(obj, io.StringIO)
             assert_type(of_manager.readline(), Any)
+
+    asyncio.run(main())
+
+
+def test_what_a_task_has() -> None:
+    """Otherwise a request's connection would be unchecked, though its pool has a type."""
+
+    async def main() -> None:
+        of_manager = AsyncProxy(fun=enter, max_size=2, auto_return=True)
+        assert_type(of_manager, AsyncProxy[io.StringIO])
+        assert_type(of_manager._pool, AsyncPool[io.StringIO] | None)
+        assert_type(await of_manager._get_obj(), io.StringIO)
+        assert_type(of_manager.readline(), Any)
+        assert_type(await of_manager._ret_obj(), None)
+        later = AsyncProxy[io.StringIO](max_size=None)
+        later.set_fun(connect)
+        block: AbstractAsyncContextManager[io.StringIO] = later._obj(timeout=1)
+        async with block as obj:
+            assert_type(obj, io.StringIO)
 
     asyncio.run(main())
 

@@ -1,0 +1,93 @@
+"""What a proxy stands for that has an object for each task, from a pool which is awaited.
+
+This is a file of its own because it needs asyncio. Taking an object takes awaiting, and so `fetch` does it; using it
+does not: it is at hand, as with the pools of threads, and the bookkeeping is theirs, see `_target`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from os import getpid
+from typing import Any, TypeVar
+
+from ProxyPatternPool._async_lease import AsyncLease
+from ProxyPatternPool._async_pool import AsyncPool
+from ProxyPatternPool._config import Default, PoolConfig, checked_timeout
+from ProxyPatternPool._errors import PoolClosed, ProxyException
+from ProxyPatternPool._lease import KeptUse
+from ProxyPatternPool._owner import Keeper, PerOwner
+from ProxyPatternPool._target import Kept, Owned, Target
+
+T = TypeVar("T")
+
+
+class KeptAsyncLease(AsyncLease[T], KeptUse[T]):
+    """A lease that a proxy keeps for a task."""
+
+    __slots__ = ("_process",)
+
+    def __init__(self, pool: AsyncPool[T], timeout: float | Default | None) -> None:
+        super().__init__(pool, timeout)
+        self._process = getpid()
+
+    async def take(self, keeper: Keeper) -> None:
+        """Take an object. Waits and raises as `AsyncPool.get`."""
+        await self.__aenter__()
+        self._held.holder = keeper
+
+    def end(self) -> None:
+        """Have the loop return the object, if it is still out. Never waits; safe anywhere, in finalisers, too."""
+        if self.is_out():
+            self._pool._give_finally(self._held, self._use)
+
+
+class PerTask(Owned[T]):
+    """An object of an `AsyncPool` for each task, from its `fetch` until it is given back.
+
+    Without a pool, each is made for its task, and ends with it.
+    """
+
+    def __init__(self, config: PoolConfig[T], pooled: bool, reshape: Callable[[Target[T]], None]) -> None:
+        storage: PerOwner[Any] = PerOwner()
+        super().__init__(storage, reshape)
+        self._leases: PerOwner[KeptAsyncLease[T]] = storage
+        if not pooled:  # an object must not be left open: its task cannot exit it when it has ended
+            config = replace(config, min_size=0, max_use=1, auto_return=True)
+        self.lender: AsyncPool[T] = AsyncPool._configured(config)
+
+    async def fetch(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+        timeout = timeout if isinstance(timeout, Default) else checked_timeout(timeout)
+        kept = self._still_out()
+        if kept is None:
+            kept = lease = KeptAsyncLease(self.lender, timeout)
+            try:
+                await lease.take(self._leases.keeper())
+            except PoolClosed:
+                if self.successor is None:
+                    raise
+            if self.successor is not None:  # the proxy was set again meanwhile
+                lease.end()
+                return await self.successor.fetch(timeout)
+            self._keep(lease)
+        return kept.held
+
+    def take(self, timeout: float | Default | None) -> Kept[T]:
+        raise ProxyException(
+            f"{self.lender.name}: this task has no object: await _get_obj() first, or use it inside async with _obj()"
+        )
+
+    async def give_back(self) -> None:
+        lease = self._leases.pop()
+        if lease is not None:
+            await lease.__aexit__(None, None, None)
+
+    def end(self, successor: Target[T]) -> None:
+        super().end(successor)
+        self.lender._shutdown_soon()
+
+    def in_use(self) -> bool:
+        return self.lender.size > 0
+
+    def count(self) -> int:
+        return self.lender.size
