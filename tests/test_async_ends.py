@@ -253,7 +253,7 @@ def test_what_a_hook_does_not_let_go_of_is_closed_as_broken(leave: Leave, caplog
 
 def test_a_hook_that_is_cut_off_may_tidy_up(run_loop: Run) -> None:
     """Otherwise a driver could not even say good-bye: it would be cancelled again whenever another one has ended."""
-    source, kept, tidied = Source(), set[Any](), list[int]()
+    source, kept, tidied = Source(turns, turns), set[Any](), list[int]()
 
     async def retter(part: Part) -> None:
         try:
@@ -553,6 +553,7 @@ def test_a_pool_that_nobody_references_is_closed(new_loop: NewLoop) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(watched(main()))
     source.check_all_gone()
+    assert sorted(type(part.error).__name__ for part in source.parts) == ["NoneType", "PoolException"]
 
 
 def test_forgotten_pools_leave_nothing_in_the_loop(new_loop: NewLoop) -> None:
