@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import AbstractEventLoop, current_task
+from asyncio import FIRST_COMPLETED, AbstractEventLoop, current_task
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import Context, copy_context
@@ -221,7 +221,7 @@ class AsyncPool(LoopedPool[T]):
         self._act()
         if not entered:
             raise self._closed_error() if core.closed else self._full_error()
-        timer = None if patience is None else loop.call_later(patience, waiter.wake, context=Context())
+        timer = loop.call_later(patience, waiter.wake, context=Context()) if patience else None
         try:
             if patience != 0.0:
                 await waiter.future
@@ -240,10 +240,11 @@ class AsyncPool(LoopedPool[T]):
 
     async def _own_preparations(self, waiter: TaskWaiter[T]) -> None:
         """Wait for the hooks that have what was idle: for nobody and nothing else."""
-        while waiter.slot in self._preparing:
-            done, _ = await asyncio.wait((cast("asyncio.Task[None]", waiter.task),), timeout=PATIENCE)
-            if not done:
-                break
+        changed = True
+        while changed and waiter.slot in self._preparing and not waiter.future.done():
+            task = cast("asyncio.Task[None]", waiter.task)
+            done, _ = await asyncio.wait((task, waiter.future), timeout=PATIENCE, return_when=FIRST_COMPLETED)
+            changed = bool(done)
 
     def _served_slot(self, waiter: TaskWaiter[T], patience: float | None) -> Slot[T]:
         """Return what has come, or raise why nothing has."""

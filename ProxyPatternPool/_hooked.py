@@ -89,7 +89,7 @@ class HookedPool(BasePool[T], ABC):
         self._blame(error, waiter.unfit.value)
         cancelled = isinstance(error, CancelledError)  # who waits was not
         if not waiter.gone:
-            waiter.fail(waiter.error or (PoolException(f"{self.name}: a hook was cancelled") if cancelled else error))
+            waiter.fail(PoolException(f"{self.name}: a hook was cancelled") if cancelled else error)
         elif cancelled:
             self._log.warning("%s: preparing %s did not end: given up", self.name, self._describe(slot.obj, slot))
         else:

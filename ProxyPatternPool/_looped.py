@@ -300,8 +300,7 @@ class LoopedPool(HookedPool[T]):
             waiter.fail(self._closed_error())
         self._creating.clear()
         for waiter in self._preparing.values():
-            waiter.error = self._closed_error()  # but the slot stays its own until the hook has ended
-            waiter.wake()
+            waiter.wake()  # but the slot stays its own until the hook has ended
         self._house.cancel_creations()
         self._act()
         if self._timer is not None:

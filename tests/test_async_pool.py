@@ -655,7 +655,8 @@ def test_what_is_being_prepared_when_it_is_taken_away_is_not_lent(caplog: pytest
     assert "was taken away" in caplog.text
 
 
-def test_who_waits_for_a_creation_or_a_check_is_sent_away_by_shutdown(run_loop: Run) -> None:
+@pytest.mark.parametrize("timeout", [None, 0])
+def test_who_waits_for_a_creation_or_a_check_is_sent_away_by_shutdown(run_loop: Run, timeout: float | None) -> None:
     """Otherwise a server that does not answer would keep a program from ending."""
 
     async def endless(_part: Part) -> None:
@@ -664,7 +665,8 @@ def test_who_waits_for_a_creation_or_a_check_is_sent_away_by_shutdown(run_loop: 
     async def main() -> None:
         source = Source()
         pool: Pool = AsyncPool(source, 2, getter=endless)
-        getting = asyncio.create_task(pool.get())
+        await pool.__aenter__()
+        getting = asyncio.create_task(pool.get(timeout))
         await settle(lambda: pool.stats()["in_use"])
         source.making = endless
         creating = asyncio.create_task(pool.get())
