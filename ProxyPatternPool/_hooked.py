@@ -77,8 +77,7 @@ class HookedPool(BasePool[T], ABC):
             waiter.wake()
         elif not waiter.gone:
             waiter.slot = None
-            if not core.enter(waiter, True, now):
-                waiter.fail(self._closed_error())
+            core.enter(waiter, True, now)  # but not when the pool was closed: then it has been woken, and will see
         if waiter.gone:
             core.abandon(waiter, now)
         self._act()

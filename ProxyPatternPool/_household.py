@@ -111,14 +111,11 @@ class Household(Generic[T]):
 
     def _on_left(self, slot: Slot[T]) -> None:
         host = self._host()
-        if host is not None and slot in self.keepers:
+        if host is not None:
             host._on_left(slot)
 
     def _on_ended(self, slot: Slot[T]) -> None:
-        keeper, host = self.keepers.pop(slot, None), self._host()
-        if keeper is None:
-            return
-        error = keeper.failure()
+        error, host = self.keepers.pop(slot).failure(), self._host()
         if host is not None:
             host._on_ended(slot, error)
         elif not (error is None or isinstance(error, EnteringCancelled)):

@@ -7,7 +7,8 @@ import gc
 import threading
 import weakref
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -222,6 +223,13 @@ async def checked_by_the_deaf(source: Source, kept: set[Any]) -> None:
     kept.add(pool)
 
 
+async def tidied_up_until_others_have_ended(source: Source, kept: set[Any]) -> None:
+    at_exit(asyncio.sleep, 10)
+    pool: Pool = AsyncPool(source, retter=deaf)
+    start(kept, pool.ret(await pool.get()))
+    await asyncio.sleep(0)
+
+
 async def stone_deaf(_part: Part) -> None:
     """Never end, whatever anybody says."""
     while True:
@@ -231,7 +239,9 @@ async def stone_deaf(_part: Part) -> None:
             pass
 
 
-@pytest.mark.parametrize("leave", [tidied_up_by_the_deaf, got_ready_by_the_deaf, checked_by_the_deaf])
+@pytest.mark.parametrize(
+    "leave", [tidied_up_by_the_deaf, got_ready_by_the_deaf, checked_by_the_deaf, tidied_up_until_others_have_ended]
+)
 def test_what_a_hook_does_not_let_go_of_is_closed_as_broken(leave: Leave, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise half a transaction would be committed at the end of a program, or tasks be left for asyncio to tell."""
     source, kept = Source(), set[Any]()
@@ -685,6 +695,34 @@ def test_a_collected_pool_tells_of_what_fails_and_of_nothing_else(
 
     run_loop(watched(main()))
     assert caplog.messages == (["db: making or closing an object failed"] if fails else [])
+
+
+def test_what_ends_by_itself_when_its_pool_has_been_collected(
+    new_loop: NewLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise it would be an error of ours in the loop."""
+    die = asyncio.Event()
+
+    async def dying() -> None:
+        await die.wait()
+        raise OSError("lost")
+
+    @asynccontextmanager
+    async def client(number: int) -> AsyncIterator[int]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(dying())
+            yield number
+
+    async def main() -> None:
+        pool = AsyncPool(client, name="db")
+        await pool.get()
+        del pool
+        gc.collect()
+        die.set()
+        await settle(lambda: caplog.messages)
+
+    run_watched(new_loop, main())
+    assert caplog.messages == ["db: making or closing an object failed"]
 
 
 def test_a_collected_pool_whose_loop_is_gone_is_just_gone() -> None:

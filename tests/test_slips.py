@@ -47,6 +47,13 @@ async def asynchronous_manager(_number: int) -> AsyncIterator[str]:
     yield "entered"
 
 
+class Client:
+    """Can be awaited, and is good for something before that."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
 # -- what is given
 
 
@@ -114,15 +121,18 @@ def test_what_only_leads_to_an_object_is_not_lent(factory: Factory, made: Any, t
     assert isinstance(pool.get(timeout=5), Thing)
 
 
+@pytest.mark.parametrize(("result", "told"), [(awaited, "coroutine"), (lambda _: Client(), "Client")])
 @pytest.mark.parametrize("name", ["health", "opener", "getter"])
-def test_a_hook_that_turns_out_to_be_awaited_is_told_to_who_asks(factory: Factory, name: str) -> None:
+def test_a_hook_that_turns_out_to_be_awaited_is_told_to_who_asks(
+    factory: Factory, name: str, result: Any, told: str
+) -> None:
     """Otherwise nothing would be checked or prepared, and Python would warn of a coroutine, somewhere."""
     slip = True
-    hook: Any = lambda thing: awaited(thing) if slip else True  # noqa: E731  # that is what users write
+    hook: Any = lambda thing: result(thing) if slip else True  # noqa: E731  # that is what users write
     pool = Pool(factory, 1, min_size=0, close="close", health_delay=0, **{name: hook})
     if name == "health":
         pool.ret(pool.get())
-    with pytest.raises(TypeError, match=f"^{name} must be a plain function, but has returned a coroutine: use Async"):
+    with pytest.raises(TypeError, match=f"^{name} must be a plain function, but has returned a {told}: use Async"):
         pool.get()
     slip = False
     assert pool.get(timeout=5).number == 1
@@ -143,12 +153,8 @@ def test_a_hook_that_turns_out_to_be_awaited_when_nobody_asks_is_logged(
 
 def test_what_can_be_awaited_may_still_be_the_object() -> None:
     """Otherwise a client that may be awaited, as that of redis.asyncio may, could not have a pool for threads."""
-
-    class Client:
-        def __await__(self) -> Iterator[None]:
-            yield
-
-    assert isinstance(Pool(lambda _: Client()).get(), Client)
+    pool = Pool(lambda _: Client())
+    assert isinstance(pool.get(), Client)
 
 
 @pytest.mark.parametrize("kind", [Pool, AsyncPool])
