@@ -141,7 +141,8 @@ class AsyncPool(LoopedPool[T]):
         """Borrow an object for an ``async with`` block, at whose end it is returned, whatever ended it. Waits as `get`.
 
         It is returned as `ret` does, and nothing can prevent that: neither a `ret` of the object in the block, nor a
-        second cancellation at its end.
+        second cancellation at its end. In an asynchronous generator that is closed there, and in a task that is
+        collected, it is returned in the loop's next turn.
         """
         return AsyncLease(self, timeout if timeout is CONFIGURED else checked_timeout(timeout))
 
@@ -354,9 +355,9 @@ def _call_soon(loop: AbstractEventLoop, function: Callable[..., object], *argume
 
 
 def _take_back(pool: ref[AsyncPool[T]], house: Household[T], slot: Slot[T], use: int) -> None:
-    """Have the pool take an object back; the pool may have been collected meanwhile."""
+    """Have the pool take an object back; the pool may have been collected, too: then it is left as its task had it."""
     alive = pool()
     if alive is None:
-        house.put_out(slot, None)
+        house.put_out(slot, PoolException("the task that had it has been collected, and so has its pool"))
     else:
         alive._take_back(slot, use)

@@ -379,6 +379,31 @@ async def collect() -> None:
     gc.collect()
 
 
+def test_a_task_that_is_collected_with_its_pool_leaves_something_broken(new_loop: NewLoop) -> None:
+    """Otherwise half a transaction would be committed: nobody is left to tidy it up."""
+    source = Source()
+
+    async def use_for_ever(inside: asyncio.Event) -> None:
+        pool: Pool = AsyncPool(source, retter=turns)
+        async with pool.obj():
+            inside.set()
+            await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        inside = asyncio.Event()
+        task = asyncio.create_task(use_for_ever(inside))
+        await inside.wait()
+        del task
+        gc.collect()
+        await settle(lambda: not source.parts[0].open)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+    assert isinstance(source.parts[0].error, PoolException)
+    source.check_all_gone()
+
+
 def test_a_block_that_its_loop_has_left_open_ends_in_silence() -> None:
     """Otherwise the collector would print an error of ours, beside what asyncio says."""
     pool: Pool = AsyncPool(Source())
