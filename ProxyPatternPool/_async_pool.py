@@ -20,6 +20,7 @@ from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hooked import PATIENCE
 from ProxyPatternPool._household import Household
 from ProxyPatternPool._ledger import NotLeased
+from ProxyPatternPool._loop_bound import BINDING
 from ProxyPatternPool._looped import LoopedPool
 from ProxyPatternPool._process import renew_after_fork
 from ProxyPatternPool._slot import CLOSING, CREATING, LEASED, RESERVED, Slot, State
@@ -84,10 +85,6 @@ class AsyncPool(LoopedPool[T]):
     def _set_up(self, config: PoolConfig[T]) -> None:
         super().__init__(config)
         renew_after_fork(self)
-
-    def _start(self) -> None:
-        super()._start()
-        self._entered = False  # by ``async with``
 
     # -- using it
 
@@ -187,19 +184,14 @@ class AsyncPool(LoopedPool[T]):
 
     async def __aenter__(self) -> Self:
         """Make the first `min_size` objects, or none: what that raises is raised here, and the pool is closed."""
-        self._bind()
-        if self._core.closed:
-            raise self._closed_error()
-        if self._entered:
-            raise PoolException(f"{self.name}: the pool has been entered already")
-        self._entered = True
+        self._enter()
         await self._fill()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered = False
+        self._leave_block()
         await self.shutdown()
 
     # -- lending
@@ -323,7 +315,7 @@ class AsyncPool(LoopedPool[T]):
 
     def _shutdown_soon(self) -> None:
         """End the pool as `shutdown` does, but wait for nothing; from anywhere: its loop does it in its next turn."""
-        with self._lock:
+        with BINDING.lock:
             self._closed = True
             loop = self._loop
             if loop is None:

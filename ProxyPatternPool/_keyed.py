@@ -10,13 +10,12 @@ cancelled there ends the waiting and nothing else, because what is waited for go
 from __future__ import annotations
 
 import asyncio
-from asyncio import AbstractEventLoop, get_running_loop
+from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import Context
 from functools import partial
 from math import inf
-from threading import Lock
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
@@ -31,6 +30,7 @@ from ProxyPatternPool._keeper import EnteringCancelled, Keeper
 from ProxyPatternPool._keyed_base import KeyedBase
 from ProxyPatternPool._keyed_config import KeyedConfig
 from ProxyPatternPool._keyed_use import KeyedUse
+from ProxyPatternPool._loop_bound import LoopBound, clock_of
 from ProxyPatternPool._loop_end import Exit, at_end, before_end
 from ProxyPatternPool._making import Making
 from ProxyPatternPool._process import keep, keep_in_children, renew_after_fork
@@ -54,7 +54,7 @@ class TaskWaiter(Waiter[T]):
             self.future.set_result(None)
 
 
-class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
+class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
     """One instance per arguments, shared by everybody who asks, closed `ttl` seconds after its last user has left.
 
     `fun(*args, **kwargs)` returns an asynchronous context manager, which is entered, or another awaitable, whose result
@@ -84,27 +84,25 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
 
     def _start(self) -> None:
         super()._start()
-        self._loop: AbstractEventLoop | None = None  # whose it is, until that one's end
+        self._loop = None
+        self._entered = False
         self._keepers: dict[Instance[T], Keeper[T]] = {}  # of what is ENTERING, OPEN or CLOSING
         self._timer: asyncio.TimerHandle | None = None  # the only one; it may ring too early, never too late
         self._timeless = 0.0 < self._core.ttl < inf  # there is no timer, and what becomes idle needs one
         self._change = Change()  # an instance is gone
         self._errors: list[BaseException] | None = None  # from closing, while somebody collects them
-        self._entered = False  # by ``async with``
         self._listed = False  # at the end of the loop
         self._alive: set[AsyncKeyedPool[P, T]] = set()  # known to the loop: this pool, while there is something to end
 
     def _renew(self) -> None:
         self._core.disown()
         keep(self.__dict__.copy())
-        self._lock = Lock()  # another thread may have had it, which is not here
         self._start()
 
     def __getstate__(self) -> KeyedConfig:
         return self._config
 
     def __setstate__(self, config: KeyedConfig) -> None:
-        self._lock = Lock()  # of `_bind`
         super().__init__(config)
         renew_after_fork(self)
 
@@ -146,37 +144,21 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
         await self._finish(self._core.shutdown, delay)
 
     async def __aenter__(self) -> Self:
-        self._bind()
-        if self._closed:
-            raise self._closed_error()
-        if self._entered:
-            raise PoolException(f"{self.name}: the pool has been entered already")
-        self._entered = True
+        self._enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._entered:
-            raise PoolException(f"{self.name}: the pool has not been entered, or has been left already")
-        self._entered = False
+        self._leave_block()
         await self.shutdown()
 
     # -- the loop
 
-    def _bind(self) -> None:
-        """Belong to the running loop. `PoolException` when another one has the pool, and has not ended."""
-        loop = get_running_loop()
-        with self._lock:  # two threads may begin at the same time
-            if self._loop is loop:
-                return
-            if self._loop is not None and not self._loop.is_closed():
-                raise PoolException(
-                    f"{self.name}: the pool belongs to another event loop, which has not ended: make a pool per loop"
-                )
-            self._core.disown()
-            self._start()
-            self._loop, self._now = loop, _clock(loop)
+    def _begin_in(self, loop: AbstractEventLoop) -> None:
+        self._core.disown()
+        self._start()
+        self._now = clock_of(loop)
         self._list(before_end, self._end_entering)
 
     def _list(
@@ -391,8 +373,3 @@ class AsyncKeyedPool(KeyedBase[T], Generic[P, T]):
 
     def _log_closing(self, error: BaseException) -> None:
         log.error("%s: closing an instance failed", self.name, exc_info=error)
-
-
-def _clock(loop: AbstractEventLoop) -> Callable[[], float]:
-    """Return the clock of the loop's timers, without the detour that asyncio's own loops make to it."""
-    return monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import Callable
+from asyncio import AbstractEventLoop
 from contextvars import Context
 from functools import partial
 from math import inf
-from threading import Lock, get_ident
-from time import monotonic
+from threading import get_ident
 from typing import Any, TypeVar, cast
 from weakref import ref
 
@@ -27,6 +25,7 @@ from ProxyPatternPool._hooked import HookedPool
 from ProxyPatternPool._household import Household
 from ProxyPatternPool._keeper import EnteringCancelled
 from ProxyPatternPool._ledger import AlreadyPooled, popped
+from ProxyPatternPool._loop_bound import LoopBound, clock_of
 from ProxyPatternPool._opening import Opening
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
@@ -39,7 +38,7 @@ T = TypeVar("T")
 FIT = {Reason.MAX_USE, Reason.MAX_DELAY, Reason.MAX_LIFETIME, Reason.RESIZE, Reason.REFRESH, Reason.SHUTDOWN}
 
 
-class LoopedPool(HookedPool[T]):
+class LoopedPool(HookedPool[T], LoopBound):
     """What callers of an `AsyncPool` do not see of it."""
 
     def __init__(self, config: PoolConfig[T]) -> None:
@@ -48,8 +47,8 @@ class LoopedPool(HookedPool[T]):
 
     def _start(self) -> None:
         super()._start()
-        self._lock = Lock()  # of `_bind` alone
-        self._loop: AbstractEventLoop | None = None  # whose it is, until that one's end
+        self._loop = None
+        self._entered = False
         self._thread = (
             0  # in which that one has run. Whoever is there, while a task of that loop runs, is in it: to ask
         )
@@ -80,24 +79,14 @@ class LoopedPool(HookedPool[T]):
     # -- the loop
 
     def _bind(self) -> None:
-        """Belong to the running loop. `PoolException` when another one has the pool, and has not ended."""
-        loop = get_running_loop()
-        with self._lock:  # two threads may begin at the same time
-            if self._loop is loop:
-                self._thread = get_ident()
-                return
-            if self._loop is not None:
-                if not self._loop.is_closed():
-                    raise self._loop_error()
-                self._on_loop_ended()  # it has told nobody
-            self._loop, self._thread, self._clock = loop, get_ident(), _clock(loop, self._config.clock)
-            self._house = Household(loop, self, self.name, self._log)
+        super()._bind()
+        self._thread = get_ident()
 
-    def _loop_error(self) -> PoolException:
-        return PoolException(
-            f"{self.name}: the pool belongs to another event loop, which has not ended: make a pool per loop, or use "
-            "this one in its own loop, from elsewhere by asyncio.run_coroutine_threadsafe"
-        )
+    def _begin_in(self, loop: AbstractEventLoop) -> None:
+        if self._loop is not None:
+            self._on_loop_ended()  # it has told nobody
+        self._clock = clock_of(loop, self._config.clock)
+        self._house = Household(loop, self, self.name, self._log)
 
     def _on_loop_ending(self) -> None:
         """Close everything: nobody uses it any more. What is out is being closed: it is nobody's."""
@@ -322,10 +311,3 @@ def _ring(pool: ref[LoopedPool[Any]]) -> None:
     alive = pool()
     if alive is not None:
         alive._round()
-
-
-def _clock(loop: AbstractEventLoop, given: Callable[[], float]) -> Callable[[], float]:
-    """Return the clock that was given, or else that of the loop's timers, by the shortest way."""
-    if given is not monotonic or type(loop).time is asyncio.BaseEventLoop.time:
-        return given
-    return loop.time

@@ -74,6 +74,19 @@ _at_fork: dict[int, list[object]] = {}  # by the thread that forks: what there i
 _inherited: list[object] = []
 
 
+class FreshLock:
+    """A lock that nobody has in a forked child, whoever had it in the parent."""
+
+    __slots__ = ("__weakref__", "lock")
+
+    def __init__(self) -> None:
+        self._renew()
+        renew_after_fork(self)
+
+    def _renew(self) -> None:
+        self.lock = threading.RLock()  # re-entrant: a finaliser may come by while it is held
+
+
 def renew_after_fork(thing: Renewable) -> None:
     """Have it renewed in forked children, as long as it lives."""
     _renewables[id(thing)] = thing

@@ -7,7 +7,6 @@ or with two underscores: any other one could be the object's.
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from enum import Enum
@@ -19,7 +18,7 @@ from ProxyPatternPool._base import log
 from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._operations import OPERATIONS
-from ProxyPatternPool._process import renew_after_fork
+from ProxyPatternPool._process import FreshLock
 from ProxyPatternPool._target import SharedObject, Target, leads_to
 from ProxyPatternPool._transparent import is_special, take_on, transparent_type
 
@@ -52,7 +51,7 @@ class BaseProxy(Generic[T], Anything):
     __contents: dict[str, Any]  # what it was set with: obj, or fun, or nothing
     _proxy_target: Target[T]  # replaced as a whole by setting
     __earlier: list[Target[T]]  # those of which some owner may have an object still
-    __setting: _Setting  # the lock of these
+    __setting: FreshLock  # of these
 
     def __init__(
         self,
@@ -73,7 +72,7 @@ class BaseProxy(Generic[T], Anything):
         self.__parameters = {**parameters, "name": name}
         self.__contents = {}
         self.__earlier = []
-        self.__setting = _Setting()
+        self.__setting = FreshLock()
         self.__name_setters(set_name)
         unset: Target[T] = Target(f"{name}: the proxy is not set yet: {_advice(set_name)}")
         self._proxy_target = unset
@@ -210,19 +209,6 @@ class BaseProxy(Generic[T], Anything):
         for setter in _setters(self.__set_name):
             del of_subclass[setter]
         return _revive, (self.__kind, of_subclass, parameters, self.__contents)
-
-
-class _Setting:
-    """A lock that nobody has in a forked child, whoever had it in the parent."""
-
-    __slots__ = ("__weakref__", "lock")
-
-    def __init__(self) -> None:
-        self._renew()
-        renew_after_fork(self)
-
-    def _renew(self) -> None:
-        self.lock = threading.RLock()  # re-entrant: a finaliser may use the proxy while it is set
 
 
 def _revive(

@@ -480,9 +480,9 @@ BREAKS = [
     Break(
         "another loop that lives is refused",
         "it is accepted",
-        "_looped.py",
-        "                if not self._loop.is_closed():\n                    raise self._loop_error()\n",
-        "",
+        "_loop_bound.py",
+        "                raise self._loop_error()\n",
+        "                pass\n",
         "test_async_ends.py::test_another_loop_that_lives_is_refused_with_advice",
     ),
     Break(

