@@ -99,8 +99,6 @@ class Keeper(Generic[T]):
 
         Nor of what may still be raised by then.
         """
-        for outcome in (self._value, self._end):
-            outcome.add_done_callback(asyncio.Future.exception, context=Context())
         desert(self._task)
         self._on_ended = self.failure  # asked for, for nobody: or the loop would report it
 

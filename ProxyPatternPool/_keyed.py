@@ -336,10 +336,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         self._act()
 
     def _on_ended(self, instance: Instance[T]) -> None:
-        keeper = self._keepers.pop(instance, None)
-        if keeper is None:
-            return  # deserted
-        error = keeper.failure()
+        error = self._keepers.pop(instance).failure()
         if instance.phase is Phase.ENTERING:
             self._failed(instance, cast(BaseException, error))
         elif instance.phase in (Phase.OPEN, Phase.BROKEN):
