@@ -158,7 +158,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
     def _begin_in(self, loop: AbstractEventLoop) -> None:
         self._core.disown()
         self._start()
-        self._now = clock_of(loop)
+        self._clock = clock_of(loop)
         self._list(before_end, self._end_entering)
 
     def _list(
@@ -208,7 +208,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
     def _unbind(self) -> None:
         """Belong to no loop, and keep none that ends."""
         self._silence()
-        self._loop, self._now, self._timer = None, monotonic, None
+        self._loop, self._clock, self._timer = None, monotonic, None
 
     # -- waiting
 
@@ -216,7 +216,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         """Wait for an instance that is not open yet; on return, be its user."""
         loop, core, patience = cast(AbstractEventLoop, self._loop), self._core, self._config.timeout
         waiter: TaskWaiter[T] = TaskWaiter(loop)
-        if not core.ask(key, partial(self._config.fun, *args, **kwargs), waiter, self._now()):
+        if not core.ask(key, partial(self._config.fun, *args, **kwargs), waiter, self._clock()):
             raise self._closed_error()
         self._act()
         timer = None if patience is None else loop.call_later(patience, waiter.wake, context=Context())
@@ -239,15 +239,15 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
             finally:
                 waiter.error = None  # its traceback leads to this frame, which has the waiter
         why = self._why(waiter.instance)
-        if not self._core.withdraw(waiter, self._now()):
+        if not self._core.withdraw(waiter, self._clock()):
             raise self._closed_error()
         self._core.counters.timeouts += 1
         raise self._timeout_error(why)
 
     def _forsake(self, waiter: TaskWaiter[T]) -> None:
         """Want nothing any more: if it was served just now, the instance goes on to whoever else needs it, or room."""
-        if not self._core.withdraw(waiter, self._now()) and waiter.served:
-            self._leave(waiter.instance, self._now())
+        if not self._core.withdraw(waiter, self._clock()) and waiter.served:
+            self._leave(waiter.instance, self._clock())
         self._act()
 
     async def _left(self, instance: Instance[T]) -> None:
@@ -267,7 +267,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         if collecting:
             self._errors = errors
         try:
-            end(self._now())
+            end(self._clock())
             self._act()
             await change.until(lambda: not core.registry, delay)
             await change.until(lambda: not core.entering, GRACE)
@@ -314,7 +314,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
 
     def _ring(self) -> None:
         self._timeless = True
-        self._core.expire(self._now())
+        self._core.expire(self._clock())
         self._act()
 
     def _make(self, instance: Instance[T]) -> None:
@@ -332,7 +332,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         if not self._listed:  # not before: what the first instance is made of was there earlier, and is to end later
             self._listed = True
             self._list(at_end, self._end_with_loop)
-        self._core.entered(instance, making.obj, self._now())
+        self._core.entered(instance, making.obj, self._clock())
         self._act()
 
     def _on_ended(self, instance: Instance[T]) -> None:
@@ -341,7 +341,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
             self._failed(instance, cast(BaseException, error))
         elif instance.phase in (Phase.OPEN, Phase.BROKEN):
             log.warning("%s: an instance has ended by itself", self.name, exc_info=error)
-            self._core.lost(instance, self._now())
+            self._core.lost(instance, self._clock())
         else:
             self._closed_one(instance, error)
         self._act()
@@ -357,10 +357,10 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
             note_once(error, f"{self.name}: raised by fun")
         else:
             log.error("%s: entering an instance failed, after all had stopped waiting", self.name, exc_info=error)
-        self._core.failed(instance, error, self._now())
+        self._core.failed(instance, error, self._clock())
 
     def _closed_one(self, instance: Instance[T], error: BaseException | None) -> None:
-        self._core.ended(instance, self._now())
+        self._core.ended(instance, self._clock())
         if error is not None:
             self._core.counters.closing_errors += 1
             if self._errors is None:

@@ -28,7 +28,7 @@ class KeyedBase(Generic[T]):
 
     def _start(self) -> None:
         """Begin, or begin again in another loop, or in a forked child: with nothing."""
-        self._now: Callable[[], float] = monotonic  # or the clock of the loop
+        self._clock: Callable[[], float] = monotonic  # or the clock of the loop
         self._core: KeyedCore[T] = KeyedCore(max_size=cast(int, self._config.max_size), ttl=self._config.ttl)
         self._join = self._core.join
         self._leave = self._core.leave
@@ -128,5 +128,5 @@ class KeyedBase(Generic[T]):
         text = f"{self.name}: {why}, timeout after {self._config.timeout} s: {self._sizes()}"
         used = [instance.since for instance in self._core.registry if instance.users]
         if used:
-            text += f"; longest in use for {self._now() - min(used):.1f} s"
+            text += f"; longest in use for {self._clock() - min(used):.1f} s"
         return TimeOut(text)

@@ -38,7 +38,7 @@ class KeyedUse(Generic[T]):
             pool._bind()
         try:
             key = pool._key(self._args, self._kwargs)
-            instance = pool._join(key, pool._now())
+            instance = pool._join(key, pool._clock())
         except TypeError as error:
             pool._explain(error, self._args, self._kwargs)
             raise
@@ -58,5 +58,5 @@ class KeyedUse(Generic[T]):
         if instance is None or instance is COMING:
             raise PoolException(f"{pool.name}: this use has not begun, or has been left already")
         self._instance = None
-        if pool._leave(instance, pool._now()) or pool._timeless:
+        if pool._leave(instance, pool._clock()) or pool._timeless:
             await pool._left(instance)
