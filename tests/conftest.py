@@ -32,16 +32,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector what is here for good: hundreds of times, tests have it look for what they leave."""
-    gc.collect()
-    gc.freeze()
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tell what tests have counted."""
     for line in REPORT:
         terminalreporter.write_line(line)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def spared_collector() -> None:
+    """Spare the garbage collector what is here for good: hundreds of times, tests have it look for what they leave.
+
+    Once per file: tests import more, and pytest keeps what it will tell.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
