@@ -40,13 +40,21 @@ class AsyncPool(LoopedPool[T]):
 
     `fun(n)` makes object number ``n`` (0, 1, 2...). If it returns an asynchronous context manager, that is entered, and
     exited to end the object; otherwise, if it returns an awaitable, the object is what that gives; else, what `fun` has
-    returned. `close` replaces the exit. The other parameters are those of `Pool`; `health`, `opener`, `getter`,
-    `retter` and `close` may be plain functions or `async` ones. A plain one must not block: it stops the whole loop.
+    returned.
 
     It may be made anywhere. It belongs to the event loop of its first use, until that one ends: then its objects are
     closed, and it starts anew in the next one. All methods are to be called in that loop, by its tasks or callbacks;
     only `stats`, `leases` and `repr` also by other threads, which use `asyncio.run_coroutine_threadsafe` for the
     others. Nothing here is for finalisers or signal handlers: these use ``loop.call_soon_threadsafe``.
+
+    The parameters and their defaults are those of `Pool`, ``help(Pool)`` lists them; what is different:
+
+    - `min_size`: made by ``async with pool``, or in the background of the first `get`, and not by the constructor
+    - `timeout`: covers the creation and the check of the object, too, and not the queue alone
+    - `close`: replaces the exit of a context manager
+    - `opener`, `getter`, `retter`, `health`, `close`: may be plain functions or ``async`` ones; a plain one must not
+      block: it stops the whole loop
+    - `tracer`, `stats`: plain functions
     """
 
     @overload

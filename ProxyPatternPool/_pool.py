@@ -37,9 +37,32 @@ class Pool(ThreadedPool[T]):
     """At least `min_size` and at most `max_size` objects, each lent to one thread at a time.
 
     `fun(n)` makes object number ``n`` (0, 1, 2...); the `min_size` first ones are made here, and an error of theirs
-    is raised once those made before it are closed. The other parameters are those of `PoolConfig`, which the reference
-    documents. All methods may be called from any thread; `discard` and `stats`, and without a `retter` `ret`, from a
-    finaliser or a signal handler, too. User code runs without a lock held: others go on meanwhile.
+    is raised once those made before it are closed. All methods may be called from any thread; `discard` and `stats`,
+    and without a `retter` `ret`, from a finaliser or a signal handler, too. User code runs without a lock held: others
+    go on meanwhile. What is wrong with a parameter is raised at once, as TypeError or ValueError.
+
+    The parameters, all but the first two by keyword, and their defaults; seconds, and a ``max_`` of 0 is no limit:
+
+    - `max_size` (0): objects at most, those being made or closed included; None: as 0
+    - `min_size` (1): objects kept, idle or not
+    - `timeout` (30.0): seconds that `get` waits while all are out; 0 tries once, None waits for ever
+    - `max_use` (0): leases after which an object is closed
+    - `max_delay` (0.0): seconds unused after which an idle object is closed, above `min_size`
+    - `max_lifetime` (0.0): seconds after which an object is closed, idle, or on return; up to a tenth earlier
+    - `max_using_delay` (0.0): seconds after which a lease is warned about
+    - `max_using_delay_kill` (0.0): seconds after which the object is taken away from who has it
+    - `max_waiting` (0): callers that wait at most: the next one gets `PoolFull` at once
+    - `close` (None): ends an object: a function, or the name of its method
+    - `health` (None): tells whether an object is alive; false or an exception: it is closed, and not lent
+    - `health_delay` (0.5): seconds unused after which `health` is asked before an object is lent; 0: always
+    - `opener` (None): called with each new object; an exception: it is closed, and raised to the caller
+    - `getter` (None): called before an object is lent; an exception: likewise
+    - `retter` (None): called when an object is given back; an exception: it is closed, and logged
+    - `tracer` (None): tells an object, as a text, in logs, errors and statistics, beside its type and number
+    - `stats` (None): tells more of it in the statistics, as JSON-compatible data
+    - `delay` (0.0): seconds from one background round to the next; 0: as the limits ask for
+    - `name` (None): of the pool, in logs, errors and statistics; None: ``pool-1``, ``pool-2``...
+    - `log_level` (None): of this pool's messages alone, which are logged as ``ProxyPatternPool.<name>`` then
     """
 
     def __init__(

@@ -12,89 +12,89 @@ from typing import TypedDict
 class Duration(TypedDict):
     """How often, and for how many seconds in total and at most."""
 
-    count: int
-    sum: float
-    max: float
+    count: int  #: how often
+    sum: float  #: seconds in total
+    max: float  #: seconds at most
 
 
 class PoolStats(TypedDict):
     """What `Pool.stats` returns: plain numbers, texts and dictionaries, ready for ``json.dumps``."""
 
-    name: str
-    max_size: int  # configuration: of those that begin with "max_", 0 is "no limit"
-    min_size: int
-    timeout: float | None
-    max_use: int
-    max_delay: float
-    max_lifetime: float
-    max_using_delay: float
-    max_using_delay_kill: float
-    max_waiting: int
-    health_delay: float
-    health_freq: int
-    delay: float
-    closed: bool
-    size: int  # everything that counts against max_size: the five that follow
-    creating: int
-    in_use: int
-    idle: int
-    reserved: int  # being checked, or tidied up on return
-    closing: int
-    nwaiting: int
-    nuses: int  # leases given, those that are out included
-    ncreated: int
-    ncreation_errors: int
-    ntimeouts: int
-    nrefused: int  # because max_waiting callers were waiting
-    nbad_returns: int  # objects given back that were not out
-    nclosed: dict[str, int]  # by reason
-    wait: Duration  # of callers that had to queue, whatever came of it
-    use: Duration  # of leases that have ended
-    creation: Duration  # of creations that succeeded
-    objects: list[ObjectInfo]  # what the pool's `stats` tells of each; empty without one
+    name: str  #: of the pool
+    max_size: int  #: as configured, or resized; of those that begin with ``max_``, 0 is "no limit"
+    min_size: int  #: as configured, or resized
+    timeout: float | None  #: as configured, as are those down to `delay`
+    max_use: int  #: as configured
+    max_delay: float  #: as configured
+    max_lifetime: float  #: as configured
+    max_using_delay: float  #: as configured
+    max_using_delay_kill: float  #: as configured
+    max_waiting: int  #: as configured
+    health_delay: float  #: as configured
+    health_freq: int  #: as configured: background rounds from one asking of `health` to the next
+    delay: float  #: as configured
+    closed: bool  #: whether the pool was shut down
+    size: int  #: everything that counts against `max_size`: the five that follow
+    creating: int  #: being made
+    in_use: int  #: lent
+    idle: int  #: ready to be lent
+    reserved: int  #: being checked, or tidied up on return: nobody can have them meanwhile
+    closing: int  #: being closed, or about to be
+    nwaiting: int  #: callers in the queue
+    nuses: int  #: leases given, those that are out included
+    ncreated: int  #: objects made
+    ncreation_errors: int  #: exceptions of `fun` and `opener`
+    ntimeouts: int  #: callers that got `TimeOut`
+    nrefused: int  #: callers that got `PoolFull`, because `max_waiting` others were waiting
+    nbad_returns: int  #: objects given back that were not out
+    nclosed: dict[str, int]  #: objects closed, by reason: see `Reason`
+    wait: Duration  #: of callers that had to queue, whatever came of it
+    use: Duration  #: of leases that have ended
+    creation: Duration  #: of creations that succeeded
+    objects: list[ObjectInfo]  #: what the pool's `stats` tells of each; empty without one
 
 
 class ObjectInfo(TypedDict):
     """What `Pool.stats` tells of one object, when the pool was given a `stats`."""
 
-    number: int
-    state: str
-    uses: int
-    stats: object  # what that function returned
+    number: int  #: of the object
+    state: str  #: ``"idle"``, ``"leased"``, ``"reserved"`` or another one of a slot's
+    uses: int  #: leases of it, the one that is out included
+    stats: object  #: what that function returned
 
 
 class LeaseInfo(TypedDict):
     """What `Pool.leases` tells of one object that is in use."""
 
-    number: int  # of the object
-    object: str  # its type and number, and what the pool's `tracer` tells
-    holder: str  # the thread that took it
-    seconds: float
-    uses: int  # this one included
+    number: int  #: of the object
+    object: str  #: its type and number, and what the pool's `tracer` tells
+    holder: str  #: the thread, greenlet or task that took it
+    seconds: float  #: since then
+    uses: int  #: leases of it, this one included
 
 
 class KeyedStats(TypedDict):
     """What `AsyncKeyedPool.stats` returns: plain numbers, texts and dictionaries, ready for ``json.dumps``."""
 
-    name: str
-    max_size: int  # configuration: 0 is "no limit"
-    ttl: float | None
-    timeout: float | None
-    closed: bool
-    size: int  # everything that counts against max_size: the four that follow
-    entering: int
-    in_use: int
-    idle: int
-    closing: int
-    nwaiting: int  # callers
-    nuses: int  # callers served, those that are at it included
-    nentered: int
-    nentering_errors: int
-    nclosing_errors: int
-    ntimeouts: int
-    nclosed: dict[str, int]  # by reason
-    wait: Duration  # of callers that found no open instance, whatever came of it
-    entering_time: Duration  # of what was entered
+    name: str  #: of the pool
+    max_size: int  #: as configured: 0 is "no limit"
+    ttl: float | None  #: as configured
+    timeout: float | None  #: as configured
+    closed: bool  #: whether the pool was shut down
+    size: int  #: everything that counts against `max_size`: the four that follow
+    entering: int  #: instances being made
+    in_use: int  #: instances that somebody has
+    idle: int  #: instances that nobody has
+    closing: int  #: instances being closed
+    nwaiting: int  #: callers that have no instance yet
+    nuses: int  #: callers served, those that are at it included
+    nentered: int  #: instances made
+    nentering_errors: int  #: instances that could not be made
+    nclosing_errors: int  #: instances whose closing raised
+    ntimeouts: int  #: callers that got `TimeOut`
+    nclosed: dict[str, int]  #: instances closed, by reason
+    wait: Duration  #: of callers that found no open instance, whatever came of it
+    entering_time: Duration  #: of what was entered
 
 
 class Timing:
