@@ -47,7 +47,7 @@ class PoolStats(TypedDict):
     ntimeouts: int  #: callers that got `TimeOut`
     nrefused: int  #: callers that got `PoolFull`, because `max_waiting` others were waiting
     nbad_returns: int  #: objects given back that were not out
-    nclosed: dict[str, int]  #: objects closed, by reason: see `Reason`
+    nclosed: dict[str, int]  #: objects closed, by what has ended them
     wait: Duration  #: of callers that had to queue, whatever came of it
     use: Duration  #: of leases that have ended
     creation: Duration  #: of creations that succeeded
@@ -92,7 +92,7 @@ class KeyedStats(TypedDict):
     nentering_errors: int  #: instances that could not be made
     nclosing_errors: int  #: instances whose closing raised
     ntimeouts: int  #: callers that got `TimeOut`
-    nclosed: dict[str, int]  #: instances closed, by reason
+    nclosed: dict[str, int]  #: instances closed, by what has ended them
     wait: Duration  #: of callers that found no open instance, whatever came of it
     entering_time: Duration  #: of what was entered
 

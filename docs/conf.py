@@ -1,5 +1,8 @@
 """Sphinx: the documentation is written in Markdown, and built by ``make docs``."""
 
+from sphinx.application import Sphinx
+from sphinx.ext.autodoc import between
+
 from ProxyPatternPool import __version__
 
 project = "ProxyPatternPool"
@@ -11,3 +14,8 @@ html_theme = "furo"
 html_title = f"ProxyPatternPool {__version__}"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+
+
+def setup(app: Sphinx) -> None:
+    """Leave out what `help(Pool)` says of the parameters: the page has a table, which says more."""
+    app.connect("autodoc-process-docstring", between(r"The parameters, all but", what=["class"], exclude=True))

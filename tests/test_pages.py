@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import ProxyPatternPool
+from ProxyPatternPool._config import PoolConfig
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path.stem for path in Path(ProxyPatternPool.__file__).parent.glob("*.py"))
@@ -28,3 +30,16 @@ def test_the_architecture_names_each_module_once() -> None:
 def test_the_tests_that_guarantees_name_exist(name: str) -> None:
     """Otherwise a promise would be said to be proven, and is not."""
     assert f"def {name}(" in TESTS or (Path(__file__).parent / f"{name}.py").exists()
+
+
+def test_parameters_have_their_defaults_in_help_and_in_the_reference() -> None:
+    """Otherwise a default that was changed would be another one there, and a new parameter nowhere."""
+    assert ProxyPatternPool.Pool.__doc__
+    defaults = {
+        field.name: repr(field.default)
+        for field in fields(PoolConfig)
+        if field.name not in ("fun", "health_freq", "auto_return", "clock")  # required, of old, of proxies, of tests
+    }
+    assert dict(re.findall(r"^    - `(\w+)` \((.+?)\):", ProxyPatternPool.Pool.__doc__, re.M)) == defaults
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `(\w+)(?:\(obj\))?` \| `(.+?)` \|", page, re.M)) == defaults
