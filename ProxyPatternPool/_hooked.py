@@ -1,4 +1,4 @@
-"""HookedPool: what a pool in an event loop has its hooks do, each in a task of its own.
+"""HookedPool: runs the hooks of a pool in an event loop, each in a task of its own.
 
 A hook owns its slot while it runs. What comes of it is settled when its task has ended, and not in the coroutine: a
 task may be cancelled before it has begun, and one that ignores being cancelled is given up with its loop.

@@ -1,4 +1,4 @@
-"""Ledger: which slot is in which state, and each step from one to the next, in one place.
+"""Ledger: records which slot is in which state, and has each step from one to the next, in one place.
 
 The moves of `PoolCore` are made of these steps. Whatever a step causes outside the lock goes to an outbox.
 """

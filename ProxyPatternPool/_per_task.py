@@ -1,4 +1,4 @@
-"""What a proxy stands for that has an object for each task, from a pool which is awaited.
+"""PerTask: lends a proxy's object to each task, from a pool which is awaited.
 
 This is a file of its own because it needs asyncio. Taking an object takes awaiting, and so `fetch` does it; using it
 does not: it is at hand, as with the pools of threads, and the bookkeeping is theirs, see `_target`.

@@ -1,4 +1,4 @@
-"""Slips: what a forgotten ``async``, call or decorator leaves, told at once, and not to whoever uses the object later.
+"""Checks for a forgotten ``async``, call or decorator: told at once, and not to whoever uses the object later.
 
 What can be seen of a function is refused when the pool is made; the rest when it shows, by the first call.
 """

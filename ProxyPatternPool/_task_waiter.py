@@ -1,4 +1,4 @@
-"""TaskWaiter: what a task waits with. Its one future is done when there is something for the task to look at."""
+"""TaskWaiter: stands for a task in the queue of a pool. Its one future is done when there is something to look at."""
 
 from __future__ import annotations
 

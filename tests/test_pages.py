@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +23,15 @@ def test_the_architecture_names_each_module_once() -> None:
     table = page[page.index("| module |") : page.index("**The core is pure.**")]
     cells = [line.split("|")[1] for line in table.splitlines()[2:] if line]
     assert sorted(name for cell in cells for name in re.findall("`(.+?)`", cell)) == MODULES
+
+
+def test_the_architecture_has_the_layers_that_are_checked() -> None:
+    """Otherwise who reads it would put a new module where `make lint` does not want it."""
+    contract = configparser.ConfigParser()
+    contract.read(ROOT / "setup.cfg", encoding="utf-8")
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    shown = page[page.index("```text\n_proxy |") :].split("```")[1]
+    assert shown.split("\n")[1:-1] == contract["importlinter:contract:layers"]["layers"].split("\n")[1:]
 
 
 @pytest.mark.parametrize(
