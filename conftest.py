@@ -15,7 +15,11 @@ PARSERS: list[Parser] = [PythonCodeBlockParser(), SkipParser()]
 pytest_collect_file = SybilCollection(
     [
         Sybil(PARSERS, patterns=["*.md"], excludes=["**/recipes.md"]),
-        Sybil(PARSERS, patterns=["**/recipes.md"], fixtures=["have_postgres", "have_redis"]),
+        Sybil(
+            PARSERS,
+            patterns=["**/recipes.md"],
+            fixtures=["have_postgres", "have_asyncpg", "have_aiosqlite", "have_redis"],
+        ),
     ]
 ).pytest()
 
@@ -32,6 +36,18 @@ def have_postgres(request: pytest.FixtureRequest) -> Iterator[bool]:
         for name, value in server.environment.items():
             patch.setenv(name, value)
         yield find_spec("psycopg") is not None
+
+
+@pytest.fixture(scope="module")
+def have_asyncpg(have_postgres: bool) -> bool:
+    """Tell whether there is something to try asyncpg with."""
+    return have_postgres and find_spec("asyncpg") is not None
+
+
+@pytest.fixture(scope="module")
+def have_aiosqlite() -> bool:
+    """Tell whether aiosqlite is installed."""
+    return find_spec("aiosqlite") is not None
 
 
 @pytest.fixture(scope="module")
