@@ -50,6 +50,6 @@ def test_parameters_have_their_defaults_in_help_and_in_the_reference() -> None:
         for field in fields(PoolConfig)
         if field.name not in ("fun", "health_freq", "auto_return", "clock")  # required, of old, of proxies, of tests
     }
-    assert dict(re.findall(r"^    - `(\w+)` \((.+?)\):", ProxyPatternPool.Pool.__doc__, re.M)) == defaults
+    assert dict(re.findall(r"^    - `(\w+)` \((.+?)\):", ProxyPatternPool.Pool.__doc__, re.MULTILINE)) == defaults
     page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    assert dict(re.findall(r"^\| `(\w+)(?:\(obj\))?` \| `(.+?)` \|", page, re.M)) == defaults
+    assert dict(re.findall(r"^\| `(\w+)(?:\(obj\))?` \| `(.+?)` \|", page, re.MULTILINE)) == defaults
