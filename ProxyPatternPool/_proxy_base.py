@@ -157,6 +157,8 @@ class BaseProxy(Generic[T], Anything):
     def __point_to(self, target: Target[T], contents: dict[str, Any]) -> None:
         with self.__setting.lock:
             previous = self._proxy_target
+            for earlier in self.__earlier:  # and not by way of those between, which would be kept for that
+                earlier.successor = target
             self.__earlier = [previous, *self.__earlier]
             self._proxy_target = target
             self.__contents = contents
