@@ -9,8 +9,10 @@ from __future__ import annotations
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from sys import is_finalizing
+from types import FunctionType, MethodType
 from typing import Any, Generic, Protocol, TypeVar
 
 from ProxyPatternPool._config import Default, PoolConfig
@@ -25,6 +27,9 @@ from ProxyPatternPool._transparent import UNKNOWN, UNSET, Shape, shape_of
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+#: Whoever finds one of these asks it for more, its code or its bases, which an owner that has none cannot tell.
+TELLING_MORE = (type, FunctionType, MethodType, partial)
 
 
 class Kept(Protocol[T_co]):
@@ -157,6 +162,7 @@ class Function(Target[T]):
         self._reshape = reshape
         self._shape = UNKNOWN
         self._classes: dict[type, type] = {}  # of the objects seen, by their types
+        self._tells_more = False  # some of them are asked for more than their class
         renew_after_fork(self)
 
     def _renew(self) -> None:
@@ -170,6 +176,7 @@ class Function(Target[T]):
         if leads_to(obj, self):
             raise ProxyException("a proxy cannot stand for itself: its fun has returned it")
         if type(obj) not in self._classes:
+            self._tells_more |= issubclass(type(obj), TELLING_MORE)
             shape = shape_of(obj)
             self._shape = shape.joined(self._shape) if self._classes else shape
             self._reshape(self)
@@ -177,6 +184,8 @@ class Function(Target[T]):
 
     def class_of_all(self, unknown: type) -> Any:
         classes = list(self._classes.values())  # at once: another thread may be making the first object
+        if self._tells_more and not self.has():
+            return unknown
         return self.place.obj.__class__ if len(classes) > 1 else next(iter(classes), unknown)
 
 

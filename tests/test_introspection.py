@@ -45,7 +45,8 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "SHARED": lambda: Proxy(fun=connect, scope=Scope.SHARED),
     "LOOP": lambda: Proxy(fun=connect, scope=Scope.LOOP),
     "no pool": lambda: Proxy(fun=connect, max_size=None),
-    "asynchronous": lambda: AsyncProxy(fun=connect, scope=Scope.LOOP),
+    "asynchronous, for each task": lambda: AsyncProxy(fun=connect),
+    "asynchronous, for each loop": lambda: AsyncProxy(fun=connect, scope=Scope.LOOP),
 }
 
 
@@ -83,6 +84,42 @@ def test_tools_take_no_object_for_those_who_have_none(crew: Crew) -> None:
     db._ret_obj()
     look_at(db)
     assert not db._has_obj()
+
+
+class Callee:
+    """Has a method, and can be called."""
+
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+
+    def method(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        decorated,
+        lambda n: Callee(n).method,
+        lambda n: functools.partial(decorated, n),
+        lambda n: type(f"Callee{n}", (Callee,), {}),
+    ],
+)
+@pytest.mark.parametrize("scope", [Scope.THREAD, Scope.VERSATILE])
+def test_a_function_or_a_class_is_only_known_to_who_has_it(scope: Proxy.Scope, make: Callable[[int], Any]) -> None:
+    """Otherwise patching one for a test would fail when it was in use before, since nobody there tells its code."""
+    function: Any = Proxy(fun=make, scope=scope)
+    kind = type(function._get_obj())
+    assert isinstance(function, kind)
+    function._ret_obj()
+    assert not isinstance(function, kind)
+    module = types.ModuleType("module")
+    vars(module).update(function=function)
+    with unittest.mock.patch.object(module, "function"):
+        assert module.function is not function
+    for predicate in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isabstract, inspect.ismethod):
+        assert not predicate(function)
+    assert unittest.defaultTestLoader.loadTestsFromModule(module).countTestCases() == 0
+    assert not function._has_obj()
 
 
 def test_an_object_that_is_there_is_asked(crew: Crew) -> None:
