@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager, closing
 from functools import partial
 from inspect import isasyncgen, isasyncgenfunction, isawaitable, iscoroutinefunction, isgeneratorfunction
+from types import FunctionType, MethodType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ def entered_object(obj: T) -> T:
 
     TypeError for what is only to be called, decorated, or entered in another way.
     """
-    if iscoroutinefunction(obj):
+    if _is_left_uncalled(obj):
         raise TypeError("fun must return an object, but has returned a coroutine function: call it")
     if isasyncgen(obj) or isinstance(obj, (_GeneratorContextManager, closing)):
         raise TypeError(f"fun must return an object or an asynchronous context manager, not {described(obj)}")
@@ -85,9 +86,14 @@ def entered_object(obj: T) -> T:
 
 def awaited_result(name: str, result: T) -> T:
     """Return what came of a hook of an `AsyncPool`, unless that was to be called, or to be iterated over: TypeError."""
-    if iscoroutinefunction(result) or isasyncgen(result):
+    if _is_left_uncalled(result) or isasyncgen(result):
         raise TypeError(f"{name} must do something, but has returned {result!r}: call it, or await what it gives")
     return result
+
+
+def _is_left_uncalled(result: object) -> bool:
+    """Tell whether it is an ``async`` function, and not what only passes for one, as an `AsyncMock` does."""
+    return issubclass(type(result), (FunctionType, MethodType)) and iscoroutinefunction(result)
 
 
 def described(made: object) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -195,6 +196,27 @@ def test_what_leads_nowhere_is_not_lent(made: Any, told: str) -> None:
         assert pool.size == 0
         made_by = source
         assert isinstance(await pool.get(), Part)
+
+    asyncio.run(watched(main()))
+
+
+def test_who_tests_a_program_may_replace_objects_and_hooks() -> None:
+    """Otherwise a mock, which passes for an ``async`` function and returns another one, could not be in a pool."""
+
+    async def main() -> None:
+        hooks: dict[str, Any] = {name: AsyncMock() for name in HOOKS}
+        pool: AsyncPool[Any] = AsyncPool(lambda _: AsyncMock(spec=Thing), 1, health_delay=0, **hooks)
+        for _ in range(2):
+            async with pool.obj() as thing:
+                assert isinstance(thing, Thing)
+        await pool.shutdown()
+        assert {name: hook.await_count for name, hook in hooks.items()} == {
+            "opener": 1,
+            "getter": 2,
+            "retter": 2,
+            "health": 1,
+            "close": 1,
+        }
 
     asyncio.run(watched(main()))
 
