@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager, closing
 from functools import partial
-from inspect import isasyncgen, isasyncgenfunction, isawaitable, iscoroutinefunction, isgeneratorfunction
+from inspect import (
+    CO_ITERABLE_COROUTINE,
+    isasyncgen,
+    isasyncgenfunction,
+    isawaitable,
+    iscoroutinefunction,
+    isgeneratorfunction,
+)
 from types import FunctionType, MethodType
 from typing import TypeVar
 
@@ -32,7 +39,7 @@ def check_fun(fun: Callable[..., object]) -> None:
 
 def check_hook(name: str, hook: object) -> None:
     """Refuse a generator function, whose code would never run: TypeError."""
-    if _is(isgeneratorfunction, hook) or _is(isasyncgenfunction, hook):
+    if _is(_never_runs, hook) or _is(isasyncgenfunction, hook):
         raise TypeError(f"{name} must be a function that does something, not the generator {hook!r}")
 
 
@@ -40,6 +47,11 @@ def check_plain(name: str, function: object, advice: str) -> None:
     """Refuse an ``async`` function: TypeError."""
     if _is(iscoroutinefunction, function):
         raise TypeError(f"{name} must be a plain function, not the async {function!r}: {advice}")
+
+
+def _never_runs(function: object) -> bool:
+    """Tell whether it is a generator function, and not a coroutine function of `types.coroutine`."""
+    return isgeneratorfunction(function) and not function.__code__.co_flags & CO_ITERABLE_COROUTINE
 
 
 def _is(kind: Callable[[object], bool], function: object) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
+from types import coroutine
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -81,6 +82,29 @@ def test_a_hook_whose_code_would_never_run_is_refused(
     with pytest.raises(TypeError, match=f"^{name} must be a function that does something, not the generator <"):
         kind(factory, **{name: function})
     assert not factory.things
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hook_may_be_a_coroutine_function_of_the_old_kind(factory: Factory, name: str) -> None:
+    """Otherwise `types.coroutine` would not do, though what it makes runs as soon as it is awaited."""
+    told: list[object] = []
+
+    @coroutine
+    def hook(thing: object) -> Generator[None, None, bool]:
+        yield
+        told.append(thing)
+        return True
+
+    async def main() -> None:
+        hooks: dict[str, Any] = {name: hook}
+        pool = AsyncPool(factory, 1, min_size=0, health_delay=0, **hooks)
+        for _ in range(2):
+            async with pool.obj():
+                pass
+        await pool.shutdown()
+
+    asyncio.run(watched(main()))
+    assert told == factory.things * (2 if name in ("getter", "retter") else 1)
 
 
 @pytest.mark.parametrize("function", [awaited, Awaited(), partial(awaited)])
