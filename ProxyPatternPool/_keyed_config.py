@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
 from itertools import count
 
 from ProxyPatternPool._config import check_count, checked_seconds, checked_timeout
+from ProxyPatternPool._slips import PLAIN, check_fun, check_hook, check_plain
 
 _numbers = count(1)  # of pools without a name
 
@@ -28,8 +28,9 @@ class KeyedConfig:
             value = getattr(self, parameter)
             if not callable(value) and (parameter, value) != ("key", None):
                 raise TypeError(f"{parameter} must be callable, not {value!r}")
-        if iscoroutinefunction(self.key):  # each call would give another coroutine, which is hashable
-            raise TypeError(f"key must be a plain function, and {self.key!r} is an async one")
+        check_fun(self.fun)
+        check_hook("key", self.key)  # each call would give another generator, or coroutine, and they are hashable
+        check_plain("key", self.key, PLAIN)
         object.__setattr__(self, "max_size", self.max_size if self.max_size is not None else 0)
         check_count("max_size", self.max_size)
         object.__setattr__(self, "ttl", None if self.ttl is None else checked_seconds("ttl", self.ttl))

@@ -1103,12 +1103,26 @@ def test_a_use_that_waits_cannot_be_begun_again_or_left(run_loop: Run) -> None:
     run_loop(main())
 
 
+class Awaited:
+    """Can be called, and has to be awaited then."""
+
+    async def __call__(self, _key: str) -> str:
+        return "never run"
+
+
+async def asynchronous_generator(_key: str) -> AsyncIterator[str]:
+    yield "never run"
+
+
 @pytest.mark.parametrize(
     ("parameters", "error", "told"),
     [
         ({"fun": 1}, TypeError, "fun must be callable, not 1"),
         ({"key": 1}, TypeError, "key must be callable, not 1"),
-        ({"key": turns}, TypeError, "key must be a plain function, and <function turns at .*> is an async one"),
+        ({"fun": asynchronous_generator}, TypeError, "fun must not be an asynchronous generator, but is <function "),
+        ({"key": turns}, TypeError, "key must be a plain function, not the async <function turns at .*>: .* can wait"),
+        ({"key": Awaited()}, TypeError, "key must be a plain function, not the async <tests.test_keyed.Awaited object"),
+        ({"key": asynchronous_generator}, TypeError, "key must be a function that does something, not the generator"),
         ({"ttl": -1}, ValueError, "ttl must be a finite number of seconds from 0, not -1"),
         ({"ttl": "1"}, TypeError, "ttl must be a number of seconds, not '1'"),
         ({"timeout": -0.5}, ValueError, "timeout must be a finite number of seconds from 0, not -0.5"),
