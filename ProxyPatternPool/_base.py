@@ -27,10 +27,10 @@ class BasePool(Generic[T]):
         self._limits = config.limits()  # changed by `resize`
         self._clock = config.clock
         self._closer = config.closer()
-        self._opener = config.opener or nothing
-        self._getter = config.getter or nothing
-        self._retter = config.retter or nothing
-        self._health = config.health or nothing
+        self._opener = nothing if config.opener is None else config.opener
+        self._getter = nothing if config.getter is None else config.getter
+        self._retter = nothing if config.retter is None else config.retter
+        self._health = nothing if config.health is None else config.health
         self._log = log
         if config.log_level is not None:
             self._log = log.getChild(self.name)

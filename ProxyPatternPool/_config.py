@@ -169,7 +169,7 @@ class PoolConfig(Limits, Generic[T]):
     def closer(self) -> Callable[[T], object]:
         """Return the function that ends an object; it does nothing when no `close` was given."""
         if not isinstance(self.close, str):
-            return self.close or nothing
+            return nothing if self.close is None else self.close
         method = self.close
 
         def call_method(obj: T) -> object:

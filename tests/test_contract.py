@@ -379,6 +379,26 @@ def test_hooks_are_called_in_their_time(make: Make, factory: Factory) -> None:
     assert calls == ["opener 0", *["getter 0", "retter 0"] * 3]
 
 
+class Diary(list[str]):
+    """Is false while it is empty, and can be called."""
+
+    def __call__(self, thing: Thing) -> bool:
+        self.append(f"called with {thing.number}")
+        return True
+
+
+@pytest.mark.parametrize("hook", ["opener", "getter", "retter", "health", "close"])
+def test_a_hook_that_is_false_is_called(make: Make, factory: Factory, hook: str) -> None:
+    """Otherwise a pool would do without a hook that is a collection, as what registers connections may be."""
+    diary = Diary()
+    one = make(factory, 1, min_size=0, health_delay=0, **{hook: diary})
+    one.call("ret", one.call("get"))
+    thing = one.call("get")
+    one.call("discard", thing)
+    assert one.call("get").number == 1
+    assert diary[0] == "called with 0"
+
+
 @pytest.mark.parametrize("hook", ["opener", "getter"])
 def test_a_hook_that_fails_costs_the_object_and_tells_the_caller(make: Make, factory: Factory, hook: str) -> None:
     """Otherwise an object that could not be prepared would be used."""
