@@ -199,7 +199,8 @@ class BaseProxy(Generic[T], Anything):
     # -- what must work before it is set, too
 
     def __repr__(self) -> str:
-        return f"<{self.__kind.__name__} {self.__parameters['name']}: not set>"
+        what = "no object here" if self.__contents else "not set"
+        return f"<{self.__kind.__name__} {self.__parameters['name']}: {what}>"
 
     def __bool__(self) -> bool:
         return False

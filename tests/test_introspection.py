@@ -176,3 +176,19 @@ class TestRepository:
     command = [sys.executable, "-m", "pytest", "-q", "--doctest-modules", "-p", "no:cacheprovider", str(module)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert ("2 passed" in result.stdout, "connected" in result.stdout + result.stderr) == (True, False), result
+
+
+@pytest.mark.parametrize("scope", [Scope.VERSATILE, Scope.LOOP])
+def test_an_asynchronous_proxy_is_shown_where_it_has_no_object(scope: Proxy.Scope) -> None:
+    """Otherwise a log entry that names one would be an error, in a callback or in another task than the one it has."""
+    db: AsyncProxy[list[int]] = AsyncProxy(fun=lambda n: [n], scope=scope, name="db")
+    nothing = "<AsyncProxy db: no object here>"
+
+    async def main() -> None:
+        assert repr(db) == nothing
+        async with db._obj():
+            assert repr(db) == "[0]"
+
+    asyncio.run(main())
+    assert repr(db) == nothing
+    assert repr(AsyncProxy([1])) == "[1]"
