@@ -359,5 +359,5 @@ def _take_back(pool: ref[AsyncPool[T]], house: Household[T], slot: Slot[T], use:
     alive = pool()
     if alive is None:
         house.put_out(slot, PoolException("the task that had it has been collected, and so has its pool"))
-    else:
-        alive._take_back(slot, use)
+    elif (task := alive._take_back(slot, use)) is not None:
+        house.linger(task, PATIENCE)  # nobody waits for it

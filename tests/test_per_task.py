@@ -485,6 +485,26 @@ def test_a_pool_that_is_collected_together_with_who_uses_it(run_loop: Run, sourc
     run_loop(watched(main()))
 
 
+def test_what_never_gets_tidied_up_at_the_end_of_its_task_is_closed(source: Source) -> None:
+    """Otherwise each server that hangs in mid-rollback would cost a place in the pool for ever."""
+
+    async def hang(part: Part) -> None:
+        if part.number == 0:
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        db = proxy(source, max_size=1, auto_return=True, retter=hang)
+        await in_task(db._get_obj)
+        begun = asyncio.get_running_loop().time()
+        assert (await db._get_obj(timeout=6)).number == 1
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(5)
+        assert source.parts[0].gone
+        assert isinstance(source.parts[0].error, PoolException)
+        await db._ret_obj()
+
+    run_fast(watched(main()))
+
+
 def test_without_auto_return_the_error_tells_of_it(run_loop: Run, source: Source) -> None:
     """Otherwise a forgotten `_ret_obj` would be a riddle, as nobody is left who has the object."""
     db = proxy(source, max_size=2)
