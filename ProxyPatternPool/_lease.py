@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: The number of a use that is over: those of a slot begin with 1.
+OVER = 0
+
 
 class Lease(Generic[T]):
     """One use of an object: a context manager which returns just that use, and not what came of the object later."""
@@ -54,10 +57,6 @@ class Lease(Generic[T]):
         pool = self._pool
         if slot is not None and pool._give_use(slot, self._use, pool._clock()):
             pool._follow_up()
-
-    def end(self) -> None:
-        """Return the object, if it is still out: for those who keep a lease, as a proxy does."""
-        self.__exit__(None, None, None)
 
 
 class KeptUse(Generic[T]):
@@ -105,7 +104,7 @@ class KeptUse(Generic[T]):
 
     def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
         # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
-        left = self._slot is not None and self._pool._config.auto_return
+        left = self._slot is not None and self._use != OVER and self._pool._config.auto_return
         if left and getpid() == self._process and not is_finalizing():
             self._pool._give_finally(self._held, self._use)
 
@@ -120,3 +119,14 @@ class KeptLease(Lease[T], KeptUse[T]):
         self._process = getpid()
         self.__enter__()
         self._held.holder = keeper
+
+    def end(self) -> None:
+        """Return the object, if it is still out. Safe from any thread: a block may be left by another than its owner.
+
+        That one still keeps the lease then, and may be reading it just now: so it is marked as over, not emptied.
+        """
+        pool = self._pool
+        given = pool._give_use(self._held, self._use, pool._clock())
+        self._use = OVER  # not before it is given: whatever interrupts this, it is either out, or over
+        if given:
+            pool._follow_up()

@@ -15,7 +15,7 @@ from ProxyPatternPool._async_lease import AsyncLease
 from ProxyPatternPool._async_pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig, checked_timeout
 from ProxyPatternPool._errors import PoolClosed, ProxyException
-from ProxyPatternPool._lease import KeptUse
+from ProxyPatternPool._lease import OVER, KeptUse
 from ProxyPatternPool._owner import Keeper, PerOwner
 from ProxyPatternPool._target import Kept, Owned, Target
 
@@ -40,6 +40,7 @@ class KeptAsyncLease(AsyncLease[T], KeptUse[T]):
         """Have the loop return the object, if it is still out. Never waits; safe anywhere, in finalisers, too."""
         if self.is_out():
             self._pool._give_finally(self._held, self._use)
+        self._use = OVER  # its task, which still keeps it, may not be the one that ends it
 
 
 class PerTask(Owned[T]):

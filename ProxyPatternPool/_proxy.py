@@ -58,6 +58,8 @@ class Proxy(BaseProxy[T]):
 
         An owner that had the object before keeps it: it belongs to an outer block, perhaps in mid-transaction. A block
         in a generator may be left by another thread or task than has entered it: that one's own object is not touched.
+        But two such generators that one thread has begun share its object: where that can be, as with the dependencies
+        of FastAPI that are no coroutines, each takes its own, ``with db._pool.obj() as connection: yield connection``.
         """
         had = {target for target in self._proxy_targets() if target.has()}
         owner, obj = this_owner(), self._get_obj(timeout)

@@ -110,7 +110,7 @@ def test_a_retter_that_raises(
         if way == "ret":
             pool.ret(thing)
         else:
-            lease.end()
+            lease.__exit__(None, None, None)
     except Ending as ending:
         caplog.handler.stream.write(str(ending.__notes__))
     assert ("db: tidying up Thing object number 0 failed" in caplog.text) is (error is ValueError)
@@ -121,7 +121,7 @@ def test_a_retter_that_raises(
     assert pool.stats()["nclosed"] == {"retter": 1}
     pool.ret(got[0])
     assert settled(pool, 1)
-    lease.end()  # over: nothing is tidied up twice
+    lease.__exit__(None, None, None)  # over: nothing is tidied up twice
     pool.ret(got[0])
     assert pool.stats()["nbad_returns"] == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -137,6 +138,20 @@ def test_a_proxy_whose_object_was_taken_away_says_so(factory: Factory, clock: Cl
     db._ret_obj()
     assert db.number == 1
     db._ret_obj()
+
+
+def test_a_thread_learns_nothing_of_what_was_taken_from_a_block_that_is_over(factory: Factory, clock: Clock) -> None:
+    """Otherwise a thread of a web server would fail all requests to come, for one that was too slow."""
+    db: Any = Proxy(fun=factory, max_using_delay_kill=5.0, clock=clock)
+    with ThreadPoolExecutor(1) as one:
+        block = db._obj()
+        one.submit(block.__enter__).result()
+        clock.now += 5
+        db._pool._round()
+        with pytest.raises(PoolException, match="taken away"):
+            one.submit(db._get_obj).result()
+        block.__exit__(None, None, None)
+        assert one.submit(db._get_obj).result().number == 1
 
 
 def test_a_block_whose_object_was_taken_away_ends_quietly(factory: Factory, clock: Clock) -> None:

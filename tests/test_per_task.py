@@ -232,6 +232,9 @@ def test_a_block_that_another_task_leaves(run_loop: Run, source: Source, alive: 
                 if alive:
                     await leave.wait()
                     assert not db._has_obj()
+                    async with db._obj() as again:
+                        assert db.number == again.number
+                    assert not db._has_obj()
 
             async def use_and_leave(block: Any = block) -> None:
                 mine = await db._get_obj()
@@ -250,6 +253,22 @@ def test_a_block_that_another_task_leaves(run_loop: Run, source: Source, alive: 
             await asyncio.create_task(use_and_leave())
             leave.set()
             assert db._pool.stats()["in_use"] == 0
+
+    run_loop(watched(main()))
+
+
+def test_a_task_learns_nothing_of_what_was_taken_from_a_block_that_is_over(run_loop: Run, source: Source) -> None:
+    """Otherwise a task that serves many would fail all of them to come, for one that was too slow."""
+    db = proxy(source, max_using_delay_kill=5)
+
+    async def main() -> None:
+        block = db._obj()
+        await block.__aenter__()
+        await asyncio.sleep(6)
+        with pytest.raises(PoolException, match="taken away"):
+            await db._get_obj()
+        await in_task(lambda: block.__aexit__(None, None, None))
+        assert (await db._get_obj()).number == 1
 
     run_loop(watched(main()))
 

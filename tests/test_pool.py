@@ -117,7 +117,7 @@ def test_of_two_who_enter_one_lease_one_is_refused(factory: Factory, crew: Crew)
         lease.__enter__()
     pool.ret(thing)
     crew.join()
-    lease.end()
+    lease.__exit__(None, None, None)
     assert states(pool)[0] == 0
 
 

@@ -387,16 +387,17 @@ def test_a_block_returns_its_object_whatever_ends_it(factory: Factory) -> None:
     assert db._pool.stats()["in_use"] == 0
 
 
+def rows_of(db: Any) -> Iterator[Thing]:
+    with db._obj() as obj:
+        yield obj
+
+
 def test_a_block_that_another_thread_leaves_returns_its_own_object(factory: Factory) -> None:
     """Otherwise a web server that runs generators in threads would lend one request's connection to another."""
     db: Any = Proxy(fun=factory)
 
-    def block() -> Iterator[Thing]:
-        with db._obj() as obj:
-            yield obj
-
     with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
-        first, second = block(), block()
+        first, second = rows_of(db), rows_of(db)
         one.submit(next, first).result()
         mine = other.submit(next, second).result()
         other.submit(list, first).result()
@@ -404,6 +405,31 @@ def test_a_block_that_another_thread_leaves_returns_its_own_object(factory: Fact
         assert one.submit(lambda: db._has_obj()).result() is False
         one.submit(list, second).result()
     assert db._pool.leases() == []
+
+
+@pytest.mark.parametrize("how", ["plain", "block"])
+@pytest.mark.parametrize("options", [{}, {"auto_return": True}, {"retter": print}, {"max_size": None}])
+@pytest.mark.parametrize("scope", [Scope.THREAD, Scope.VERSATILE])
+def test_a_thread_whose_block_another_has_left_goes_on(
+    factory: Factory, scope: Any, options: dict[str, Any], how: str
+) -> None:
+    """Otherwise a thread of a web server would fail all requests to come, for one whose generator moved on."""
+    db: Any = Proxy(fun=factory, scope=scope, **options)
+
+    def use() -> int:
+        if how == "plain":
+            return int(db.number)
+        with db._obj() as obj:
+            return int(obj.number)
+
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        for _ in range(2):
+            rows = rows_of(db)
+            one.submit(next, rows).result()
+            other.submit(list, rows).result()
+            assert one.submit(use).result() == one.submit(use).result() == 0
+            one.submit(db._ret_obj).result()
+    assert db._nobjs == (options.get("max_size", 1) or 0)
 
 
 def test_a_timeout_reaches_the_caller(factory: Factory, crew: Crew) -> None:
