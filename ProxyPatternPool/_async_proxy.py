@@ -157,6 +157,6 @@ class AsyncProxy(BaseProxy[T]):
         if scope in (ProxyScope.AUTO, ProxyScope.VERSATILE):
             return PerTask(config, pooled, reshape)
         raise ProxyException(
-            f"{config.name}: an AsyncProxy of a function has an object for each task (scope VERSATILE, the default) or "
-            f"for each event loop (LOOP), not {scope.name}"
+            f"scope {scope.name} is not for an AsyncProxy of a function: it has an object for each task (VERSATILE, "
+            "the default) or for each event loop (LOOP)"
         )

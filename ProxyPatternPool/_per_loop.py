@@ -35,22 +35,33 @@ class Hung(Generic[T]):
 class NearLoop:
     """A place where each event loop has its own object at hand; otherwise as `AtHand`."""
 
-    def __init__(self, find: Callable[[], Any]) -> None:
+    def __init__(self, find: Callable[[], Any], name: str | None) -> None:
         self._find = find
+        self._name = name
         self._key = object()
 
     @property
     def obj(self) -> Any:
         """The object of the running loop. `RuntimeError` without one."""
-        loop: Any = get_running_loop()
+        try:
+            loop: Any = get_running_loop()
+        except RuntimeError as error:
+            raise self._loopless(error) from None
         try:
             return loop._ProxyPatternPool_hung[self._key].obj
         except (AttributeError, KeyError):
             return self._find()
 
     def look(self) -> Any:
-        """Return what hangs on the running loop, None if nothing does."""
-        return vars(get_running_loop()).get("_ProxyPatternPool_hung", {}).get(self._key)
+        """Return what hangs on the running loop, None if nothing does. `RuntimeError` without one."""
+        try:
+            loop = get_running_loop()
+        except RuntimeError as error:
+            raise self._loopless(error) from None
+        return vars(loop).get("_ProxyPatternPool_hung", {}).get(self._key)
+
+    def _loopless(self, error: RuntimeError) -> RuntimeError:
+        return RuntimeError(f"{self._name}: {error}")
 
     def hang(self, thing: Any) -> None:
         """Hang something on the running loop, until `take_down`, or the end of the loop object."""
@@ -70,7 +81,7 @@ class PerLoop(Function[T]):
 
     def __init__(self, config: PoolConfig[T], reshape: Callable[[Target[T]], None]) -> None:
         super().__init__(reshape)
-        self.place: NearLoop = NearLoop(self.find)
+        self.place: NearLoop = NearLoop(self.find, config.name)
         self._config = config
         self._begin()
 

@@ -22,7 +22,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 #: What to do about a function that has to be awaited.
-ADVICE = "use AsyncPool, which awaits it"
+ADVICE = "use AsyncPool, or AsyncProxy in place of a Proxy, which await it"
 
 #: Why there is nothing to do about it.
 PLAIN = "it is called where nobody can wait"

@@ -95,7 +95,7 @@ def test_before_it_is_made(run_loop: Run, bench: Bench) -> None:
         assert (values._has_obj(), values._local.obj) == (False, None)
 
     run_loop(main())
-    with pytest.raises(RuntimeError, match=r"^no running event loop$"):
+    with pytest.raises(RuntimeError, match=r"^db: no running event loop$"):
         values.append(1)
     assert bench.log == []
 
@@ -285,8 +285,8 @@ def test_what_cannot_be_an_object(run_loop: Run, bench: Bench) -> None:
 @pytest.mark.parametrize("scope", [AsyncProxy.Scope.SHARED, AsyncProxy.Scope.THREAD])
 def test_scopes_of_a_function(bench: Bench, scope: Any) -> None:
     """Otherwise tasks of several loops would use one object."""
-    with pytest.raises(ProxyException, match=rf"db: .* for each task .* or for each event loop.*, not {scope.name}$"):
-        AsyncProxy(fun=bench.come, scope=scope, name="db")
+    with pytest.raises(ProxyException, match=rf"^scope {scope.name} .* for each task .* or for each event loop"):
+        AsyncProxy(fun=bench.come, scope=scope)
     for needy in (LOOP, AsyncProxy.Scope.VERSATILE):
         with pytest.raises(ProxyException, match=f"scope {needy.name} needs fun"):
             AsyncProxy(1, scope=needy)

@@ -95,9 +95,9 @@ def test_a_failing_close_hinders_no_other(new_loop: NewLoop, factory: Factory) -
 
 def test_without_a_loop(factory: Factory) -> None:
     """Otherwise the object would belong to no loop, and fail at some later time in some other place."""
-    db: Any = Proxy(fun=factory, scope=LOOP)
+    db: Any = Proxy(fun=factory, scope=LOOP, name="db")
     for use in (lambda: db.number, lambda: str(db), db._get_obj, lambda: db + 1):
-        with pytest.raises(RuntimeError, match=r"^no running event loop$"):
+        with pytest.raises(RuntimeError, match=r"^db: no running event loop$"):
             use()
     db._ret_obj()  # as a teardown does that runs whatever has happened
     assert (db._has_obj(), db._nobjs, db._local.obj) == (False, 0, None)

@@ -64,7 +64,9 @@ class Client:
 def test_what_has_to_be_awaited_is_refused_by_who_cannot(factory: Factory, name: str, function: Any) -> None:
     """Otherwise coroutines would be lent instead of connections, and each of them would be in good health."""
     parameters: dict[str, Any] = {"fun": factory, name: function}
-    with pytest.raises(TypeError, match=f"^{name} must be a plain function, not the async .*: use AsyncPool"):
+    with pytest.raises(
+        TypeError, match=f"^{name} must be a plain function, not the async .*: use AsyncPool, or AsyncProxy in place"
+    ):
         Pool(**parameters)
     assert not factory.things
     proxy: Proxy[Any] = Proxy()
@@ -129,7 +131,7 @@ def test_a_missing_asynccontextmanager_is_missed(kind: type[Any]) -> None:
 @pytest.mark.parametrize(
     ("made", "told"),
     [
-        (awaited, "a coroutine: use AsyncPool"),
+        (awaited, "a coroutine: use AsyncPool, or AsyncProxy in place of a Proxy, which await it"),
         (asynchronous_generator, "a async_generator: is @asynccontextmanager missing?"),
         (synchronous_manager, "a _GeneratorContextManager, .*: a Pool does not enter it\n"),
         (asynchronous_manager, "a _AsyncGeneratorContextManager: a Pool does not enter it, but an AsyncPool does"),
