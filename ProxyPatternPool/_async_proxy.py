@@ -135,11 +135,6 @@ class AsyncProxy(BaseProxy[T]):
         target = self._proxy_target
         return target.lender if isinstance(target, PerTask) else None
 
-    def __repr__(self) -> str:
-        """Never raises for want of an object: a log entry or a debugger may be anywhere, and cannot await one."""
-        target = self._proxy_target
-        return repr(target.place.obj) if target.has() else super().__repr__()
-
     async def _proxy_give_back(self, spared: set[Target[T]]) -> None:
         """Give back what the current owner has, but of those targets."""
         now, *earlier = self._proxy_targets()  # all of them: it may have been set again, and used, meanwhile

@@ -8,7 +8,7 @@ its end is noticed.
 from __future__ import annotations
 
 import asyncio
-from asyncio import get_running_loop
+from asyncio import _get_running_loop, get_running_loop
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import count
@@ -116,6 +116,9 @@ class PerLoop(Function[T]):
         self._all.add(hung)
         self.place.hang(hung)
 
+    def lacks(self) -> str | None:
+        return f"{self._config.name}: no event loop runs" if _get_running_loop() is None else None
+
     def has(self) -> bool:
         try:
             return self.place.look() is not None
@@ -163,6 +166,9 @@ class EnteredPerLoop(PerLoop[T]):
                 obj = await stack.enter_async_context(opening)
             self._hang(obj)
             yield obj
+
+    def lacks(self) -> str | None:
+        return super().lacks() or (None if self.has() else f"{self._config.name}: this event loop has no object")
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         hung: Hung[T] | None = self.place.look()

@@ -73,6 +73,9 @@ class PerTask(Owned[T]):
             self._keep(lease)
         return kept.held
 
+    def lacks(self) -> str | None:
+        return None if self.has() else f"{self.lender.name}: this task has no object"
+
     def take(self, timeout: float | Default | None) -> Kept[T]:
         raise ProxyException(
             f"{self.lender.name}: this task has no object: await _get_obj() first, or use it inside async with _obj()"

@@ -199,8 +199,7 @@ class BaseProxy(Generic[T], Anything):
     # -- what must work before it is set, too
 
     def __repr__(self) -> str:
-        what = "no object here" if self.__contents else "not set"
-        return f"<{self.__kind.__name__} {self.__parameters['name']}: {what}>"
+        return f"<{self.__kind.__name__} {self.__parameters['name']}: not set>"
 
     def __bool__(self) -> bool:
         return False

@@ -103,6 +103,10 @@ class Target(Generic[T]):
         """Tell whether the current owner has an object."""
         return False
 
+    def lacks(self) -> str | None:
+        """Tell what is missing, where just looking at the proxy cannot get an object."""
+        return None
+
     def kept(self) -> Kept[T] | None:
         """Return what is kept for the current owner, if anything is."""
         return None

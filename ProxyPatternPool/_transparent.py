@@ -112,6 +112,10 @@ class Source(Protocol):
         """Tell whether there is an object here and now."""
         ...
 
+    def lacks(self) -> str | None:
+        """Tell what is missing, where just looking at the proxy cannot get an object."""
+        ...
+
     def shape(self) -> Shape:
         """Return what the objects are like, as far as they are known."""
         ...
@@ -154,9 +158,17 @@ def _special_methods(declared: type, own: Set[str], source: Source, shape: Shape
         for name, has in shape.operations.items()
         if name not in own and name not in inherited
     }
+    if shape is not UNSET and not source.fixed and "__repr__" not in own:
+        namespace["__repr__"] = _repr
     if "__hash__" in own:
         namespace["__hash__"] = declared.__hash__  # a class that says when it is equal does not inherit it
     return namespace
+
+
+def _repr(proxy: Any) -> str:
+    kind = type(proxy)  # once, and not by its place: it may be set meanwhile
+    missing = kind._proxy_source.lacks()
+    return repr(kind._proxy_place.obj) if missing is None else f"<{kind.__name__} {missing}>"
 
 
 def _signature(proxy: Any) -> object:

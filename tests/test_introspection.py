@@ -9,6 +9,7 @@ import functools
 import inspect
 import subprocess
 import sys
+import traceback
 import types
 import unittest
 import unittest.mock
@@ -18,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool import AsyncProxy, Proxy
+from ProxyPatternPool import AsyncProxy, Proxy, ProxyException
 from tests.conftest import Crew
+from tests.loops import Run
 
 Scope = Proxy.Scope
 
@@ -140,6 +142,46 @@ def test_an_object_that_is_there_is_asked(crew: Crew) -> None:
     assert (shared.__name__, inspect.unwrap(shared) is shared) == ("decorated", True)
 
 
+def test_the_text_of_what_cannot_be_had_by_looking(run_loop: Run) -> None:
+    """Otherwise a traceback that shows local variables would show another error than the one which it is of."""
+    of_task: Any = AsyncProxy(fun=lambda _: [0], name="db")
+    of_loop: Any = AsyncProxy(fun=lambda _: [0], name="db", scope=Scope.LOOP)
+    made: Any = Proxy(fun=lambda _: [0], name="db", scope=Scope.LOOP)
+
+    async def main() -> None:
+        for _ in range(2):  # before and after it is known what the objects are like
+            assert repr(of_task) == "<AsyncProxy db: this task has no object>"
+            async with of_task._obj():
+                assert repr(of_task) == "[0]"
+        assert repr(of_loop) == "<AsyncProxy db: this event loop has no object>"
+        await of_loop._get_obj()
+        assert repr(of_loop) == repr(made) == "[0]"
+
+    for _ in range(2):
+        assert repr(of_task) == "<AsyncProxy db: this task has no object>"
+        assert repr(of_loop) == "<AsyncProxy db: no event loop runs>"
+        assert repr(made) == "<Proxy db: no event loop runs>"
+        db = of_task
+        try:
+            db.append(1)
+        except ProxyException as error:
+            shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+            assert "    db = <AsyncProxy db: this task has no object>\n" in "".join(shown.format())
+        run_loop(main())
+
+
+class Shown(AsyncProxy[Any]):
+    """A proxy that has a text of its own."""
+
+    def __repr__(self) -> str:
+        return "my own"
+
+
+def test_a_text_of_ones_own() -> None:
+    """Otherwise a subclass could not say what it is."""
+    assert repr(Shown(fun=connect)) == "my own"
+
+
 def test_what_a_proxy_would_be_called_with_is_not_known_before_it_is_set() -> None:
     """Otherwise a documentation tool would fail on a module that has one."""
     assert str(inspect.signature(Proxy())) == "(*args, **kwargs)"
@@ -176,19 +218,3 @@ class TestRepository:
     command = [sys.executable, "-m", "pytest", "-q", "--doctest-modules", "-p", "no:cacheprovider", str(module)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert ("2 passed" in result.stdout, "connected" in result.stdout + result.stderr) == (True, False), result
-
-
-@pytest.mark.parametrize("scope", [Scope.VERSATILE, Scope.LOOP])
-def test_an_asynchronous_proxy_is_shown_where_it_has_no_object(scope: Proxy.Scope) -> None:
-    """Otherwise a log entry that names one would be an error, in a callback or in another task than the one it has."""
-    db: AsyncProxy[list[int]] = AsyncProxy(fun=lambda n: [n], scope=scope, name="db")
-    nothing = "<AsyncProxy db: no object here>"
-
-    async def main() -> None:
-        assert repr(db) == nothing
-        async with db._obj():
-            assert repr(db) == "[0]"
-
-    asyncio.run(main())
-    assert repr(db) == nothing
-    assert repr(AsyncProxy([1])) == "[1]"
