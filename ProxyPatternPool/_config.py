@@ -36,6 +36,9 @@ EARLIER_NAMES = {"max_avail_delay": "max_delay", "closer": "close"}
 #: Parameters which are called with an object, and may do something with it.
 HOOKS = ("health", "opener", "getter", "retter", "close")
 
+#: Parameters which say what is to happen to an object: whoever gives one relies on it.
+ON_OBJECTS = (*HOOKS, "max_use", "max_delay", "max_lifetime", "max_using_delay", "max_using_delay_kill")
+
 
 class PoolParameters(TypedDict, Generic[T], total=False):
     """The keyword-only parameters of every pool; `PoolConfig` says what they mean."""
@@ -151,6 +154,10 @@ class PoolConfig(Limits, Generic[T]):
         """Refuse what has to be awaited, for a pool that cannot: TypeError."""
         for name in ("fun", *HOOKS):
             check_plain(name, getattr(self, name), ADVICE)
+
+    def given_on_objects(self) -> list[str]:
+        """Return the names of what is to happen to an object."""
+        return [name for name in ON_OBJECTS if getattr(self, name)]
 
     def limits(self) -> Limits:
         """Return what the core obeys."""

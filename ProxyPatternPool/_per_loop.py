@@ -132,6 +132,8 @@ class PerLoop(Function[T]):
 class MadePerLoop(PerLoop[T]):
     """It is what `fun` returns, and made where it is first used."""
 
+    obeyed = ("close",)
+
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         hung: Hung[T] | None = self.place.look()
         if hung is not None:
@@ -150,6 +152,8 @@ class MadePerLoop(PerLoop[T]):
 
 class EnteredPerLoop(PerLoop[T]):
     """It takes awaiting to make, and so it is made by `fetch` alone; it is at hand after that."""
+
+    obeyed = ("opener", "close")
 
     def _begin(self) -> None:
         super()._begin()

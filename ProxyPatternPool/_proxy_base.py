@@ -8,7 +8,7 @@ or with two underscores: any other one could be the object's.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -66,6 +66,10 @@ class BaseProxy(Generic[T], Anything):
             names = ", ".join(ProxyScope.__members__)
             raise ProxyException(f"scope must be a Proxy.Scope ({names}), not {scope!r}")
         name = configure("Proxy", {"fun": _no_function, **parameters}).name
+        if scope is ProxyScope.AUTO and _may_make_objects(obj):
+            _refuse_pool(
+                obj, parameters.keys() - {"name"}
+            )  # but for one that is no function, they may be of a later fun
         self.__kind = type(self)
         self.__scope = scope
         self.__set_name = set_name
@@ -90,12 +94,16 @@ class BaseProxy(Generic[T], Anything):
         fun: Callable[[int], T] | None = None,
         **parameters: Unpack[ProxyParameters[T]],
     ) -> None:
-        """Set the object or the function; `ProxyException` for both or neither. See `_set_obj` and `_set_fun`."""
+        """Set the object, or the function and `parameters`. See `_set_obj` and `_set_fun`.
+
+        `ProxyException` for both or neither, and for an object with parameters.
+        """
         if obj is not None and fun is not None:
             raise ProxyException("Proxy cannot set both obj and fun")
         if fun is not None:
             self._set_fun(fun, **parameters)
         elif obj is not None:
+            _refuse_pool(obj, parameters.keys())
             self._set_obj(obj)
         else:
             raise ProxyException("Proxy must set either obj or fun")
@@ -114,11 +122,17 @@ class BaseProxy(Generic[T], Anything):
     def _set_fun(self, fun: Callable[[int], T], **parameters: Unpack[ProxyParameters[T]]) -> None:
         """Set the function that makes objects, and change what `parameters` the pool is to have.
 
-        What is not given stays as it was. The function is not called before the first use.
+        What is not given stays as it was. The function is not called before the first use. Of what should happen to an
+        object, and cannot where there is no pool, a warning is logged.
         """
         config = self.__configure(fun, parameters)
         pooled = self.__parameters.get("max_size", 0) is not None
-        self.__point_to(self._proxy_target_of(self.__scope, config, pooled, self.__take_on), {"fun": fun})
+        target = self._proxy_target_of(self.__scope, config, pooled, self.__take_on)
+        if vain := [name for name in config.given_on_objects() if name not in target.obeyed]:
+            scope = self.__scope
+            setting = f"scope {scope.name}" if scope in (ProxyScope.SHARED, ProxyScope.LOOP) else "max_size=None"
+            log.warning("%s: with %s there is no pool, and nothing comes of %s", config.name, setting, ", ".join(vain))
+        self.__point_to(target, {"fun": fun})
 
     def _set_pool(self, **parameters: Unpack[ProxyParameters[T]]) -> None:
         """Change parameters of the pool that will be: before the proxy is set, `ProxyException` afterwards."""
@@ -233,6 +247,17 @@ def _setters(name: str | None) -> dict[str, str]:
 def _no_function(_number: int) -> Any:
     """Stand in the configuration of a proxy for the function that is not known yet."""
     raise NotImplementedError  # replaced before any pool sees it
+
+
+def _may_make_objects(obj: object) -> bool:
+    return callable(obj) and not isinstance(obj, type)
+
+
+def _refuse_pool(obj: object, parameters: Iterable[str]) -> None:
+    """Refuse parameters of a pool for an object, which has none."""
+    if names := ", ".join(sorted(parameters)):
+        hint = ": did you mean fun=…?" if callable(obj) else ""
+        raise ProxyException(f"an object that is set has no pool, and cannot have {names}{hint}")
 
 
 def _advice(set_name: str | None) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from itertools import count
 from sys import is_finalizing
 from types import FunctionType, MethodType
 from typing import Any, Generic, Protocol, TypeVar
 
-from ProxyPatternPool._config import Default, PoolConfig
+from ProxyPatternPool._config import ON_OBJECTS, Default, PoolConfig
 from ProxyPatternPool._errors import PoolClosed, ProxyException
 from ProxyPatternPool._lazy_pool import LazyPool
 from ProxyPatternPool._lease import KeptLease
@@ -68,6 +68,7 @@ class Target(Generic[T]):
 
     obj = Found()
     fixed = False  # there is one object already, and there will never be another
+    obeyed: Collection[str] = ON_OBJECTS  # those of them which hold here
 
     def __init__(self, advice: str = "") -> None:
         self._advice = advice
@@ -200,6 +201,8 @@ class SharedFunction(Function[T]):
     next one tries.
     """
 
+    obeyed = ()
+
     def __init__(self, fun: Callable[[int], T], reshape: Callable[[Target[T]], None]) -> None:
         super().__init__(reshape)
         self._fun = fun
@@ -318,6 +321,7 @@ class Unpooled(Owned[T]):
         super().__init__(storage, reshape)
         self._make = config.make
         self._close = config.closer() if config.auto_return else None
+        self.obeyed = ("close",) if config.auto_return else ()
         self._begin()
 
     def _begin(self) -> None:

@@ -292,6 +292,16 @@ def test_scopes_of_a_function(bench: Bench, scope: Any) -> None:
             AsyncProxy(1, scope=needy)
 
 
+def test_what_cannot_hold_in_a_loop_is_warned_about(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise a connection that is never checked would be noticed in production."""
+    AsyncProxy(fun=bench.enter, health=print, max_use=3)
+    AsyncProxy(fun=bench.enter, max_size=None, health=print)
+    AsyncProxy(fun=bench.enter, scope=LOOP, opener=print, close=print, timeout=3)
+    assert caplog.messages == []
+    AsyncProxy(fun=bench.enter, scope=LOOP, health=print, opener=print, max_use=3, name="db")
+    assert caplog.messages == ["db: with scope LOOP there is no pool, and nothing comes of health, max_use"]
+
+
 def test_setting_it_later(run_loop: Run, bench: Bench) -> None:
     """Otherwise a module could not be imported before what it needs exists."""
     values: Any = AsyncProxy(scope=LOOP, set_name="fill", name="db")

@@ -107,6 +107,55 @@ def test_contradictions() -> None:
     assert not proxy._has_obj()
 
 
+def test_an_object_has_no_parameters_of_a_pool() -> None:
+    """Otherwise they would be dropped silently, and a forgotten ``fun=`` be a riddle to who uses the connection."""
+
+    def connect(number: int) -> list[int]:
+        return [number]
+
+    proxy: Any = Proxy(name="db", max_size=3)
+    with pytest.raises(ProxyException, match=r"has no pool, and cannot have max_size, nonsense$"):
+        proxy.set([1], nonsense=3, max_size="x")
+    with pytest.raises(ProxyException, match=r"cannot have max_size: did you mean fun=…\?$"):
+        proxy.set(connect, max_size=3)
+    with pytest.raises(ProxyException, match=r"cannot have close, max_size: did you mean fun=…\?$"):
+        Proxy(connect, max_size=10, close="close", name="db")
+    proxy.set(fun=connect, max_size=4)
+    assert (proxy, proxy._pool.stats()["max_size"]) == ([0], 4)
+    assert Proxy(connect, name="db")(3) == [3]
+    assert Proxy(connect, scope=Scope.SHARED, max_size=3)(3) == [3]
+    later: Any
+    for later in (Proxy([1], max_size=3), Proxy(list, max_size=3)):  # of the function that may follow
+        later.set(fun=connect)
+        assert later._pool.stats()["max_size"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "setting", "vain"),
+    [
+        ({"scope": Scope.SHARED}, "scope SHARED", "health, opener, getter, retter, close, max_use, max_lifetime"),
+        ({"scope": Scope.LOOP}, "scope LOOP", "health, opener, getter, retter, max_use, max_lifetime"),
+        ({"max_size": None}, "max_size=None", "health, opener, getter, retter, close, max_use, max_lifetime"),
+        (
+            {"scope": Scope.VERSATILE, "max_size": None, "auto_return": True},
+            "max_size=None",
+            "health, opener, getter, retter, max_use, max_lifetime",
+        ),
+    ],
+)
+def test_what_cannot_hold_without_a_pool_is_warned_about(
+    factory: Factory, caplog: pytest.LogCaptureFixture, options: dict[str, Any], setting: str, vain: str
+) -> None:
+    """Otherwise a connection that is never checked, or left open, would be noticed in production."""
+    hooks: dict[str, Any] = dict.fromkeys(("opener", "getter", "retter", "health", "closer"), print)
+    Proxy(fun=factory, name="db", timeout=3, min_size=0, max_delay=0, **options)
+    Proxy(fun=factory, **hooks, max_use=3, max_lifetime=4)
+    assert caplog.messages == []
+    db: Any = Proxy(name="db", **hooks, max_use=3, max_lifetime=4, **options)
+    db.set_fun(factory)
+    assert caplog.messages == [f"db: with {setting} there is no pool, and nothing comes of {vain}"]
+
+
 def test_a_proxy_does_not_stand_for_itself() -> None:
     """Otherwise each use would recurse, and nobody would know why."""
     first: Any = Proxy()
