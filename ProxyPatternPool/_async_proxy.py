@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
 from ProxyPatternPool._async_pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters
@@ -38,6 +38,15 @@ class AsyncProxy(BaseProxy[T]):
     of None nothing is lent twice: an object is made for its task, and ends when it is given back, or with the task.
     With LOOP, an object is made once per loop, however many tasks want it at the same time, and exited at the loop's
     end. An object that is set is for everybody.
+
+    - `_get_obj`, awaited: the object, taken or made if the task has none
+    - `_ret_obj`, awaited: give it back
+    - `_obj`: have it for an ``async with`` block
+    - `_has_obj`: whether there is one here; `_local.obj`: that one, or None
+    - `_nobjs`: how many objects there are
+    - `_pool`: the pool, to open it, look at it, discard from it, shut it down
+    - `_set`, `_set_obj`, `_set_fun`: the setters, whatever `set_name` is
+    - `_set_pool`: change the pool's parameters before the setting
     """
 
     @overload
@@ -130,10 +139,10 @@ class AsyncProxy(BaseProxy[T]):
                     kept.end()
 
     @property
-    def _pool(self) -> AsyncPool[T] | None:
-        """The pool, if there is one."""
+    def _pool(self) -> AsyncPool[T]:
+        """The pool. None if there is none, whatever the type says: not set, with an object, or with LOOP."""
         target = self._proxy_target
-        return target.lender if isinstance(target, PerTask) else None
+        return cast("AsyncPool[T]", target.lender if isinstance(target, PerTask) else None)
 
     async def _proxy_give_back(self, spared: set[Target[T]]) -> None:
         """Give back what the current owner has, but of those targets."""

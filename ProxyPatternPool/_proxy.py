@@ -34,6 +34,15 @@ class Proxy(BaseProxy[T]):
     parameters are the pool's. An owner keeps its object from its first use until it calls `_ret_obj`, or, with
     `auto_return`, until it ends; a loop keeps it until its end. The pool opens at first use: setting a function creates
     nothing. Setting again shuts the previous pool down.
+
+    - `_get_obj`: the owner's object, taken or made if it has none
+    - `_ret_obj`: give it back
+    - `_obj`: have it for a ``with`` block
+    - `_has_obj`: whether the owner has one; `_local.obj`: that one, or None
+    - `_nobjs`: how many objects there are
+    - `_pool`: the pool, to look at it, discard from it, shut it down
+    - `_set`, `_set_obj`, `_set_fun`: the setters, whatever `set_name` is
+    - `_set_pool`: change the pool's parameters before the setting
     """
 
     def _get_obj(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
@@ -76,9 +85,12 @@ class Proxy(BaseProxy[T]):
                         target.ret()
 
     @property
-    def _pool(self) -> Pool[T] | None:
-        """The pool, if there is one."""
-        return self._proxy_target.pool
+    def _pool(self) -> Pool[T]:
+        """The pool. None if there is none: before a function is set, with an object, SHARED, LOOP, `max_size` None.
+
+        Its type does not say so: a program knows how it sets its proxy, and would have to say so at each use.
+        """
+        return cast("Pool[T]", self._proxy_target.pool)
 
     def _proxy_target_of(
         self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Target[T]], None]

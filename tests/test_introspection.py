@@ -7,6 +7,7 @@ import asyncio
 import doctest
 import functools
 import inspect
+import re
 import subprocess
 import sys
 import traceback
@@ -168,6 +169,16 @@ def test_the_text_of_what_cannot_be_had_by_looking(run_loop: Run) -> None:
             shown = traceback.TracebackException.from_exception(error, capture_locals=True)
             assert "    db = <AsyncProxy db: this task has no object>\n" in "".join(shown.format())
         run_loop(main())
+
+
+@pytest.mark.parametrize("kind", [Proxy, AsyncProxy])
+def test_help_tells_what_is_the_proxys_own(kind: type[Any]) -> None:
+    """Otherwise nobody would find it: help leaves out what begins with an underscore."""
+    own = {name for base in kind.__mro__[:2] for name in vars(base) if re.match("_[a-z]", name)}
+    told = inspect.getdoc(kind)
+    assert told
+    listed = {name.removesuffix(".obj") for name in re.findall("`(_[a-z_.]+)`", told.split("\n- ", 1)[1])}
+    assert listed == {name for name in own if not name.startswith("_proxy")}
 
 
 class Shown(AsyncProxy[Any]):

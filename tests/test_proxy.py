@@ -209,7 +209,7 @@ def test_a_proxy_that_is_not_set_says_how_to_set_it() -> None:
 
 def test_a_proxy_that_is_not_set_can_be_looked_at() -> None:
     """Otherwise debuggers and documentation tools would fail on any module that has one."""
-    proxy: Proxy[object] = Proxy(name="db")
+    proxy: Any = Proxy(name="db")
     assert repr(proxy) == "<Proxy db: not set>"
     assert not proxy
     assert "_get_obj" in dir(proxy)

@@ -25,7 +25,7 @@ def test_what_is_the_proxys_own_has_a_type() -> None:
     assert_type(of_object._get_obj(), list[int])
     of_function = Proxy(fun=make, scope=Proxy.Scope.VERSATILE, max_size=2, auto_return=True)
     assert_type(of_function, Proxy[io.StringIO])
-    assert_type(of_function._pool, Pool[io.StringIO] | None)
+    assert_type(of_function._pool, Pool[io.StringIO])
     assert_type(of_function._has_obj(), bool)
     block: AbstractContextManager[io.StringIO] = of_function._obj(timeout=1)
     with block as obj:
@@ -104,7 +104,7 @@ def test_what_a_task_has() -> None:
     async def main() -> None:
         of_manager = AsyncProxy(fun=enter, max_size=2, auto_return=True)
         assert_type(of_manager, AsyncProxy[io.StringIO])
-        assert_type(of_manager._pool, AsyncPool[io.StringIO] | None)
+        assert_type(of_manager._pool, AsyncPool[io.StringIO])
         assert_type(await of_manager._get_obj(), io.StringIO)
         assert_type(of_manager.readline(), Any)
         assert_type(await of_manager._ret_obj(), None)

@@ -14,8 +14,8 @@ monitoring = Blueprint("monitoring", __name__)
 @monitoring.get("/stats")
 def stats() -> dict[str, Any]:
     """Connections opened since the start, and the pool's statistics if there is one. Takes no connection."""
-    pool = db._pool
-    return {
-        "opened": current_app.extensions["connector"].opened,  # counted where they are opened, not by the pool
-        "pool": None if pool is None else pool.stats(),
-    }
+    opened = current_app.extensions["connector"].opened  # counted where they are opened, not by the pool
+    page: dict[str, Any] = {"opened": opened, "pool": None}
+    if db._pool is not None:
+        page["pool"] = db._pool.stats()
+    return page
