@@ -296,6 +296,10 @@ class AsyncPool(LoopedPool[T]):
         """End that use in a finaliser, in whatever thread: the loop does it in its next turn, unless it is closed."""
         _call_soon(self._house.loop, _take_back, ref(self), self._house, slot, use)
 
+    def _give_up(self, slot: Slot[T], use: int) -> None:
+        """End that use of an object which is to be closed with an exception; likewise."""
+        _call_soon(self._house.loop, _discard, ref(self), self._house, slot, use)
+
     def _complain(self, obj: T) -> None:
         self._core.counters.bad_returns += 1
         self._log.warning("%s: %s given back, but it is not out: ignored", self.name, self._describe(obj))
@@ -361,3 +365,13 @@ def _take_back(pool: ref[AsyncPool[T]], house: Household[T], slot: Slot[T], use:
         house.put_out(slot, PoolException("the task that had it has been collected, and so has its pool"))
     elif (task := alive._take_back(slot, use)) is not None:
         house.linger(task, PATIENCE)  # nobody waits for it
+
+
+def _discard(pool: ref[AsyncPool[T]], house: Household[T], slot: Slot[T], use: int) -> None:
+    """Have the pool close an object, as `_take_back` does."""
+    alive = pool()
+    if alive is None:
+        _take_back(pool, house, slot, use)
+    elif alive._core.holds(slot, use):
+        alive._core.discard(slot.obj, alive._clock())
+        alive._act()

@@ -117,7 +117,7 @@ class AsyncProxy(BaseProxy[T]):
 
         Does nothing without one. The object of a loop stays until the loop's end.
         """
-        await self._proxy_give_back(set())
+        await self._proxy_give_back(set(), failed=False)
 
     @asynccontextmanager
     async def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> AsyncIterator[T]:
@@ -129,11 +129,13 @@ class AsyncProxy(BaseProxy[T]):
         had = {target for target in self._proxy_targets() if target.has()}
         owner, obj = this_owner(), await self._get_obj(timeout)
         taken = [target.kept() for target in self._proxy_targets() if target not in had]
+        failed = True
         try:
             yield obj
+            failed = False
         finally:
             if this_owner() == owner:
-                await self._proxy_give_back(had)
+                await self._proxy_give_back(had, failed)
             else:
                 for kept in filter(None, taken):
                     kept.end()
@@ -144,14 +146,14 @@ class AsyncProxy(BaseProxy[T]):
         target = self._proxy_target
         return cast("AsyncPool[T]", target.lender if isinstance(target, PerTask) else None)
 
-    async def _proxy_give_back(self, spared: set[Target[T]]) -> None:
-        """Give back what the current owner has, but of those targets."""
+    async def _proxy_give_back(self, spared: set[Target[T]], failed: bool) -> None:
+        """Give back what the current owner has, but of those targets. `failed`: it has not come to a good end."""
         now, *earlier = self._proxy_targets()  # all of them: it may have been set again, and used, meanwhile
         for target in earlier:
             if target not in spared:
                 target.ret()
         if now not in spared:
-            await now.give_back()
+            await now.give_back(failed)
 
     def _proxy_target_of(
         self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Target[T]], None]

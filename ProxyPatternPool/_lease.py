@@ -106,7 +106,11 @@ class KeptUse(Generic[T]):
         # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
         left = self._slot is not None and self._use != OVER and self._pool._config.auto_return
         if left and getpid() == self._process and not is_finalizing():
-            self._pool._give_finally(self._held, self._use)
+            self._leave_behind()
+
+    def _leave_behind(self) -> None:
+        """Have the pool take the object back: its owner has ended."""
+        self._pool._give_finally(self._held, self._use)
 
 
 class KeptLease(Lease[T], KeptUse[T]):

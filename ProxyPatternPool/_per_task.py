@@ -16,8 +16,9 @@ from ProxyPatternPool._async_pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig, checked_timeout
 from ProxyPatternPool._errors import PoolClosed, ProxyException
 from ProxyPatternPool._lease import OVER, KeptUse
+from ProxyPatternPool._owned import Owned
 from ProxyPatternPool._owner import Keeper, PerOwner
-from ProxyPatternPool._target import Kept, Owned, Target
+from ProxyPatternPool._target import Kept, Target
 
 T = TypeVar("T")
 
@@ -43,6 +44,22 @@ class KeptAsyncLease(AsyncLease[T], KeptUse[T]):
         self._use = OVER  # its task, which still keeps it, may not be the one that ends it
 
 
+class OnlyLease(KeptAsyncLease[T]):
+    """That of an object which is made for its task, and ends with it.
+
+    If the task has not given it back, it ends with an exception, as in the task it would have: it may be a transaction.
+    """
+
+    __slots__ = ()
+
+    def give_up(self) -> None:
+        """Have the object closed with an exception."""
+        self._pool._give_up(self._held, self._use)
+
+    def _leave_behind(self) -> None:
+        self.give_up()
+
+
 class PerTask(Owned[T]):
     """An object of an `AsyncPool` for each task, from its `fetch` until it is given back.
 
@@ -53,6 +70,7 @@ class PerTask(Owned[T]):
         storage: PerOwner[Any] = PerOwner()
         super().__init__(storage, reshape)
         self._leases: PerOwner[KeptAsyncLease[T]] = storage
+        self._new_lease = KeptAsyncLease if pooled else OnlyLease
         if not pooled:  # an object must not be left open: its task cannot exit it when it has ended
             config = replace(config, min_size=0, max_use=1, auto_return=True)
         self.lender: AsyncPool[T] = AsyncPool._configured(config)
@@ -61,7 +79,7 @@ class PerTask(Owned[T]):
         timeout = timeout if isinstance(timeout, Default) else checked_timeout(timeout)
         kept = self._still_out()
         if kept is None:
-            kept = lease = KeptAsyncLease(self.lender, timeout)
+            kept = lease = self._new_lease(self.lender, timeout)
             try:
                 await lease.take(self._leases.keeper())
             except PoolClosed:
@@ -81,9 +99,11 @@ class PerTask(Owned[T]):
             f"{self.lender.name}: this task has no object: await _get_obj() first, or use it inside async with _obj()"
         )
 
-    async def give_back(self) -> None:
+    async def give_back(self, failed: bool) -> None:
         lease = self._leases.pop()
-        if lease is not None:
+        if failed and isinstance(lease, OnlyLease):
+            lease.give_up()
+        elif lease is not None:
             await lease.__aexit__(None, None, None)
 
     def end(self, successor: Target[T]) -> None:

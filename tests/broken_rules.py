@@ -384,7 +384,7 @@ BREAKS = [
     Break(
         "an earlier setting knows its successor",
         "who comes late runs the function that was replaced",
-        "_target.py",
+        "_owned.py",
         "self.successor is not None:\n                return self.successor.get(timeout)  # the proxy was set again\n",
         "False:\n                return self.successor.get(timeout)  # the proxy was set again\n",
         "test_proxy.py::test_who_comes_late_to_an_earlier_setting_gets_the_new_one",

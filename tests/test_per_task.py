@@ -852,12 +852,24 @@ def test_without_a_pool_each_task_has_an_object_made(run_loop: Run, source: Sour
         await asyncio.gather(*(in_task(db._get_obj) for _ in range(5)))
         await settle(lambda: not any(part.open for part in source.parts))
         assert (len(source.parts), db._nobjs) == (5, 0)
+        assert all(isinstance(part.error, PoolException) for part in source.parts), (
+            "nobody gave it back: it may be half done"
+        )
         for number in (5, 6):
             async with db._obj():
                 assert db.number == number
                 await db._get_obj()
             await settle(lambda: not source.parts[-1].open)
-        assert {part.error for part in source.parts} == {None}
+        assert {part.error for part in source.parts[5:]} == {None}
+        with pytest.raises(OSError, match="half done"):
+            async with db._obj():
+                raise OSError("half done")
+        await settle(lambda: not source.parts[-1].open)
+        assert isinstance(source.parts[-1].error, PoolException)
+        await db._get_obj()
+        await db._ret_obj()
+        await settle(lambda: not source.parts[-1].open)
+        assert source.parts[-1].error is None
 
     run_loop(watched(main()))
     source.check_all_gone()

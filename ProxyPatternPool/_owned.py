@@ -1,0 +1,185 @@
+"""What a proxy stands for that has an object for each owner: with a pool of threads, or without one.
+
+What is kept for an owner is more than the object, see `Kept`: the way to give it back goes with it. That is the lease,
+where there is a pool: so that giving it back never touches a later lease of the same object by somebody else.
+"""
+
+from __future__ import annotations
+
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from itertools import count
+from sys import is_finalizing
+from typing import Any, Generic, TypeVar
+
+from ProxyPatternPool._config import Default, PoolConfig
+from ProxyPatternPool._errors import PoolClosed
+from ProxyPatternPool._lazy_pool import LazyPool
+from ProxyPatternPool._lease import KeptLease
+from ProxyPatternPool._owner import PerOwner, PerThread
+from ProxyPatternPool._place import NearOwner, at_hand
+from ProxyPatternPool._pool import Pool
+from ProxyPatternPool._process import keep_in_children
+from ProxyPatternPool._target import Function, Kept, Target
+
+T = TypeVar("T")
+
+
+class Owned(Function[T], ABC):
+    """An object for each owner, from its first use on."""
+
+    def __init__(self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None]) -> None:
+        super().__init__(reshape)
+        self._storage = storage
+        self.place = NearOwner(storage, self.find) if isinstance(storage, PerOwner) else at_hand(self.find)
+
+    @abstractmethod
+    def take(self, timeout: float | Default | None) -> Kept[T]:
+        """Make an object, or take one from the pool."""
+
+    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+        kept = self._still_out()
+        if kept is None:
+            if self.successor is not None:
+                return self.successor.get(timeout)  # the proxy was set again
+            try:
+                kept = self.take(timeout)
+            except PoolClosed:
+                if self.successor is None:
+                    raise
+                return self.successor.get(timeout)  # just now
+            self._keep(kept)
+        kept.show_in(self.place.hand())
+        return kept.held
+
+    def _still_out(self) -> Kept[T] | None:
+        """Return what is kept for the current owner, unless somebody else has returned it, or broken it.
+
+        `PoolException` when it was taken away.
+        """
+        kept = self._storage.get()
+        if kept is None or kept.is_out():
+            return kept
+        kept.check()
+        return None
+
+    def _keep(self, kept: Kept[T]) -> None:
+        """Keep for the current owner what was taken for it."""
+        try:
+            self._see(kept.held)
+            self._storage.set(kept)
+        except BaseException:
+            kept.end()
+            raise
+
+    def kept(self) -> Kept[T] | None:
+        return self._storage.get()
+
+    def has(self) -> bool:
+        kept = self._storage.get()
+        return kept is not None and kept.is_out()
+
+    def ret(self) -> None:
+        self.place.drop()
+        kept = self._storage.pop()
+        if kept is not None:
+            kept.end()
+
+
+class Unpooled(Owned[T]):
+    """An object for each owner, made at its first use; it goes with its owner.
+
+    With `auto_return`, it is closed then: by the owner itself, if that is a thread.
+    """
+
+    def __init__(
+        self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]
+    ) -> None:
+        super().__init__(storage, reshape)
+        self._make = config.make
+        self._close = config.closer() if config.auto_return else None
+        self.obeyed = ("close",) if config.auto_return else ()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._numbers = count()
+        self._owns: set[weakref.ref[Own[T]]] = set()  # those that are still there; a WeakSet is five times as large
+
+    def _renew(self) -> None:
+        super()._renew()
+        self._begin()
+
+    def take(self, timeout: float | Default | None) -> Kept[T]:
+        own = Own(self._make(next(self._numbers)), self._close)
+        keep_in_children(own)
+        self._owns.add(weakref.ref(own, self._owns.discard))
+        return own
+
+    def ret(self) -> None:
+        if self.successor is not None:  # there is nowhere to return it to; but of an earlier setting, nobody needs it
+            super().ret()
+
+    def in_use(self) -> bool:
+        return self._close is not None and self.count() > 0
+
+    def count(self) -> int:
+        return len(self._owns)
+
+
+class Own(Generic[T]):
+    """An object that stays with its owner."""
+
+    def __init__(self, obj: T, close: Callable[[T], object] | None) -> None:
+        self._obj = obj
+        self._close = close
+
+    @property
+    def held(self) -> T:
+        return self._obj
+
+    def is_out(self) -> bool:
+        return True
+
+    def check(self) -> None: ...
+
+    def show_in(self, hand: dict[str, Any]) -> None:
+        hand["obj"] = self._obj
+
+    def end(self) -> None: ...
+
+    def __del__(self, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
+        # the main thread's is not closed at the end of the program, when half of the interpreter is gone
+        if self._close is not None and not is_finalizing():
+            self._close(self._obj)
+
+
+class Pooled(Owned[T]):
+    """An object of the pool for each owner, from its first use until it is given back.
+
+    What is kept is the lease, not only the object: so that giving it back never touches a later lease of the same
+    object by somebody else, and that an object which was returned or discarded behind the proxy is not used again.
+    """
+
+    def __init__(
+        self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]
+    ) -> None:
+        super().__init__(storage, reshape)
+        self._pool = LazyPool(config)
+
+    @property
+    def pool(self) -> Pool[T]:
+        return self._pool.pool
+
+    def take(self, timeout: float | Default | None) -> Kept[T]:
+        return KeptLease(self.pool, timeout, self._storage.keeper())
+
+    def end(self, successor: Target[T]) -> None:
+        super().end(successor)
+        self._pool.end()
+
+    def in_use(self) -> bool:
+        return self.count() > 0  # and not what is leased: somebody may be about to have what was idle just now
+
+    def count(self) -> int:
+        return self._pool.size
