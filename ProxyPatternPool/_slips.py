@@ -66,7 +66,7 @@ def _is(kind: Callable[[object], bool], function: object) -> bool:
 def plain_object(obj: T) -> T:
     """Return what `fun` has returned to a `Pool`, unless that is not the object, but only leads to it: TypeError."""
     if issubclass(type(obj), Coroutine):
-        _dispose_of(obj)
+        dispose_of(obj)
         raise TypeError(f"fun must return an object, but has returned {described(obj)}: {ADVICE}")
     if isasyncgen(obj) or isinstance(obj, (_GeneratorContextManager, _AsyncGeneratorContextManager)):
         advice = "" if isinstance(obj, _GeneratorContextManager) else ", but an AsyncPool does"
@@ -79,7 +79,7 @@ def plain_object(obj: T) -> T:
 def plain_result(name: str, result: T, advice: str = ADVICE) -> T:
     """Return what a hook has returned, unless that is to be awaited: TypeError."""
     if result is not None and isawaitable(result):
-        _dispose_of(result)
+        dispose_of(result)
         raise TypeError(f"{name} must be a plain function, but has returned {described(result)}: {advice}")
     return result
 
@@ -120,7 +120,7 @@ def described(made: object) -> str:
     return f"a {type(made).__name__}{hint}"
 
 
-def _dispose_of(awaitable: object) -> None:
+def dispose_of(awaitable: object) -> None:
     """Close a coroutine, or Python would warn of it as well."""
     if isinstance(awaitable, Coroutine):
         awaitable.close()

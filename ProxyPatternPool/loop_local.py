@@ -21,6 +21,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ProxyPatternPool._keeper import Keeper
 from ProxyPatternPool._loop_end import at_end, before_end
+from ProxyPatternPool._slips import dispose_of
 
 __all__ = ["at_exit", "enter", "enter_once", "singleton", "sticky_acm", "sticky_singleton_acm", "storage"]
 
@@ -68,8 +69,10 @@ def at_exit(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> C
 
     Last in, first out, together with what `enter` and the others have entered; in an empty context. All of them are
     called, whatever any of them raises: errors go to the loop's exception handler, in one `ExceptionGroup`; a bare
-    ``loop.close()`` raises that. What is added while they are called, is called too.
+    ``loop.close()`` raises that. What is added while they are called, is called too. `TypeError` for what cannot be
+    called, as a coroutine: it is the function that is wanted, and its arguments.
     """
+    _check_function("at_exit", function)
 
     async def call() -> None:
         result: object = function(*args, **kwargs)
@@ -78,6 +81,12 @@ def at_exit(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> C
 
     at_end(call)
     return function
+
+
+def _check_function(who: str, function: object) -> None:
+    if not callable(function):
+        dispose_of(function)
+        raise TypeError(f"{who} needs something to call, not an object of type {type(function).__name__}")
 
 
 class _Kept(Keeper[T]):
@@ -223,8 +232,7 @@ def singleton(function: Callable[..., Any] | None = None, /) -> Any:
     """
     if function is None:
         return singleton
-    if not callable(function):
-        raise TypeError(f"singleton needs something to call, not a {type(function).__name__}")
+    _check_function("singleton", function)
 
     @wraps(function, updated=())
     def once(*args: Any, **kwargs: Any) -> Any:

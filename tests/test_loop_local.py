@@ -187,7 +187,7 @@ def test_unhashable_arguments_are_refused(run_loop: Run, arguments: Any) -> None
 
 @pytest.mark.parametrize("decorate", [singleton, sticky_singleton_acm])
 def test_only_what_can_be_called_makes_a_singleton(decorate: Callable[[Any], object]) -> None:
-    with pytest.raises(TypeError, match="needs something to call, not a int"):
+    with pytest.raises(TypeError, match="^singleton needs something to call, not an object of type int$"):
         decorate(3)
 
 
@@ -629,6 +629,24 @@ def test_a_session_can_be_had_again_while_exits_run(run_loop: Run) -> None:
     run_loop(main())
     assert Session.log == ["exit a", "goodbye a", "exit a"]
     assert len(Session.made) == 2
+
+
+def test_only_what_can_be_called_is_called_at_the_end(run_loop: Run) -> None:
+    """Otherwise the loop's end would tell, when nobody knows any more who has asked for it."""
+
+    async def close() -> None:
+        """Nobody calls this."""
+
+    async def main() -> None:
+        for mistake in (3, close(), None):
+            given: Any = mistake
+            with pytest.raises(TypeError, match="^at_exit needs something to call, not an object of type") as caught:
+                at_exit(given)
+        assert str(caught.value).endswith("NoneType")
+        with pytest.raises(TypeError, match="^singleton needs something to call, not an object of type coroutine$"):
+            singleton(close())  # type: ignore[call-overload]  # that is the mistake
+
+    run_loop(main())
 
 
 def test_one_failing_exit_skips_no_other(run_loop: Run) -> None:
