@@ -59,7 +59,7 @@ class Keeper(Generic[T]):
         self._end: asyncio.Future[None] = loop.create_future()  # what __aexit__ has raised, if anything
         self._reason: BaseException | None = None  # what the object is exited with
         self._raised: BaseException | None = None  # what came out of the manager
-        self._task = hidden_task(self._keep(), name or f"keeper of a {type(manager).__name__}")
+        self._task = hidden_task(self._keep(), name or f"keeper of {type(manager).__name__}")
         # and not at the end of _keep: a task may end before it has begun. By default, the context of whoever makes the
         # keeper would be kept, with all that the variables of that one refer to
         self._task.add_done_callback(self._finish, context=Context())
@@ -139,7 +139,9 @@ class Keeper(Generic[T]):
         if isinstance(raised, CancelledError) or is_only(raised, self._reason):
             raised = None
         if not self._value.done():
-            cancelled = EnteringCancelled(f"the entering of a {type(self._manager).__name__} was cancelled")
+            cancelled = EnteringCancelled(
+                f"the entering of something of type {type(self._manager).__name__} was cancelled"
+            )
             self._value.set_exception(cancelled if raised is None else raised)
             self._end.set_result(None)
         elif raised is None:

@@ -127,7 +127,8 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         """
         self._bind()
         if not self._core.discard(obj):
-            log.warning("%s: a %s was discarded which is not here: ignored", self.name, type(obj).__name__)
+            what = f"something of type {type(obj).__name__} was discarded which is not here"
+            log.warning("%s: %s (wanted is the object, not its arguments)", self.name, what)
         self._act()
 
     async def shutdown(self, delay: float = 0.0) -> None:

@@ -111,8 +111,8 @@ class KeyedBase(Generic[T]):
             except TypeError:
                 kind = type(argument).__name__
                 raise TypeError(
-                    f"{self.name}: a {kind} cannot tell instances apart, for it is unhashable: give the pool a "
-                    "function key(*args, **kwargs) which returns what does"
+                    f"{self.name}: an argument of type {kind} cannot tell instances apart, for it is unhashable: give "
+                    "the pool a function key(*args, **kwargs) which returns what does"
                 ) from error
 
     def _why(self, instance: Instance[T]) -> str:

@@ -32,7 +32,7 @@ PLAIN = "it is called where nobody can wait"
 
 
 def check_fun(fun: Callable[..., object]) -> None:
-    """Refuse an asynchronous generator function: TypeError."""
+    """Refuse a generator function, whose generators would be lent: TypeError."""
     if _is(isasyncgenfunction, fun):
         raise TypeError(f"fun must not be an asynchronous generator, but is {fun!r}: is @asynccontextmanager missing?")
 
@@ -58,6 +58,13 @@ def _is(kind: Callable[[object], bool], function: object) -> bool:
     while isinstance(function, partial):
         function = function.func
     return kind(function) or kind(getattr(type(function), "__call__", None))  # noqa: B004  # that function itself is looked at
+
+def check_manager_function(who: str, function: object) -> None:
+    """Refuse an ``async`` function where one is needed that returns an asynchronous context manager: TypeError."""
+    if _is(iscoroutinefunction, function) or _is(isasyncgenfunction, function):
+        what = "needs a function that returns an asynchronous context manager, not the async"
+        raise TypeError(f"{who} {what} {function!r}: is @asynccontextmanager missing?")
+
 
 
 # -- what they return
@@ -117,7 +124,7 @@ def described(made: object) -> str:
         hint = ": is @asynccontextmanager missing?"
     elif hasattr(type(made), "__enter__"):
         hint = ", which is a synchronous context manager"
-    return f"a {type(made).__name__}{hint}"
+    return f"something of type {type(made).__name__}{hint}"
 
 
 def dispose_of(awaitable: object) -> None:

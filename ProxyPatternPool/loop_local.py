@@ -21,7 +21,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ProxyPatternPool._keeper import Keeper
 from ProxyPatternPool._loop_end import at_end, before_end
-from ProxyPatternPool._slips import dispose_of
+from ProxyPatternPool._slips import check_manager_function, dispose_of
 
 __all__ = ["at_exit", "enter", "enter_once", "singleton", "sticky_acm", "sticky_singleton_acm", "storage"]
 
@@ -119,10 +119,14 @@ def _keep(manager: AbstractAsyncContextManager[T, Any], local: _Local) -> _Kept[
 
 
 def _check(manager: object) -> None:
-    kind = type(manager)
-    if not (hasattr(kind, "__aenter__") and hasattr(kind, "__aexit__")):
+    if not _can_be_entered(manager):
+        kind = type(manager)
         hint = ": await it first" if hasattr(kind, "__await__") else ""
-        raise TypeError(f"a {kind.__name__} is no asynchronous context manager{hint}")
+        raise TypeError(f"something of type {kind.__name__} is no asynchronous context manager{hint}")
+
+
+def _can_be_entered(manager: object) -> bool:
+    return hasattr(type(manager), "__aenter__") and hasattr(type(manager), "__aexit__")
 
 
 async def enter(manager: AbstractAsyncContextManager[T, Any]) -> T:
@@ -265,9 +269,21 @@ def sticky_singleton_acm(
 ) -> Callable[P, AbstractAsyncContextManager[T, None]]:
     """Have an asynchronous context manager made and entered once per loop and arguments, and exited at the loop's end.
 
-    ``async with`` gives everybody the same object, and leaves it as it is. `singleton` and `sticky_acm` in one.
+    ``async with`` gives everybody the same object, and leaves it as it is. `singleton` and `sticky_acm` in one. Raises
+    `TypeError` for an ``async`` function, and when it is called, if `factory` returns no asynchronous context manager.
     """
-    make = singleton(factory)
+    _check_function("sticky_singleton_acm", factory)
+    check_manager_function("sticky_singleton_acm", factory)
+
+    def made(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T, Any]:
+        manager = factory(*args, **kwargs)
+        if not _can_be_entered(manager):
+            dispose_of(manager)
+            raise TypeError(f"{_name(factory)} must return an asynchronous context manager: is a decorator missing?")
+        return manager
+
+    made.__qualname__ = _name(factory)
+    make = singleton(made)
 
     @wraps(factory, updated=())
     def sticky(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T, None]:

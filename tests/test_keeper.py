@@ -209,7 +209,7 @@ def test_releasing_what_is_being_entered_cancels_that(run_loop: Run, begun: bool
         if begun:
             await manager.begun.wait()
         keeper.release()
-        with pytest.raises(RuntimeError, match=r"^the entering of a Manager was cancelled$"):
+        with pytest.raises(RuntimeError, match=r"^the entering of something of type Manager was cancelled$"):
             await waiter
         await keeper.ended()
         assert manager.begun.is_set() == begun

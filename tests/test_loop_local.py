@@ -186,9 +186,37 @@ def test_unhashable_arguments_are_refused(run_loop: Run, arguments: Any) -> None
 
 
 @pytest.mark.parametrize("decorate", [singleton, sticky_singleton_acm])
-def test_only_what_can_be_called_makes_a_singleton(decorate: Callable[[Any], object]) -> None:
-    with pytest.raises(TypeError, match="^singleton needs something to call, not an object of type int$"):
+def test_only_what_can_be_called_makes_a_singleton(decorate: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^{decorate.__name__} needs something to call, not an object of type int$"):
         decorate(3)
+
+
+def test_a_forgotten_decorator_is_missed(run_loop: Run) -> None:
+    """Otherwise the text would be about what the library has made of it, and not about the function."""
+
+    async def connect(name: str = "") -> Session:
+        return Session(name)
+
+    async def connected() -> AsyncIterator[Session]:
+        yield Session()
+
+    async def main() -> None:
+        for function in (connect, connected, partial(connect, "a")):
+            mistake: Any = function
+            with pytest.raises(
+                TypeError, match=r"^sticky_singleton_acm needs .* not the async .*asynccontextmanager mi"
+            ):
+                sticky_singleton_acm(mistake)
+        hidden: Any = lambda: connect()  # noqa: E731  # that is what users write
+        mistake = sticky_singleton_acm(hidden)
+        with pytest.raises(TypeError, match=r"<lambda> must return an asynchronous context manager: is a decorator"):
+            mistake()
+        with pytest.raises(TypeError, match=r"^partial: the arguments of a singleton must be hashable"):
+            sticky_singleton_acm(partial(Session))([])
+        await singleton(connect)()
+
+    run_loop(main())
+    assert len(Session.made) == 1
 
 
 def test_a_method_may_be_a_singleton(run_loop: Run) -> None:
@@ -453,12 +481,12 @@ def test_an_object_that_ends_by_itself_is_not_handed_out_again(run_loop: Run) ->
 @pytest.mark.parametrize("use", [enter, enter_once, lambda manager: sticky_acm(manager).__aenter__()])
 def test_only_asynchronous_context_managers_can_be_entered(run_loop: Run, use: Callable[[Any], Any]) -> None:
     async def main() -> None:
-        with pytest.raises(TypeError, match=r"^a Lock is no asynchronous context manager$"):
+        with pytest.raises(TypeError, match=r"^something of type Lock is no asynchronous context manager$"):
             await use(type("Lock", (), {})())
         coming = asyncio.get_running_loop().create_future()
         with pytest.raises(TypeError, match=r"is no asynchronous context manager: await it first$"):
             await use(coming)
-        with pytest.raises(TypeError, match=r"^a type is no"):  # the class itself, not called
+        with pytest.raises(TypeError, match=r"^something of type type is no"):  # the class itself, not called
             await use(Session)
 
     run_loop(main())
@@ -640,10 +668,10 @@ def test_only_what_can_be_called_is_called_at_the_end(run_loop: Run) -> None:
     async def main() -> None:
         for mistake in (3, close(), None):
             given: Any = mistake
-            with pytest.raises(TypeError, match="^at_exit needs something to call, not an object of type") as caught:
+            with pytest.raises(TypeError, match=r"^at_exit needs something to call, not an object of type") as caught:
                 at_exit(given)
         assert str(caught.value).endswith("NoneType")
-        with pytest.raises(TypeError, match="^singleton needs something to call, not an object of type coroutine$"):
+        with pytest.raises(TypeError, match=r"^singleton needs something to call, not an object of type coroutine$"):
             singleton(close())  # type: ignore[call-overload]  # that is the mistake
 
     run_loop(main())

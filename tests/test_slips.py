@@ -131,10 +131,13 @@ def test_a_missing_asynccontextmanager_is_missed(kind: type[Any]) -> None:
 @pytest.mark.parametrize(
     ("made", "told"),
     [
-        (awaited, "a coroutine: use AsyncPool, or AsyncProxy in place of a Proxy, which await it"),
-        (asynchronous_generator, "a async_generator: is @asynccontextmanager missing?"),
-        (synchronous_manager, "a _GeneratorContextManager, .*: a Pool does not enter it\n"),
-        (asynchronous_manager, "a _AsyncGeneratorContextManager: a Pool does not enter it, but an AsyncPool does"),
+        (awaited, "something of type coroutine: use AsyncPool, or AsyncProxy in place of a Proxy, which await it"),
+        (asynchronous_generator, "something of type async_generator: is @asynccontextmanager missing?"),
+        (synchronous_manager, "something of type _GeneratorContextManager, .*: a Pool does not enter it\n"),
+        (
+            asynchronous_manager,
+            "something of type _AsyncGeneratorContextManager: a Pool does not enter it, but an AsyncPool does",
+        ),
     ],
 )
 def test_what_only_leads_to_an_object_is_not_lent(factory: Factory, made: Any, told: str) -> None:
@@ -159,7 +162,9 @@ def test_a_hook_that_turns_out_to_be_awaited_is_told_to_who_asks(
     pool = Pool(factory, 1, min_size=0, close="close", health_delay=0, **{name: hook})
     if name == "health":
         pool.ret(pool.get())
-    with pytest.raises(TypeError, match=f"^{name} must be a plain function, but has returned a {told}: use Async"):
+    with pytest.raises(
+        TypeError, match=f"^{name} must be a plain function, but has returned something of type {told}: use Async"
+    ):
         pool.get()
     slip = False
     assert pool.get(timeout=5).number == 1
@@ -175,7 +180,10 @@ def test_a_hook_that_turns_out_to_be_awaited_when_nobody_asks_is_logged(
     pool = Pool(factory, 1, **{name: hook})
     (pool.discard if name == "close" else pool.ret)(pool.get())
     assert pool.get(timeout=5).number == 1
-    assert f"TypeError: {name} must be a plain function, but has returned a coroutine: use AsyncPool" in caplog.text
+    assert (
+        f"TypeError: {name} must be a plain function, but has returned something of type coroutine: use AsyncPool"
+        in caplog.text
+    )
 
 
 def test_what_can_be_awaited_may_still_be_the_object() -> None:
@@ -204,10 +212,13 @@ def test_what_tells_of_objects_and_turns_out_to_be_awaited_harms_nothing(factory
 @pytest.mark.parametrize(
     ("made", "told"),
     [
-        (synchronous_manager, "not a _GeneratorContextManager, which is a synchronous context manager"),
-        (lambda _: closing(Thing(Factory(), 0)), "not a closing, which is a synchronous context manager"),
+        (synchronous_manager, "not something of type _GeneratorContextManager, which is a synchronous context manager"),
+        (
+            lambda _: closing(Thing(Factory(), 0)),
+            "not something of type closing, which is a synchronous context manager",
+        ),
         (lambda _: awaited, "has returned a coroutine function: call it"),
-        (asynchronous_generator, "not a async_generator: is @asynccontextmanager missing?"),
+        (asynchronous_generator, "not something of type async_generator: is @asynccontextmanager missing?"),
     ],
 )
 def test_what_leads_nowhere_is_not_lent(made: Any, told: str) -> None:
