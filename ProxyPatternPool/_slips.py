@@ -35,12 +35,22 @@ def check_fun(fun: Callable[..., object]) -> None:
     """Refuse a generator function, whose generators would be lent: TypeError."""
     if _is(isasyncgenfunction, fun):
         raise TypeError(f"fun must not be an asynchronous generator, but is {fun!r}: is @asynccontextmanager missing?")
+    if _is(_never_runs, fun):
+        advice = "return the object, and have `close` do what follows"
+        raise TypeError(f"fun must not be a generator, but is {fun!r}: {advice}")
 
 
 def check_hook(name: str, hook: object) -> None:
     """Refuse a generator function, whose code would never run: TypeError."""
     if _is(_never_runs, hook) or _is(isasyncgenfunction, hook):
         raise TypeError(f"{name} must be a function that does something, not the generator {hook!r}")
+
+
+def check_manager_function(who: str, function: object) -> None:
+    """Refuse an ``async`` function where one is needed that returns an asynchronous context manager: TypeError."""
+    if _is(iscoroutinefunction, function) or _is(isasyncgenfunction, function):
+        what = "needs a function that returns an asynchronous context manager, not the async"
+        raise TypeError(f"{who} {what} {function!r}: is @asynccontextmanager missing?")
 
 
 def check_plain(name: str, function: object, advice: str) -> None:
@@ -58,13 +68,6 @@ def _is(kind: Callable[[object], bool], function: object) -> bool:
     while isinstance(function, partial):
         function = function.func
     return kind(function) or kind(getattr(type(function), "__call__", None))  # noqa: B004  # that function itself is looked at
-
-def check_manager_function(who: str, function: object) -> None:
-    """Refuse an ``async`` function where one is needed that returns an asynchronous context manager: TypeError."""
-    if _is(iscoroutinefunction, function) or _is(isasyncgenfunction, function):
-        what = "needs a function that returns an asynchronous context manager, not the async"
-        raise TypeError(f"{who} {what} {function!r}: is @asynccontextmanager missing?")
-
 
 
 # -- what they return

@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from ProxyPatternPool import AsyncPool, Pool, PoolException, Proxy
+from ProxyPatternPool import AsyncPool, AsyncProxy, Pool, PoolException, Proxy
 from tests.cancelling import watched
 from tests.conftest import Factory, Thing
 from tests.parts import Part, Source, settle, use
@@ -123,6 +123,42 @@ def test_a_missing_asynccontextmanager_is_missed(kind: type[Any]) -> None:
     """Otherwise the generator would be lent as if it were the connection."""
     with pytest.raises(TypeError, match=r"^fun must not be an asynchronous generator.*is @asynccontextmanager missing"):
         kind(asynchronous_generator)
+
+
+class Generating:
+    """Can be called, and gives a generator then."""
+
+    def __call__(self, _number: int) -> Iterator[str]:
+        yield "never run"
+
+
+@pytest.mark.parametrize(
+    "fun", [generator, Generating(), Generating().__call__, partial(generator), partial(Generating())]
+)
+@pytest.mark.parametrize("kind", [Pool, AsyncPool])
+def test_a_generator_is_no_object(kind: type[Any], fun: Any) -> None:
+    """Otherwise the generator would be lent as if it were the connection that it yields."""
+    told = r"^fun must not be a generator, but is .*: return the object, and have `close` do what follows$"
+    with pytest.raises(TypeError, match=told):
+        kind(fun)
+    with pytest.raises(TypeError, match=told):
+        (Proxy if kind is Pool else AsyncProxy)(fun=fun)
+
+
+def test_a_generator_that_can_be_awaited_still_makes_objects(factory: Factory) -> None:
+    """Otherwise a coroutine function of the old kind, or a compiled one, would be refused; and so would a factory."""
+
+    @coroutine
+    def awaited_by_hand(number: int) -> Generator[None, None, Thing]:
+        yield
+        return factory(number)
+
+    async def main() -> None:
+        assert await AsyncPool(awaited_by_hand).get() is factory.things[0]
+
+    asyncio.run(main())
+    pool: Pool[Iterator[str]] = Pool(lambda n: generator(n))
+    assert next(pool.get()) == "never run", "who says so gets one"
 
 
 # -- what is returned to a Pool
