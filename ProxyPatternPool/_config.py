@@ -32,6 +32,24 @@ class Default(Enum):
 #: Parameters whose names were others in earlier releases.
 EARLIER_NAMES = {"max_avail_delay": "max_delay", "closer": "close"}
 
+#: What is called otherwise in other libraries. These names are not accepted, but known to whoever tries them.
+OTHER_NAMES = {
+    name: ours
+    for ours, theirs in {
+        "fun": "create creator factory connect",
+        "max_size": "size pool_size maxsize max maximum limit max_connections max_overflow",
+        "min_size": "minsize min minimum min_idle",
+        "timeout": "pool_timeout wait_timeout max_wait acquire_timeout",
+        "max_use": "max_usage max_queries max_requests",
+        "max_delay": "max_idle idle_timeout max_inactive_connection_lifetime",
+        "max_lifetime": "max_age recycle pool_recycle",
+        "health": "check pre_ping pool_pre_ping ping validate",
+        "opener": "configure init setup",
+        "retter": "reset",
+        "close": "dispose destroy",
+    }.items()
+    for name in theirs.split()
+}
 
 #: Parameters which are called with an object, and may do something with it.
 HOOKS = ("health", "opener", "getter", "retter", "close")
@@ -194,7 +212,8 @@ def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
     parameters = {EARLIER_NAMES.get(name, name): value for name, value in parameters.items()}
     for name, value in parameters.items():
         if name not in known:
-            hint = "".join(f": did you mean {close}?" for close in get_close_matches(name, known, 1))
+            likely = [OTHER_NAMES[name]] if name in OTHER_NAMES else get_close_matches(name, known, 1)
+            hint = "".join(f": did you mean {ours}?" for ours in likely)
             raise TypeError(f"{who} has no parameter {name} (given as {value!r}){hint}")
     if parameters.get("max_size", 0) is None:
         parameters["max_size"] = 0

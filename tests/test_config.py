@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import AsyncPool, AsyncProxy, Pool, Proxy
-from ProxyPatternPool._config import EARLIER_NAMES, PoolConfig, PoolParameters, ProxyParameters
+from ProxyPatternPool._config import EARLIER_NAMES, OTHER_NAMES, PoolConfig, PoolParameters, ProxyParameters
 
 Scope = Proxy.Scope
 
@@ -79,6 +79,34 @@ def test_what_only_a_proxy_can_do(pool: Any) -> None:
     """Otherwise it would do nothing, silently."""
     with pytest.raises(TypeError, match=rf"^{pool.__name__} has no parameter auto_return \(given as True\)$"):
         pool(lambda n: n, auto_return=True)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("size", "max_size"),
+        ("pool_size", "max_size"),
+        ("minsize", "min_size"),
+        ("max_age", "max_lifetime"),
+        ("max_idle", "max_delay"),
+        ("pool_timeout", "timeout"),
+        ("pool_pre_ping", "health"),
+        ("creator", "fun"),
+        ("reset", "retter"),
+    ],
+)
+@pytest.mark.parametrize("what", [Pool, AsyncPool, Proxy, AsyncProxy])
+def test_names_of_other_libraries_are_translated(what: Any, theirs: str, ours: str) -> None:
+    """Otherwise who comes from there would be led to a parameter which only looks alike."""
+    with pytest.raises(TypeError, match=rf"has no parameter {theirs} \(given as 3\): did you mean {ours}\?$"):
+        what(fun=lambda n: n, **{theirs: 3})
+
+
+def test_what_others_call_it_is_a_name_of_ours() -> None:
+    """Otherwise a hint would lead nowhere, or a parameter that exists be taken for another."""
+    known = {field.name for field in fields(PoolConfig)}
+    assert set(OTHER_NAMES.values()) <= known
+    assert not OTHER_NAMES.keys() & (known | EARLIER_NAMES.keys())
 
 
 def test_what_no_limit_may_look_like() -> None:
