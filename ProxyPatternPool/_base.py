@@ -16,8 +16,6 @@ from ProxyPatternPool._stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timi
 
 T = TypeVar("T")
 
-log = logging.getLogger("ProxyPatternPool")
-
 
 class BasePool(Generic[T]):
     """The configuration, the core, the statistics and the words of a pool."""
@@ -31,10 +29,7 @@ class BasePool(Generic[T]):
         self._getter = nothing if config.getter is None else config.getter
         self._retter = nothing if config.retter is None else config.retter
         self._health = nothing if config.health is None else config.health
-        self._log = log
-        if config.log_level is not None:
-            self._log = log.getChild(self.name)
-            self._log.setLevel(config.log_level)
+        self._log = config.logger()
         self._parents: dict[int, Slot[T]] = {}  # id(obj) -> slot: the objects that a forked child must leave alone
         self._start()
 

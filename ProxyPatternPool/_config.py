@@ -6,6 +6,7 @@ keyword arguments, for type checkers. A test holds the two together.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -19,6 +20,8 @@ from typing import Any, Generic, TypedDict, TypeVar
 from ProxyPatternPool._slips import ADVICE, PLAIN, check_fun, check_hook, check_plain
 
 T = TypeVar("T")
+
+log = logging.getLogger("ProxyPatternPool")
 
 _numbers = count(1)  # of pools without a name
 
@@ -192,15 +195,32 @@ class PoolConfig(Limits, Generic[T]):
             raise
 
     def closer(self) -> Callable[[T], object]:
-        """Return the function that ends an object; it does nothing when no `close` was given."""
+        """Return the function that ends an object; it does nothing when no `close` was given.
+
+        An object may lack the method that `close` names: nothing is called then, and the log is told, the first time.
+        """
         if not isinstance(self.close, str):
             return nothing if self.close is None else self.close
-        method = self.close
+        method, complaints = self.close, count()
 
         def call_method(obj: T) -> object:
-            return getattr(obj, method, nothing)()
+            function: Callable[[], object] | None = getattr(obj, method, None)
+            if function is not None:
+                return function()
+            if next(complaints) == 0:
+                what = f"something of type {type(obj).__name__} has no method {method}"
+                self.logger().warning("%s: %s: nothing is called to close it", self.name, what)
+            return None
 
         return call_method
+
+    def logger(self) -> logging.Logger:
+        """Return where the pool's messages go: to a logger of its own, if they have a level of their own."""
+        if self.log_level is None:
+            return log
+        own = log.getChild(str(self.name))
+        own.setLevel(self.log_level)
+        return own
 
 
 def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
@@ -262,4 +282,4 @@ def check_count(parameter: str, value: object, least: int = 0) -> None:
 
 
 def nothing(*_: object) -> None:
-    """Stand in for the function that was not given, or the method that an object does not have."""
+    """Stand in for the function that was not given."""

@@ -21,9 +21,8 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 from weakref import WeakMethod
 
-from ProxyPatternPool._base import log
 from ProxyPatternPool._change import GRACE, Change
-from ProxyPatternPool._config import checked_seconds
+from ProxyPatternPool._config import checked_seconds, log
 from ProxyPatternPool._errors import PoolException, note_once
 from ProxyPatternPool._instance import Instance, Phase, Reason, Waiter
 from ProxyPatternPool._keeper import EnteringCancelled, Keeper

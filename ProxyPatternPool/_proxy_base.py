@@ -14,8 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from ProxyPatternPool._anything import Anything
-from ProxyPatternPool._base import log
-from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure
+from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure, log
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._operations import OPERATIONS
 from ProxyPatternPool._process import FreshLock

@@ -416,6 +416,21 @@ def test_a_hook_that_fails_costs_the_object_and_tells_the_caller(make: Make, fac
     assert one.pool.stats()["nclosed"] == {hook: 1}
 
 
+def test_a_method_that_no_object_has_is_told_once(
+    make: Make, factory: Factory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise a slip in its name would leave every connection open, without a word; or tell it for every one."""
+    one = make(factory, 2, min_size=0, close="clos", name="db")
+    for number in range(3):
+        thing = one.call("get")
+        assert thing.number == number
+        one.call("discard", thing)
+        until(lambda: one.pool.size == 0)
+    told = "db: something of type Thing has no method clos: nothing is called to close it"
+    assert [record.message for record in caplog.records if "clos" in record.message] == [told]
+    assert factory.closed == []
+
+
 def test_a_retter_that_fails_costs_the_object_and_is_logged(
     make: Make, factory: Factory, caplog: pytest.LogCaptureFixture
 ) -> None:
