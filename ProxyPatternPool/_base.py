@@ -256,6 +256,13 @@ class BasePool(Generic[T]):
             f"{self.name}: fun({slot.number}) returned an object that is already in the pool: {self._describe(obj)}"
         )
 
-    def _blame(self, error: BaseException, what: str) -> None:
+    def _blame(self, error: BaseException, what: str, arguments: str = "") -> None:
         """Note on an exception of user code which pool it hit."""
-        note_once(error, f"{self.name}: raised by {what}")
+        note_once(error, f"{self.name}: raised by {what}", arguments)
+
+    def _blame_making(self, error: BaseException, slot: Slot[T]) -> None:
+        """Note on an exception of `fun` or `opener` which object it has cost."""
+        if slot.made:
+            self._blame(error, "opener")
+        else:
+            self._blame(error, "fun", f"({slot.number})")

@@ -31,8 +31,11 @@ class IllegalMove(PPPException, RuntimeError):
     """A slot was asked to do what its state does not allow; nothing has changed. A bug of a driver, never of a user."""
 
 
-def note_once(error: BaseException, note: str) -> None:
-    """Note something on an exception of user code; once, for the same one may be raised again and again."""
+def note_once(error: BaseException, note: str, detail: str = "") -> None:
+    """Note something on an exception of user code; once, for the same one may be raised again and again.
+
+    What differs from one time to the next is its detail.
+    """
     with suppress(Exception):  # an exception that takes no notes is more important than our note
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+        if not any(known.startswith(note) for known in getattr(error, "__notes__", ())):
+            error.add_note(note + detail)

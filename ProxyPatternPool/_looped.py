@@ -244,7 +244,7 @@ class LoopedPool(HookedPool[T], LoopBound):
         elif cancelled:
             error = PoolException(f"{self.name}: the creation of an object was cancelled")
         else:
-            self._blame(error, "opener" if slot.made else "fun")
+            self._blame_making(error, slot)
         self._last_error = error
         waiter = self._creating.pop(slot, None)
         core.failed(slot, now)

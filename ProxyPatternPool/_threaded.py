@@ -124,7 +124,7 @@ class ThreadedPool(BasePool[T]):
         try:
             obj = plain_object(self._config.make(slot.number))
         except BaseException as error:
-            self._fail(core, slot, error, "fun")
+            self._fail(core, slot, error)
             raise
         try:
             self._locked(core.made, slot, obj, random.random())
@@ -134,14 +134,14 @@ class ThreadedPool(BasePool[T]):
         try:
             plain_result("opener", self._opener(obj))
         except BaseException as error:
-            self._fail(core, slot, error, "opener")
+            self._fail(core, slot, error)
             raise
         self._last_error = None
 
-    def _fail(self, core: PoolCore[T], slot: Slot[T], error: BaseException, what: str) -> None:
+    def _fail(self, core: PoolCore[T], slot: Slot[T], error: BaseException) -> None:
         self._last_error = error
         self._locked(core.failed, slot)
-        self._blame(error, what)
+        self._blame_making(error, slot)
 
     def _refill(self, core: PoolCore[T], slot: Slot[T]) -> None:
         """Make the object of a slot that nobody waits for: it becomes idle."""

@@ -206,8 +206,8 @@ BREAKS = [
         "user code is settled whatever it raises",
         "`fun` only when it is an Exception",
         "_threaded.py",
-        '        except BaseException as error:\n            self._fail(core, slot, error, "fun")',
-        '        except Exception as error:\n            self._fail(core, slot, error, "fun")',
+        "self._config.make(slot.number))\n        except BaseException as error:",
+        "self._config.make(slot.number))\n        except Exception as error:",
         "test_failures.py::test_user_code_that_raises_loses_nothing",
     ),
     Break(

@@ -597,7 +597,7 @@ def test_what_is_made_first_and_fails_is_told_at_once(run_loop: Run, caplog: pyt
         async with asyncio.timeout(10):
             with pytest.raises(OSError, match="down 2") as caught:
                 await pool.__aenter__()
-        assert caught.value.__notes__ == ["db: raised by fun"]
+        assert caught.value.__notes__ == ["db: raised by fun(2)"]
         assert pool.size == 0, "what was made is still open"
         source.check_all_gone()
 

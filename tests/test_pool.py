@@ -60,7 +60,7 @@ def test_an_error_at_the_start_closes_what_was_made_and_is_raised(factory: Facto
 
     with pytest.raises(OSError, match="no route") as caught:
         Pool(fun, min_size=4, close="close", name="db")
-    assert caught.value.__notes__ == ["db: raised by fun"]
+    assert caught.value.__notes__ == ["db: raised by fun(2)"]
     assert sorted(factory.closed) == [0, 1]
     assert len(factory.things) == 2
 
@@ -302,7 +302,7 @@ def test_a_failed_creation_is_raised_to_its_caller_and_loses_nothing(factory: Fa
         with pytest.raises(type(error)) as caught:
             pool.get()
         assert caught.value is error
-    assert error.__notes__ == ["db: raised by fun"]  # and no more of them in a long outage
+    assert error.__notes__ == ["db: raised by fun(0)"]  # and no more of them in a long outage
     failing = False
     assert pool.get(timeout=0).number == 3
     assert pool.stats()["ncreation_errors"] == 3
