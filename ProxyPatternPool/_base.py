@@ -16,6 +16,9 @@ from ProxyPatternPool._stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timi
 
 T = TypeVar("T")
 
+#: What comes after the failure of a creation which is not repeated.
+UNWANTED = "and nobody waits for it"
+
 
 class BasePool(Generic[T]):
     """The configuration, the core, the statistics and the words of a pool."""
@@ -38,6 +41,7 @@ class BasePool(Generic[T]):
         config = self._config
         self._core: PoolCore[T] = PoolCore(self._limits, closes=self._closes(), checks=config.health is not None)
         self._last_error: BaseException | None = None  # of the last creation, if that failed
+        self._failing = False  # no object could be made lately, and the log has been told why
 
     def _holder_name(self, holder: object) -> str:
         """Tell who has an object, for a message."""
@@ -204,6 +208,31 @@ class BasePool(Generic[T]):
             return f"{text} ({plain_result('tracer', self._config.tracer(obj), PLAIN)})"
         except Exception as error:
             return f"{text} (tracer raised {type(error).__name__})"
+
+    def _succeeded(self) -> None:
+        """Forget failures: an object has been made."""
+        self._last_error = None
+        self._failing = False
+
+    def _tell_failed_creation(self, number: int, error: BaseException, outlook: str) -> None:
+        # an outage may last for days, and each traceback would tell the same: one of them is enough, until it ends
+        detail = not self._failing or self._log.isEnabledFor(logging.DEBUG)
+        self._failing = True
+        self._log.error(
+            "%s: making object %d failed in the background, %s: %s: %s",
+            self.name,
+            number,
+            outlook,
+            type(error).__name__,
+            error,
+            exc_info=error if detail else None,
+        )
+
+    def _outlook(self) -> str:
+        """Tell what comes after a refill that has failed."""
+        if self._core.closed:
+            return UNWANTED
+        return f"tried again in {max(0.0, self._core.refill_at - self._clock()):.1f} s"
 
     def _tell_failed_check(self, slot: Slot[T], error: Exception) -> None:
         # it is expected of a dead one, and its traceback would tell the same for each of many

@@ -19,6 +19,7 @@ from threading import get_ident
 from typing import Any, TypeVar, cast
 from weakref import ref
 
+from ProxyPatternPool._base import UNWANTED
 from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hooked import HookedPool
@@ -202,7 +203,7 @@ class LoopedPool(HookedPool[T], LoopBound):
 
     def _on_entered(self, slot: Slot[T]) -> None:
         core, now = self._core, self._clock()
-        self._last_error = None
+        self._succeeded()
         self._refilling.discard(slot)
         waiter = self._creating.pop(slot, None)
         if waiter is None:
@@ -248,16 +249,18 @@ class LoopedPool(HookedPool[T], LoopBound):
         self._last_error = error
         waiter = self._creating.pop(slot, None)
         core.failed(slot, now)
+        outlook = UNWANTED
+        if slot in self._refilling:
+            self._refilling.remove(slot)
+            core.back_off(random.random(), now)
+            self._ring_soon()
+            outlook = self._outlook()
         if waiter is not None:
             waiter.fail(error)
         elif self._filling is not None and not self._filling:
             self._filling.append(error)
         elif not cancelled:
-            self._log.error("%s: making an object failed, and nobody waits for it", self.name, exc_info=error)
-        if slot in self._refilling:
-            self._refilling.remove(slot)
-            core.back_off(random.random(), now)
-            self._ring_soon()
+            self._tell_failed_creation(slot.number, error, outlook if self._filling is None else UNWANTED)
 
     # -- time
 

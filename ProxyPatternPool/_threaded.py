@@ -56,6 +56,7 @@ class ThreadedPool(BasePool[T]):
         self._lock = new_lock()
         self._worker = Worker()
         self._complaints: deque[str] = deque()  # warnings to be logged
+        self._failed_refill: int | None = None  # the number of the object, until that is told
         self._kept = False  # the housekeeper knows that time matters here
         self._ending = False  # the program is: whoever waits sleeps on
 
@@ -136,7 +137,7 @@ class ThreadedPool(BasePool[T]):
         except BaseException as error:
             self._fail(core, slot, error)
             raise
-        self._last_error = None
+        self._succeeded()
 
     def _fail(self, core: PoolCore[T], slot: Slot[T], error: BaseException) -> None:
         self._last_error = error
@@ -149,6 +150,7 @@ class ThreadedPool(BasePool[T]):
             self._create(core, slot)
         except BaseException:
             self._locked(core.back_off, random.random())
+            self._failed_refill = slot.number
             raise
         self._locked(core.stocked, slot)
 
@@ -239,9 +241,16 @@ class ThreadedPool(BasePool[T]):
     def _work_on(self) -> None:
         try:
             self._work()
-        except BaseException:
+        except BaseException as error:
             # whatever user code raises, SystemExit included, ends nothing but the call that raised it
-            self._log.exception("%s: failed in the background", self.name)
+            self._tell_failed_work(error)
+
+    def _tell_failed_work(self, error: BaseException) -> None:
+        number, self._failed_refill = self._failed_refill, None
+        if number is not None:
+            self._tell_failed_creation(number, error, self._outlook())
+        else:
+            self._log.error("%s: failed in the background", self.name, exc_info=error)
 
     def _work_if_nobody_does(self) -> None:
         """Do it here, when no thread could be started for it: as at the end of a program, from Python 3.12 on."""

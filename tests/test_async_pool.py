@@ -397,7 +397,7 @@ def test_a_creation_goes_on_when_its_caller_has_had_enough(caplog: pytest.LogCap
         await asyncio.sleep(6)
         assert (await pool.get(timeout=0)).number == 0
         await asyncio.sleep(6)
-        assert "db: making an object failed, and nobody waits for it" in caplog.messages
+        assert "db: making object 1 failed in the background, and nobody waits for it: OSError: down" in caplog.messages
 
     run_fast(watched(main()))
 
@@ -602,7 +602,7 @@ def test_what_is_made_first_and_fails_is_told_at_once(run_loop: Run, caplog: pyt
         source.check_all_gone()
 
     run_loop(watched(main()))
-    assert caplog.messages == ["db: making an object failed, and nobody waits for it"]
+    assert caplog.messages == ["db: making object 3 failed in the background, and nobody waits for it: OSError: down 3"]
     assert "down 3" in caplog.text
 
 

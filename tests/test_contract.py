@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -162,6 +164,34 @@ def test_a_beginning_that_fails_leaves_nothing(make: Make, factory: Factory) -> 
         make(fun, min_size=3, close="close", name="db")
     assert caught.value.__notes__ == ["db: raised by fun(2)"]
     until(lambda: len(factory.closed) == len(factory.things))
+
+
+@pytest.mark.parametrize("detailed", [False, True])
+def test_an_outage_is_told_in_full_once(
+    make: Make, factory: Factory, caplog: pytest.LogCaptureFixture, detailed: bool
+) -> None:
+    """Otherwise the log of a night would be one traceback, again and again; or nothing would say what is going on."""
+    failures = 0
+    failed: list[int] = []
+
+    def fun(number: int) -> Thing:
+        if len(failed) < failures:
+            failed.append(number)
+            raise OSError("no route")
+        return factory(number)
+
+    caplog.set_level(logging.DEBUG if detailed else logging.INFO, "ProxyPatternPool")
+    one = make(fun, 2, name="db")
+    for _outage in range(2):
+        thing = one.call("get")
+        failures += 2
+        one.call("discard", thing)
+        until(lambda: one.pool.stats()["idle"] == 1)
+    records = [record for record in caplog.records if record.name == "ProxyPatternPool"]
+    told = r"db: making object {} failed in the background, tried again in \d\.\d s: OSError: no route"
+    for record, number in zip(records, failed, strict=True):
+        assert re.fullmatch(told.format(number), record.message)
+        assert bool(record.exc_info) is (detailed or number in (failed[0], failed[2]))
 
 
 def test_a_pool_can_be_given_other_sizes(make: Make, factory: Factory) -> None:

@@ -164,7 +164,7 @@ def test_a_check_in_the_background_that_ends_the_program_ends_but_that_call(
     clock.now += 10
     pool._round()
     until(lambda: pool.stats()["idle"] == 1 and server.factory.closed == [0])
-    assert "failed in the background" in caplog.text
+    assert f"{pool.name}: failed in the background" in caplog.messages
 
 
 def test_what_is_taken_meanwhile_is_not_checked(server: Server, clock: Clock) -> None:

@@ -373,7 +373,32 @@ def test_refills_pause_when_they_fail_and_go_on_when_they_can(
     pool.discard(pool.get())
     until(lambda: states(pool) == (0, 1, 0))
     assert pool.stats()["ncreation_errors"] == 2
-    assert caplog.messages == ["db: failed in the background"] * 2
+    told = r"^db: making object \d+ failed in the background, tried again in 0\.\d s: OSError: no route$"
+    assert [bool(re.match(told, message)) for message in caplog.messages] == [True, True]
+
+
+def test_no_other_try_is_announced_when_the_pool_is_shut_down(
+    factory: Factory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise somebody would wait for what the log promises."""
+    begun, closed = threading.Event(), threading.Event()
+
+    def fun(number: int) -> Thing:
+        if number:
+            begun.set()
+            closed.wait(20)
+            raise OSError("no route")
+        return factory(number)
+
+    pool = Pool(fun, 1, name="db")
+    pool.discard(pool.get())
+    begun.wait(20)
+    pool.shutdown()
+    closed.set()
+    until(lambda: caplog.messages)
+    assert caplog.messages == [
+        "db: making object 1 failed in the background, and nobody waits for it: OSError: no route"
+    ]
 
 
 def test_a_refill_that_returns_a_pooled_object_is_refused(caplog: pytest.LogCaptureFixture) -> None:
