@@ -31,6 +31,10 @@ class IllegalMove(PPPException, RuntimeError):
     """A slot was asked to do what its state does not allow; nothing has changed. A bug of a driver, never of a user."""
 
 
+for _public in (PPPException, ProxyException, PoolException, PoolClosed, PoolFull, TimeOut):
+    _public.__module__ = "ProxyPatternPool"  # so that a traceback names what a program can import
+
+
 def note_once(error: BaseException, note: str, detail: str = "") -> None:
     """Note something on an exception of user code; once, for the same one may be raised again and again.
 

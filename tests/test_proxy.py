@@ -1019,5 +1019,6 @@ def test_a_block_of_what_everybody_shares_leaves_it_there(factory: Factory) -> N
 
 
 def test_what_is_loaded_late_is_listed() -> None:
-    """Otherwise completion would not find the asynchronous half."""
-    assert {"AsyncPool", "AsyncProxy", "AsyncKeyedPool", "loop_local"} <= set(dir(ProxyPatternPool))
+    """Otherwise completion would not find the asynchronous half, or the version."""
+    listed = {"AsyncPool", "AsyncProxy", "AsyncKeyedPool", "loop_local", "__version__"}
+    assert listed <= set(dir(ProxyPatternPool))
