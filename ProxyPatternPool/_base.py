@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from ProxyPatternPool._config import PoolConfig, nothing
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
-from ProxyPatternPool._owner import Keeper
+from ProxyPatternPool._owner import Holder
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._slips import PLAIN, plain_result
 from ProxyPatternPool._slot import Slot, State
@@ -267,7 +267,7 @@ class BasePool(Generic[T]):
         oldest = min(leased, key=lambda slot: slot.since, default=None)
         if oldest is not None:
             text += f"; oldest held {self._clock() - oldest.since:.1f} s by {self._holder_name(oldest.holder)}"
-        left_behind = sum(isinstance(slot.holder, Keeper) and slot.holder.ended for slot in leased)
+        left_behind = sum(isinstance(slot.holder, Holder) and slot.holder.ended for slot in leased)
         if left_behind:
             text += f"; {left_behind} held for owners that have ended: auto_return=True would give them back"
         error = TimeOut(text)

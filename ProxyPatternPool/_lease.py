@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ProxyPatternPool._config import Default
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._owner import Keeper, me
+from ProxyPatternPool._owner import Holder, me
 from ProxyPatternPool._slot import Slot
 
 if TYPE_CHECKING:
@@ -118,11 +118,11 @@ class KeptLease(Lease[T], KeptUse[T]):
 
     __slots__ = ("_process",)
 
-    def __init__(self, pool: Pool[T], timeout: float | Default | None, keeper: Keeper) -> None:
+    def __init__(self, pool: Pool[T], timeout: float | Default | None, holder: Holder) -> None:
         super().__init__(pool, timeout)
         self._process = getpid()
         self.__enter__()
-        self._held.holder = keeper
+        self._held.holder = holder
 
     def end(self) -> None:
         """Return the object, if it is still out. Safe from any thread: a block may be left by another than its owner.

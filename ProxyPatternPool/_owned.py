@@ -172,7 +172,7 @@ class Pooled(Owned[T]):
         return self._pool.pool
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        return KeptLease(self.pool, timeout, self._storage.keeper())
+        return KeptLease(self.pool, timeout, self._storage.holder())
 
     def end(self, successor: Target[T]) -> None:
         super().end(successor)

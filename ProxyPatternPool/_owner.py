@@ -66,7 +66,7 @@ class Owner:
         return [reference() for reference in self._references]
 
 
-class Keeper(Owner):
+class Holder(Owner):
     """An owner for whom a proxy keeps an object."""
 
     __slots__ = ()
@@ -131,9 +131,9 @@ class PerThread(Generic[V]):
         value: V | None = vars(self._local).pop("value", None)
         return value
 
-    def keeper(self) -> Keeper:
+    def holder(self) -> Holder:
         """Return the current owner, for others to remember."""
-        return Keeper(threading.current_thread())
+        return Holder(threading.current_thread())
 
 
 class PerOwner(PerThread[V]):
@@ -186,10 +186,10 @@ class PerOwner(PerThread[V]):
         room = self._rooms.get((id(task), id(greenlet)))
         return {} if room is None else room.hand
 
-    def keeper(self) -> Keeper:
+    def holder(self) -> Holder:
         """Return the current owner, for others to remember."""
         owners = [owner for owner in (current_task(), current_greenlet()) if owner is not None]
-        return Keeper(*owners) if owners else super().keeper()
+        return Holder(*owners) if owners else super().holder()
 
 
 class _Room(Generic[V]):

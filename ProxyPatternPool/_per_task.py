@@ -17,7 +17,7 @@ from ProxyPatternPool._config import Default, PoolConfig, checked_timeout
 from ProxyPatternPool._errors import PoolClosed, ProxyException
 from ProxyPatternPool._lease import OVER, KeptUse
 from ProxyPatternPool._owned import Owned
-from ProxyPatternPool._owner import Keeper, PerOwner
+from ProxyPatternPool._owner import Holder, PerOwner
 from ProxyPatternPool._target import Kept, Target
 
 T = TypeVar("T")
@@ -32,10 +32,10 @@ class KeptAsyncLease(AsyncLease[T], KeptUse[T]):
         super().__init__(pool, timeout)
         self._process = getpid()
 
-    async def take(self, keeper: Keeper) -> None:
+    async def take(self, holder: Holder) -> None:
         """Take an object. Waits and raises as `AsyncPool.get`."""
         await self.__aenter__()
-        self._held.holder = keeper
+        self._held.holder = holder
 
     def end(self) -> None:
         """Have the loop return the object, if it is still out. Never waits; safe anywhere, in finalisers, too."""
@@ -81,7 +81,7 @@ class PerTask(Owned[T]):
         if kept is None:
             kept = lease = self._new_lease(self.lender, timeout)
             try:
-                await lease.take(self._leases.keeper())
+                await lease.take(self._leases.holder())
             except PoolClosed:
                 if self.successor is None:
                     raise

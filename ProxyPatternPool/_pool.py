@@ -15,7 +15,7 @@ from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolClosed, PoolException
 from ProxyPatternPool._lease import Lease
 from ProxyPatternPool._ledger import NotLeased
-from ProxyPatternPool._owner import Keeper, Owner, me
+from ProxyPatternPool._owner import Holder, Owner, me
 from ProxyPatternPool._process import end_with_program, renew_after_fork
 from ProxyPatternPool._slips import plain_result
 from ProxyPatternPool._slot import CREATING, LEASED, Reason, Slot
@@ -235,7 +235,7 @@ class Pool(ThreadedPool[T]):
         """
         if self._config.auto_return:
             for slot, use in list(self._core.leased):  # not items(): those make tuples, so that a finaliser may run
-                if isinstance(slot.holder, Keeper) and slot.holder.ended:
+                if isinstance(slot.holder, Holder) and slot.holder.ended:
                     self._give_use(slot, use, self._clock())
             self._pump()
 

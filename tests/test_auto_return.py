@@ -14,7 +14,7 @@ import pytest
 
 from ProxyPatternPool import Pool, Proxy, TimeOut
 from ProxyPatternPool._lease import KeptLease
-from ProxyPatternPool._owner import Keeper, _Room
+from ProxyPatternPool._owner import Holder, _Room
 from tests.conftest import Crew, Factory, run, until
 from tests.memory import collect, where_classes_go
 
@@ -434,7 +434,7 @@ def test_a_greenlet_that_forks_has_nothing_in_the_child(max_size: int | None) ->
 def test_an_object_is_not_at_hand_after_its_lease(factory: Factory) -> None:
     """Otherwise an object that is taken away at the very moment when it is taken would be used all the same."""
     pool = Pool(factory, 1)
-    lease = KeptLease(pool, 0, Keeper(threading.current_thread()))
+    lease = KeptLease(pool, 0, Holder(threading.current_thread()))
     hand: dict[str, Any] = {}
     lease.show_in(hand)
     assert hand == {"obj": factory.things[0]}
