@@ -33,24 +33,20 @@ from ProxyPatternPool._loop_bound import LoopBound, clock_of
 from ProxyPatternPool._loop_end import Exit, at_end, before_end
 from ProxyPatternPool._making import Making
 from ProxyPatternPool._process import keep, keep_in_children, renew_after_fork
+from ProxyPatternPool._task_waiter import Woken
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class TaskWaiter(Waiter[T]):
+class KeyedWaiter(Waiter[T], Woken):
     """A task in the queue."""
 
     __slots__ = ("future",)
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         super().__init__()
-        self.future: asyncio.Future[None] = loop.create_future()
-
-    def wake(self) -> None:
-        """Let it look what has come: an instance, an error, the end of the pool, or of its patience."""
-        if not self.future.done():
-            self.future.set_result(None)
+        self.future = loop.create_future()
 
 
 class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
@@ -215,7 +211,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
     async def _wait(self, key: Hashable, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Instance[T]:
         """Wait for an instance that is not open yet; on return, be its user."""
         loop, core, patience = cast(AbstractEventLoop, self._loop), self._core, self._config.timeout
-        waiter: TaskWaiter[T] = TaskWaiter(loop)
+        waiter: KeyedWaiter[T] = KeyedWaiter(loop)
         if not core.ask(key, partial(self._config.fun, *args, **kwargs), waiter, self._clock()):
             raise self._closed_error()
         self._act()
@@ -230,7 +226,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
                 timer.cancel()
         return self._outcome(waiter)
 
-    def _outcome(self, waiter: TaskWaiter[T]) -> Instance[T]:
+    def _outcome(self, waiter: KeyedWaiter[T]) -> Instance[T]:
         if waiter.served:
             return waiter.instance
         if waiter.error is not None:
@@ -244,7 +240,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         self._core.counters.timeouts += 1
         raise self._timeout_error(why)
 
-    def _forsake(self, waiter: TaskWaiter[T]) -> None:
+    def _forsake(self, waiter: KeyedWaiter[T]) -> None:
         """Want nothing any more: if it was served just now, the instance goes on to whoever else needs it, or room."""
         if not self._core.withdraw(waiter, self._clock()) and waiter.served:
             self._leave(waiter.instance, self._clock())
@@ -288,7 +284,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
     def _act(self) -> None:
         core = self._core
         while core.wakes:
-            cast(TaskWaiter[T], core.wakes.popleft()).wake()
+            cast(KeyedWaiter[T], core.wakes.popleft()).wake()
         while core.starts:
             self._make(core.starts.popleft())
         while core.stops:

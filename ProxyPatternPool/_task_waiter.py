@@ -15,7 +15,20 @@ T = TypeVar("T")
 _numbers = count()  # of those who wait, in the order in which they came
 
 
-class TaskWaiter(Waiter[T]):
+class Woken:
+    """Who waits in a loop, in either queue: in that of the objects, or in that of the shared instances."""
+
+    __slots__ = ()
+
+    future: asyncio.Future[None]
+
+    def wake(self) -> None:
+        """Let it look what has come: what it waits for, an error, the end of the pool, or of its patience."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class TaskWaiter(Waiter[T], Woken):
     """A task in the queue, and then until its object is made, checked, and fit for use."""
 
     __slots__ = ("context", "error", "future", "gone", "number", "ready", "task", "unfit")
@@ -23,18 +36,13 @@ class TaskWaiter(Waiter[T]):
     def __init__(self, loop: AbstractEventLoop, holder: object) -> None:
         super().__init__(holder)
         self.number = next(_numbers)
-        self.future: asyncio.Future[None] = loop.create_future()
+        self.future = loop.create_future()
         self.context = copy_context()  # for hooks
         self.ready = False  # the slot may be used
         self.unfit: Reason | None = None  # why not yet: the hook that has its object
         self.error: BaseException | None = None  # or there is none, for that reason
         self.gone = False  # nobody waits any more
         self.task: asyncio.Task[Any] | None = None  # which prepares the object
-
-    def wake(self) -> None:
-        """Let it look what has come: an object, an error, the end of the pool, or of its patience."""
-        if not self.future.done():
-            self.future.set_result(None)
 
     def fail(self, error: BaseException) -> None:
         """Let it go with that error."""
