@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -44,12 +45,14 @@ def test_the_tests_that_guarantees_name_exist(name: str) -> None:
 
 def test_parameters_have_their_defaults_in_help_and_in_the_reference() -> None:
     """Otherwise a default that was changed would be another one there, and a new parameter nowhere."""
-    assert ProxyPatternPool.Pool.__doc__
     defaults = {
         field.name: repr(field.default)
         for field in fields(PoolConfig)
         if field.name not in ("fun", "health_freq", "auto_return", "clock")  # required, of old, of proxies, of tests
     }
-    assert dict(re.findall(r"^    - `(\w+)` \((.+?)\):", ProxyPatternPool.Pool.__doc__, re.MULTILINE)) == defaults
+    assert (
+        dict(re.findall(r"^- `(\w+)` \((.+?)\):", inspect.cleandoc(ProxyPatternPool.Pool.__doc__ or ""), re.MULTILINE))
+        == defaults
+    )
     page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert dict(re.findall(r"^\| `(\w+)(?:\(obj\))?` \| `(.+?)` \|", page, re.MULTILINE)) == defaults
