@@ -15,7 +15,8 @@ help: ## list the targets
 demo: $(VENV)/.demo ## serve an application on SQLite, load it over HTTP, show what the pool did; APP=fastapi: another one
 	python -m examples.$(or $(APP),flask)_app.demo
 
-check: lint types docs cover ## everything that must hold before a commit
+check: $(VENV)/.dev ## everything that must hold before a commit; the tests end last
+	$(MAKE) --no-print-directory -j4 lint types docs cover
 
 check-all: $(VENV)/.dev ## run the tests on every other interpreter found, free-threaded ones included
 	tox run -q

@@ -23,6 +23,8 @@ from tests.loops import NewLoop, Waited, settle, turns
 from tests.parts import Part, Pool, Source, use
 from tests.virtual_time import VirtualLoop
 
+pytestmark = pytest.mark.no_cover  # see CONTRIBUTING.md
+
 PAGE = Path(__file__).parent.parent / "docs" / "cancellation.md"
 
 

@@ -14,6 +14,8 @@ from ProxyPatternPool import AsyncPool, AsyncProxy
 from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.parts import Part, Source, settle, turns, use
 
+pytestmark = pytest.mark.no_cover  # see CONTRIBUTING.md
+
 Pool = AsyncPool[Part]
 
 #: Without the GIL there are no generations: each collection looks at everything, so not as much can be tried.

@@ -16,6 +16,8 @@ from ProxyPatternPool import Pool, _pool
 from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import REPORT, Crew, Factory, Thing, run, until
 
+pytestmark = pytest.mark.no_cover  # see CONTRIBUTING.md
+
 
 class Interrupted(BaseException):
     """What the signal handler would raise."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from ProxyPatternPool import Pool
 from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import Crew, Factory, Thing, run, until
+
+pytestmark = pytest.mark.no_cover  # see CONTRIBUTING.md
 
 
 def test_who_comes_at_each_bytecode_of_a_return_is_served(crew: Crew) -> None:

@@ -481,12 +481,15 @@ def test_a_pool_that_has_gone_when_its_last_task_ends(run_loop: Run, source: Sou
     assert source.calls[-1] == "the end"
 
 
-def test_a_pool_that_is_collected_together_with_who_uses_it(run_loop: Run, source: Source) -> None:
+@pytest.mark.parametrize("max_size", [0, None])
+def test_a_pool_that_is_collected_together_with_who_uses_it(
+    run_loop: Run, source: Source, max_size: int | None
+) -> None:
     """Otherwise its last object would stay open until the end of the loop."""
     has = asyncio.Event()
 
     async def hold() -> None:
-        db = proxy(source, auto_return=True)
+        db = proxy(source, max_size=max_size, auto_return=True)
         await db._get_obj()
         has.set()
         await asyncio.get_running_loop().create_future()  # which nobody knows
@@ -500,6 +503,7 @@ def test_a_pool_that_is_collected_together_with_who_uses_it(run_loop: Run, sourc
         del task
         gc.collect()
         await settle(lambda: not source.parts[0].open)
+        assert isinstance(source.parts[0].error, PoolException)
 
     run_loop(watched(main()))
 

@@ -15,6 +15,8 @@ from tests.loops import NewLoop
 from tests.parts import settle, turns
 from tests.test_async_cancellation import Scene, SetUp, alive, play
 
+pytestmark = pytest.mark.no_cover  # see CONTRIBUTING.md
+
 
 def proxy(scene: Scene, **parameters: Any) -> Any:
     """Return a proxy with a pool of one part."""
