@@ -303,3 +303,18 @@ def test_nothing_expires_that_is_in_use() -> None:
     core.sweep(10.0)
     assert list(core.doomed) == [unused]
     assert list(core.leased.values()) == [used]
+
+
+def test_who_was_served_just_before_an_interrupt_is_woken_with_what_it_has() -> None:
+    """Otherwise an interrupt in one thread would give another one a second object, and lose the first."""
+    core = new_core(max_size=2)
+    slots = [lease(core) for _ in range(2)]
+    waiter: Waiter[object] = Waiter("me")
+    core.enter(waiter, False, 1.0)
+    for slot in slots:
+        core.give(slot.obj, 2.0)
+    assert core._serve(waiter, 2.0)  # and there the interrupt came: it is still in the queue
+    core.match(3.0)
+    assert list(core.wakes) == [waiter]
+    assert not core.waiters
+    assert list(core.leased.values()) == [waiter.slot]
