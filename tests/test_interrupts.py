@@ -187,7 +187,8 @@ def test_a_storm_of_real_signals() -> None:
         for thread in crew:
             thread.join(10)
             assert not thread.is_alive(), pool
-        assert not pool._lock.locked(), interrupts
+        while pool._lock.locked():  # for a moment, by the housekeeper: or else for ever
+            assert time.monotonic() < deadline + 10, interrupts
         stats = pool.stats()
         assert stats["in_use"] + stats["creating"] <= interrupts, (stats, interrupts)
         assert stats["nwaiting"] == 0, stats

@@ -22,6 +22,7 @@ from ProxyPatternPool.loop_local import at_exit
 from tests.cancelling import watched
 from tests.conftest import Crew, run
 from tests.loops import NewLoop, Run, run_and_shut_down
+from tests.memory import where_classes_go
 from tests.parts import Part, Source, settle, turns
 from tests.virtual_time import run_fast
 
@@ -465,6 +466,7 @@ def test_what_is_over_when_its_task_ends_is_left_alone(run_loop: Run, source: So
     run_loop(watched(main()))
 
 
+@where_classes_go
 def test_a_pool_that_has_gone_when_its_last_task_ends(run_loop: Run, source: Source) -> None:
     """Otherwise its last object would stay open until the end of the loop."""
 
@@ -481,6 +483,7 @@ def test_a_pool_that_has_gone_when_its_last_task_ends(run_loop: Run, source: Sou
     assert source.calls[-1] == "the end"
 
 
+@where_classes_go
 @pytest.mark.parametrize("max_size", [0, None])
 def test_a_pool_that_is_collected_together_with_who_uses_it(
     run_loop: Run, source: Source, max_size: int | None

@@ -24,7 +24,7 @@ from ProxyPatternPool._owner import PerThread
 from ProxyPatternPool._proxy_base import _no_function
 from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import Crew, Factory, Thing, run, until
-from tests.memory import collect
+from tests.memory import collect, where_classes_go
 from tests.objects import Point
 
 Scope = Proxy.Scope
@@ -308,6 +308,7 @@ def test_who_asks_while_the_proxy_is_set_again_gets_the_new_one(factory: Factory
         db._get_obj()
 
 
+@where_classes_go
 def test_an_object_of_an_earlier_setting_keeps_none_of_those_since(factory: Factory) -> None:
     """Otherwise a thread that never returns its object would keep the pools of all settings after that."""
     proxy: Proxy[Thing] = Proxy(fun=factory)
