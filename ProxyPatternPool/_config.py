@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from enum import Enum
+from inspect import signature
 from itertools import count
 from math import inf, isfinite
 from numbers import Real
@@ -242,8 +243,6 @@ def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
 
 def _refuses(function: Callable[..., object], argument: object) -> bool:
     """Tell whether a function cannot be called with that argument, if it tells."""
-    from inspect import signature  # not loaded before something has gone wrong
-
     try:
         parameters = signature(function)
     except (TypeError, ValueError):  # it does not, as those built into the interpreter
