@@ -18,7 +18,7 @@ from numbers import Real
 from time import monotonic
 from typing import Any, Generic, TypedDict, TypeVar
 
-from ProxyPatternPool._slips import ADVICE, PLAIN, check_fun, check_hook, check_plain
+from ProxyPatternPool._callables import ADVICE, PLAIN, check_fun, check_hook, check_plain
 
 T = TypeVar("T")
 

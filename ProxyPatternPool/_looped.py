@@ -19,7 +19,6 @@ from threading import get_ident
 from typing import Any, TypeVar, cast
 from weakref import ref
 
-from ProxyPatternPool._base import UNWANTED
 from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hooked import HookedPool
@@ -30,6 +29,7 @@ from ProxyPatternPool._loop_bound import LoopBound, clock_of
 from ProxyPatternPool._opening import Opening
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
+from ProxyPatternPool._report import UNWANTED
 from ProxyPatternPool._slot import CLOSING, CREATING, Reason, Slot
 from ProxyPatternPool._task_waiter import TaskWaiter
 

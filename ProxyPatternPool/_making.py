@@ -7,7 +7,7 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ProxyPatternPool._slips import described
+from ProxyPatternPool._callables import described
 
 T = TypeVar("T")
 

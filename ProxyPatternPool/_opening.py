@@ -7,10 +7,10 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ProxyPatternPool._callables import awaited_result, entered_object
 from ProxyPatternPool._errors import note_once
 from ProxyPatternPool._keeper import is_only
 from ProxyPatternPool._making import Making
-from ProxyPatternPool._slips import awaited_result, entered_object
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from functools import partial
 from math import inf
 from typing import Final, TypeVar, cast
 
-from ProxyPatternPool._base import BasePool
+from ProxyPatternPool._callables import plain_object, plain_result
 from ProxyPatternPool._config import checked_seconds
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._housekeeper import RETRY, housekeeper
@@ -21,7 +21,7 @@ from ProxyPatternPool._ledger import AlreadyPooled, popped
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program
-from ProxyPatternPool._slips import plain_object, plain_result
+from ProxyPatternPool._report import BasePool
 from ProxyPatternPool._slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._worker import Worker
 

@@ -247,7 +247,7 @@ BREAKS = [
     Break(
         "a forked child makes everything anew",
         "it goes on with its parent's objects",
-        "_base.py",
+        "_report.py",
         "        keep(parent)\n        self._parents = {**self._parents, **parent.known}\n        self._start()\n",
         "        keep(parent)\n        self._parents = {**self._parents, **parent.known}\n",
         "test_process.py::test_a_child_starts_with_nothing_and_leaves_the_parent_alone",
@@ -255,7 +255,7 @@ BREAKS = [
     Break(
         "what a child inherits is never finalised",
         "it is let go",
-        "_base.py",
+        "_report.py",
         "        keep(parent)\n",
         "",
         "test_process.py::test_what_a_child_inherits_is_not_even_finalised_at_its_end",
@@ -263,7 +263,7 @@ BREAKS = [
     Break(
         "`stats` takes no lock",
         "it does",
-        "_base.py",
+        "_report.py",
         "        config, limits, core = self._config, self._limits, self._core\n",
         "        config, limits, core = self._config, self._limits, self._core\n"
         "        with self._lock:  # type: ignore[attr-defined]  # broken on purpose\n            pass\n",
