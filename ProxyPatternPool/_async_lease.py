@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ProxyPatternPool._config import Default
+from ProxyPatternPool._core.slot import Slot
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._slot import Slot
 
 if TYPE_CHECKING:
     from ProxyPatternPool._async_pool import AsyncPool

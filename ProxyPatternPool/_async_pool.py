@@ -15,15 +15,15 @@ from weakref import ref
 
 from ProxyPatternPool._async_lease import AsyncLease
 from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_seconds, checked_timeout, configure
-from ProxyPatternPool._core import PoolCore
+from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.slot import CLOSING, CREATING, LEASED, RESERVED, Slot, State
+from ProxyPatternPool._core.transitions import NotLeased
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hooked import PATIENCE
 from ProxyPatternPool._household import Household
-from ProxyPatternPool._ledger import NotLeased
 from ProxyPatternPool._loop_bound import BINDING
 from ProxyPatternPool._looped import LoopedPool
 from ProxyPatternPool._process import renew_after_fork
-from ProxyPatternPool._slot import CLOSING, CREATING, LEASED, RESERVED, Slot, State
 from ProxyPatternPool._task_waiter import TaskWaiter
 
 if TYPE_CHECKING:

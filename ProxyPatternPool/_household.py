@@ -16,12 +16,12 @@ from typing import Any, Generic, Protocol, TypeVar
 from weakref import ref
 
 from ProxyPatternPool._change import GRACE, Change
+from ProxyPatternPool._core.slot import CREATING, LEASED, Slot
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hidden_task import desert, hidden_task
 from ProxyPatternPool._keeper import EnteringCancelled, Keeper
 from ProxyPatternPool._loop_end import at_end, before_end
 from ProxyPatternPool._opening import Opening
-from ProxyPatternPool._slot import CREATING, LEASED, Slot
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Hashable, Mapping
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar, cast
 
+from ProxyPatternPool._core.stats import KeyedStats
 from ProxyPatternPool._errors import PoolClosed, TimeOut, note_once
 from ProxyPatternPool._instance import Instance, Phase
 from ProxyPatternPool._keyed_config import KeyedConfig
 from ProxyPatternPool._keyed_core import KeyedCore
-from ProxyPatternPool._stats import KeyedStats
 
 T = TypeVar("T")
 

@@ -30,9 +30,9 @@ from itertools import islice
 from math import inf
 from typing import Any, Generic, TypeVar
 
+from ProxyPatternPool._core.stats import KeyedCounters
 from ProxyPatternPool._errors import IllegalMove
 from ProxyPatternPool._instance import BROKEN, CLOSING, ENTERING, GONE, OPEN, QUEUED, Instance, Phase, Reason, Waiter
-from ProxyPatternPool._stats import KeyedCounters
 
 T = TypeVar("T")
 

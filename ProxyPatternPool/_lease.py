@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ProxyPatternPool._config import Default
+from ProxyPatternPool._core.slot import Slot
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._owner import Holder, me
-from ProxyPatternPool._slot import Slot
 
 if TYPE_CHECKING:
     from ProxyPatternPool._pool import Pool

@@ -20,17 +20,17 @@ from typing import Any, TypeVar, cast
 from weakref import ref
 
 from ProxyPatternPool._config import PoolConfig
+from ProxyPatternPool._core.slot import CLOSING, CREATING, Reason, Slot
+from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hooked import HookedPool
 from ProxyPatternPool._household import Household
 from ProxyPatternPool._keeper import EnteringCancelled
-from ProxyPatternPool._ledger import AlreadyPooled, popped
 from ProxyPatternPool._loop_bound import LoopBound, clock_of
 from ProxyPatternPool._opening import Opening
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._report import UNWANTED
-from ProxyPatternPool._slot import CLOSING, CREATING, Reason, Slot
 from ProxyPatternPool._task_waiter import TaskWaiter
 
 T = TypeVar("T")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from ProxyPatternPool._callables import plain_result
 from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_timeout, configure
-from ProxyPatternPool._core import PoolCore
+from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.slot import CREATING, LEASED, Reason, Slot
+from ProxyPatternPool._core.transitions import NotLeased
 from ProxyPatternPool._errors import PoolClosed, PoolException
 from ProxyPatternPool._lease import Lease
-from ProxyPatternPool._ledger import NotLeased
 from ProxyPatternPool._owner import Holder, Owner, me
 from ProxyPatternPool._process import end_with_program, renew_after_fork
-from ProxyPatternPool._slot import CREATING, LEASED, Reason, Slot
 from ProxyPatternPool._threaded import ParkedWaiter, ThreadedPool
 
 if TYPE_CHECKING:

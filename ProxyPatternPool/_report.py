@@ -7,12 +7,12 @@ from typing import Generic, TypeVar
 
 from ProxyPatternPool._callables import PLAIN, plain_result
 from ProxyPatternPool._config import PoolConfig, nothing
-from ProxyPatternPool._core import PoolCore
+from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.slot import Slot, State
+from ProxyPatternPool._core.stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
 from ProxyPatternPool._owner import Holder
 from ProxyPatternPool._process import keep
-from ProxyPatternPool._slot import Slot, State
-from ProxyPatternPool._stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
 
 T = TypeVar("T")
 

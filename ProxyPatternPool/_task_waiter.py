@@ -8,7 +8,7 @@ from contextvars import copy_context
 from itertools import count
 from typing import Any, TypeVar
 
-from ProxyPatternPool._slot import Reason, Waiter
+from ProxyPatternPool._core.slot import Reason, Waiter
 
 T = TypeVar("T")
 

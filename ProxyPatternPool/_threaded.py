@@ -15,14 +15,14 @@ from typing import Final, TypeVar, cast
 
 from ProxyPatternPool._callables import plain_object, plain_result
 from ProxyPatternPool._config import checked_seconds
-from ProxyPatternPool._core import PoolCore
+from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.slot import CLOSING, Reason, Slot, Waiter
+from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._housekeeper import RETRY, housekeeper
-from ProxyPatternPool._ledger import AlreadyPooled, popped
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program
 from ProxyPatternPool._report import BasePool
-from ProxyPatternPool._slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._worker import Worker
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
-from ProxyPatternPool._ledger import popped
+from ProxyPatternPool._core.transitions import popped
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import Parker, home_hub, new_lock, new_parker, start_thread
 

@@ -62,7 +62,7 @@ BREAKS = [
     Break(
         "size is the length of the registry",
         "objects being made or closed are not counted",
-        "_ledger.py",
+        "_core/transitions.py",
         "not self.max_size or len(self.registry) < self.max_size",
         "not self.max_size or len(self.leased) + len(self.idle) < self.max_size",
         "test_pool.py::test_nothing_is_in_use_but_the_place_is_taken",
@@ -70,7 +70,7 @@ BREAKS = [
     Break(
         "only a successful pop makes an owner",
         "a newcomer looks at the idle slot, and takes it out afterwards",
-        "_core.py",
+        "_core/machine.py",
         "            slot = self.idle.pop()\n        except IndexError:\n            return None\n",
         "            slot = self.idle[-1]\n"
         "            self.idle.remove(slot)\n        except (IndexError, ValueError):\n"
@@ -88,7 +88,7 @@ BREAKS = [
     Break(
         "popping it from `leased` is the one way out of a lease",
         "a lease is looked up, and stays",
-        "_ledger.py",
+        "_core/transitions.py",
         "self.leased.pop((slot, slot.uses), None) is None:\n            raise NotLeased",
         "self.leased.get((slot, slot.uses), None) is None:\n            raise NotLeased",
         "test_pool.py::test_what_is_not_out_is_not_taken_back",
@@ -96,7 +96,7 @@ BREAKS = [
     Break(
         "take only when nobody waits",
         "a newcomer does not look at who waits once it has a slot",
-        "_core.py",
+        "_core/machine.py",
         "        if self.waiters or (self.watchful and",
         "        if (self.watchful and",
         "test_core.py::test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn",
@@ -104,7 +104,7 @@ BREAKS = [
     Break(
         "what may have changed is checked after the pop",
         "age is not looked at when an object is taken",
-        "_core.py",
+        "_core/machine.py",
         "(self.doubts(slot, now) or self._verdict(slot, now))",
         "self.doubts(slot, now)",
         "test_limits.py::test_an_object_past_its_lifetime_is_not_lent",
@@ -112,7 +112,7 @@ BREAKS = [
     Break(
         "who waits enters the queue, then looks for idle slots",
         "the look comes first",
-        "_core.py",
+        "_core/machine.py",
         "        else:\n            self.waiters.append(waiter)\n        self.match(now)\n        waiter.parked",
         "        else:\n            self.match(now)\n            self.waiters.append(waiter)\n        waiter.parked",
         "test_pool.py::test_an_object_is_made_when_needed_and_used_again",
@@ -120,7 +120,7 @@ BREAKS = [
     Break(
         "who returns appends to idle, then looks at who waits",
         "the look comes first",
-        "_ledger.py",
+        "_core/transitions.py",
         "        self.idle.append(slot)  # published before the waiters are looked at: see the essay of `PoolCore`\n"
         "        return bool(self.waiters)\n",
         "        waiting = bool(self.waiters)\n        self.idle.append(slot)\n        return waiting\n",
@@ -129,7 +129,7 @@ BREAKS = [
     Break(
         "a closed pool has a mark in its queue for ever",
         "it has none",
-        "_core.py",
+        "_core/machine.py",
         "        if self.mark not in self.waiters:\n            self.waiters.append(self.mark)",
         "        if not self.waiters:\n            self.waiters.append(self.mark)",
         "test_pool.py::test_shutdown_sends_away_who_waits_and_closes_what_is_idle",
@@ -137,7 +137,7 @@ BREAKS = [
     Break(
         "the oldest waiter is served first",
         "the youngest is",
-        "_core.py",
+        "_core/machine.py",
         "        while self.waiters and self._serve(self.waiters[0], now):\n"
         "            self.wakes.append(self.waiters[0])\n"
         "            self.waiters.popleft()",
@@ -149,7 +149,7 @@ BREAKS = [
     Break(
         "a free place is a slot for who waits",
         "only returned objects are",
-        "_core.py",
+        "_core/machine.py",
         "popped(self.refills) or (self._new_slot(now) if self._has_room() else None)",
         "popped(self.refills) or (self._new_slot(now) if not self.registry else None)",
         "test_pool.py::test_objects_are_made_in_parallel_and_stop_nobody",
@@ -173,7 +173,7 @@ BREAKS = [
     Break(
         "who gives up leaves the queue",
         "it stays",
-        "_core.py",
+        "_core/machine.py",
         "            self.waiters.remove(waiter)\n        except ValueError:",
         "            self.waiters.index(waiter)\n        except ValueError:",
         "test_limits.py::test_who_has_given_up_waits_no_more",
@@ -189,7 +189,7 @@ BREAKS = [
     Break(
         "a failed creation frees its place",
         "it does not",
-        "_ledger.py",
+        "_core/transitions.py",
         "            self._doom(slot, reason)\n        else:\n            self._retire(slot)\n",
         "            self._doom(slot, reason)\n",
         "test_pool.py::test_a_failed_creation_is_raised_to_its_caller_and_loses_nothing",
@@ -197,7 +197,7 @@ BREAKS = [
     Break(
         "a finished close frees its place",
         "it does not",
-        "_core.py",
+        "_core/machine.py",
         "        self._check(slot, CLOSING)\n        self._retire(slot)\n",
         "        self._check(slot, CLOSING)\n",
         "test_pool.py::test_a_broken_object_is_closed_and_replaced",
@@ -304,7 +304,7 @@ BREAKS = [
     Break(
         "what a proxy keeps is the lease",
         "it does not notice that the object was taken away",
-        "_slot.py",
+        "_core/slot.py",
         "        return self.reason is Reason.KILL and self.uses == use\n",
         "        return False\n",
         "test_limits.py::test_a_proxy_whose_object_was_taken_away_says_so",

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import AsyncPool, PoolClosed, TimeOut
-from ProxyPatternPool._stats import PoolStats
+from ProxyPatternPool._core.stats import PoolStats
 from tests.cancelling import Cancelling, Operation, watched
 from tests.loops import NewLoop, Waited, settle, turns
 from tests.parts import Part, Pool, Source, use

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool._config import Limits
-from ProxyPatternPool._core import PoolCore
+from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.slot import Reason, Slot, State, Waiter
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._slot import Reason, Slot, State, Waiter
 
 
 def new_core(*, closes: bool = True, checks: bool = False, **limits: Any) -> PoolCore[object]:

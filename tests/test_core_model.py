@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ProxyPatternPool._config import Limits
-from ProxyPatternPool._core import BACKOFF, BACKOFF_MAX, PoolCore
+from ProxyPatternPool._core.machine import BACKOFF, BACKOFF_MAX, PoolCore
+from ProxyPatternPool._core.maintenance import PERIOD
+from ProxyPatternPool._core.slot import Reason, Slot, State, Waiter
+from ProxyPatternPool._core.transitions import AlreadyPooled, NotLeased
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._ledger import AlreadyPooled, NotLeased
-from ProxyPatternPool._slot import Reason, Slot, State, Waiter
-from ProxyPatternPool._upkeep import PERIOD
 
 pytestmark = pytest.mark.timeout(300)  # should it fail, finding the shortest example takes its time
 

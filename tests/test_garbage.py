@@ -25,8 +25,8 @@ def test_a_thousand_pools_made_and_dropped_leave_nothing() -> None:
     program = f"""
         import gc, threading, time, tracemalloc
         from ProxyPatternPool import Pool
-        from ProxyPatternPool._core import PoolCore
-        from ProxyPatternPool._slot import Slot
+        from ProxyPatternPool._core.machine import PoolCore
+        from ProxyPatternPool._core.slot import Slot
 
         class Thing:
             def __init__(self, number):

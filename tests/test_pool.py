@@ -17,7 +17,7 @@ from fractions import Fraction
 import pytest
 
 from ProxyPatternPool import Pool, PoolClosed, PoolException, TimeOut, _threaded
-from ProxyPatternPool._core import PoolCore
+from ProxyPatternPool._core.machine import PoolCore
 from tests.conftest import Crew, Factory, Thing, run, until
 
 

@@ -10,9 +10,9 @@ from math import inf
 from typing import Generic, TypeVar
 
 from ProxyPatternPool._config import Limits
+from ProxyPatternPool._core.slot import CLOSING, CREATING, GONE, IDLE, LEASED, RESERVED, Reason, Slot, State, Waiter
+from ProxyPatternPool._core.stats import Counters
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._slot import CLOSING, CREATING, GONE, IDLE, LEASED, RESERVED, Reason, Slot, State, Waiter
-from ProxyPatternPool._stats import Counters
 
 T = TypeVar("T")
 U = TypeVar("U")

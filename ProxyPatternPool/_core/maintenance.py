@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import TypeVar
 
-from ProxyPatternPool._ledger import Ledger
-from ProxyPatternPool._slot import CLOSING, Reason, Slot
+from ProxyPatternPool._core.slot import CLOSING, Reason, Slot
+from ProxyPatternPool._core.transitions import Ledger
 
 T = TypeVar("T")
 

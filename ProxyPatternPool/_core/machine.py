@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from ProxyPatternPool._ledger import filled, popped
-from ProxyPatternPool._slot import CLOSING, CREATING, IDLE, LEASED, RESERVED, Reason, Slot, Waiter
-from ProxyPatternPool._upkeep import Upkeep
+from ProxyPatternPool._core.maintenance import Upkeep
+from ProxyPatternPool._core.slot import CLOSING, CREATING, IDLE, LEASED, RESERVED, Reason, Slot, Waiter
+from ProxyPatternPool._core.transitions import filled, popped
 
 T = TypeVar("T")
 

@@ -1,0 +1,4 @@
+"""The pure state machine of every pool: no lock, clock, log or user code.
+
+It imports nothing but the exceptions.
+"""
