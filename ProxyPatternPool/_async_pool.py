@@ -21,8 +21,8 @@ from ProxyPatternPool._core.transitions import NotLeased
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hooked import PATIENCE
 from ProxyPatternPool._household import Household
-from ProxyPatternPool._loop_bound import BINDING
 from ProxyPatternPool._looped import LoopedPool
+from ProxyPatternPool._loops.binding import BINDING
 from ProxyPatternPool._process import renew_after_fork
 from ProxyPatternPool._task_waiter import TaskWaiter
 

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from ProxyPatternPool._callables import awaited_result
 from ProxyPatternPool._core.slot import Reason, Slot
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._hidden_task import failure
 from ProxyPatternPool._household import Household
-from ProxyPatternPool._opening import outcome
+from ProxyPatternPool._loops.pooled import outcome
+from ProxyPatternPool._loops.system_task import failure
 from ProxyPatternPool._report import BasePool
 from ProxyPatternPool._task_waiter import TaskWaiter
 

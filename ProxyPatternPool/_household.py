@@ -15,13 +15,13 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import ref
 
-from ProxyPatternPool._change import GRACE, Change
 from ProxyPatternPool._core.slot import CREATING, LEASED, Slot
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._hidden_task import desert, hidden_task
-from ProxyPatternPool._keeper import EnteringCancelled, Keeper
-from ProxyPatternPool._loop_end import at_end, before_end
-from ProxyPatternPool._opening import Opening
+from ProxyPatternPool._loops.context_task import EnteringCancelled, Keeper
+from ProxyPatternPool._loops.pooled import Opening
+from ProxyPatternPool._loops.shutdown import at_end, before_end
+from ProxyPatternPool._loops.system_task import desert, hidden_task
+from ProxyPatternPool._loops.waiting import GRACE, Change
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -21,17 +21,17 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 from weakref import WeakMethod
 
-from ProxyPatternPool._change import GRACE, Change
 from ProxyPatternPool._config import checked_seconds, log
 from ProxyPatternPool._errors import PoolException, note_once
 from ProxyPatternPool._instance import Instance, Phase, Reason, Waiter
-from ProxyPatternPool._keeper import EnteringCancelled, Keeper
 from ProxyPatternPool._keyed_base import KeyedBase
 from ProxyPatternPool._keyed_config import KeyedConfig
 from ProxyPatternPool._keyed_use import KeyedUse
-from ProxyPatternPool._loop_bound import LoopBound, clock_of
-from ProxyPatternPool._loop_end import Exit, at_end, before_end
-from ProxyPatternPool._making import Making
+from ProxyPatternPool._loops.binding import LoopBound, clock_of
+from ProxyPatternPool._loops.context_task import EnteringCancelled, Keeper
+from ProxyPatternPool._loops.factory import Making
+from ProxyPatternPool._loops.shutdown import Exit, at_end, before_end
+from ProxyPatternPool._loops.waiting import GRACE, Change
 from ProxyPatternPool._process import keep, keep_in_children, renew_after_fork
 from ProxyPatternPool._task_waiter import Woken
 

@@ -25,9 +25,9 @@ from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hooked import HookedPool
 from ProxyPatternPool._household import Household
-from ProxyPatternPool._keeper import EnteringCancelled
-from ProxyPatternPool._loop_bound import LoopBound, clock_of
-from ProxyPatternPool._opening import Opening
+from ProxyPatternPool._loops.binding import LoopBound, clock_of
+from ProxyPatternPool._loops.context_task import EnteringCancelled
+from ProxyPatternPool._loops.pooled import Opening
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._report import UNWANTED

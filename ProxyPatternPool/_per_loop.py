@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from ProxyPatternPool._config import Default, PoolConfig, checked_timeout, nothing
 from ProxyPatternPool._errors import ProxyException, TimeOut
-from ProxyPatternPool._opening import Opening
+from ProxyPatternPool._loops.pooled import Opening
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._target import Function, Target
 from ProxyPatternPool.loop_local import at_exit, enter_once, singleton

@@ -20,8 +20,8 @@ from inspect import isawaitable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ProxyPatternPool._callables import check_manager_function, dispose_of
-from ProxyPatternPool._keeper import Keeper
-from ProxyPatternPool._loop_end import at_end, before_end
+from ProxyPatternPool._loops.context_task import Keeper
+from ProxyPatternPool._loops.shutdown import at_end, before_end
 
 __all__ = ["at_exit", "enter", "enter_once", "singleton", "sticky_acm", "sticky_singleton_acm", "storage"]
 

@@ -480,7 +480,7 @@ BREAKS = [
     Break(
         "another loop that lives is refused",
         "it is accepted",
-        "_loop_bound.py",
+        "_loops/binding.py",
         "                raise self._loop_error()\n",
         "                pass\n",
         "test_async_ends.py::test_another_loop_that_lives_is_refused_with_advice",
@@ -504,7 +504,7 @@ BREAKS = [
     Break(
         "an object that ends by itself is not lent",
         "the pool is told when it has ended",
-        "_keeper.py",
+        "_loops/context_task.py",
         "            self._on_left()\n",
         "",
         "test_async_pool.py::test_an_object_that_takes_its_time_to_end_is_not_lent_meanwhile",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool._keeper import Keeper
+from ProxyPatternPool._loops.context_task import Keeper
 from tests.loops import Run
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="nobody's")

@@ -474,7 +474,7 @@ def test_a_forked_child_starts_with_nothing_and_ends_nothing() -> None:
     result = run("""
         import asyncio, gc, os, sys, threading, warnings
         from ProxyPatternPool import AsyncKeyedPool, PoolClosed
-        from ProxyPatternPool._loop_bound import BINDING
+        from ProxyPatternPool._loops.binding import BINDING
         warnings.simplefilter("ignore", DeprecationWarning)
         parent = os.getpid()
 

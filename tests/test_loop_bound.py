@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import AsyncKeyedPool, AsyncPool, PoolException
-from ProxyPatternPool._loop_bound import BINDING
+from ProxyPatternPool._loops.binding import BINDING
 from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import Crew, until
 from tests.parts import Source

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool._loop_end import at_end, before_end
+from ProxyPatternPool._loops.shutdown import at_end, before_end
 from tests.conftest import run
 from tests.loops import NewLoop, Run, run_and_close, run_and_shut_down
 

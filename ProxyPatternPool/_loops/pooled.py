@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from ProxyPatternPool._callables import awaited_result, entered_object
 from ProxyPatternPool._errors import note_once
-from ProxyPatternPool._keeper import is_only
-from ProxyPatternPool._making import Making
+from ProxyPatternPool._loops.context_task import is_only
+from ProxyPatternPool._loops.factory import Making
 
 T = TypeVar("T")
 

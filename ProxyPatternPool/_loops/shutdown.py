@@ -20,7 +20,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ProxyPatternPool._hidden_task import hidden_task
+from ProxyPatternPool._loops.system_task import hidden_task
 from ProxyPatternPool._process import keep, renew_after_fork
 
 Exit = Callable[[], Awaitable[object]]

@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
-from ProxyPatternPool._hidden_task import desert, hidden_task
+from ProxyPatternPool._loops.system_task import desert, hidden_task
 
 T = TypeVar("T")
 
