@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, PPPException, ProxyException, TimeOut
-from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._proxy import Proxy, transparent
+from ProxyPatternPool._threads.pool import Pool
 
 if TYPE_CHECKING:
     from ProxyPatternPool import loop_local

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from ProxyPatternPool._config import PoolConfig
-from ProxyPatternPool._pool import Pool
+from ProxyPatternPool._threads.pool import Pool
 
 T = TypeVar("T")
 

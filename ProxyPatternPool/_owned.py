@@ -16,12 +16,12 @@ from typing import Any, Generic, TypeVar
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._errors import PoolClosed
 from ProxyPatternPool._lazy_pool import LazyPool
-from ProxyPatternPool._lease import KeptLease
 from ProxyPatternPool._owner import PerOwner, PerThread
 from ProxyPatternPool._place import NearOwner, at_hand
-from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._process import keep_in_children
 from ProxyPatternPool._target import Function, Kept, Target
+from ProxyPatternPool._threads.lease import KeptLease
+from ProxyPatternPool._threads.pool import Pool
 
 T = TypeVar("T")
 

@@ -15,10 +15,10 @@ from ProxyPatternPool._async_lease import AsyncLease
 from ProxyPatternPool._async_pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig, checked_timeout
 from ProxyPatternPool._errors import PoolClosed, ProxyException
-from ProxyPatternPool._lease import OVER, KeptUse
 from ProxyPatternPool._owned import Owned
 from ProxyPatternPool._owner import Holder, PerOwner
 from ProxyPatternPool._target import Kept, Target
+from ProxyPatternPool._threads.lease import OVER, KeptUse
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._owned import Pooled, Unpooled
 from ProxyPatternPool._owner import PerOwner, PerThread, this_owner
-from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._proxy_base import BaseProxy, ProxyScope
 from ProxyPatternPool._target import SharedFunction, Target
+from ProxyPatternPool._threads.pool import Pool
 
 if TYPE_CHECKING:
     from ProxyPatternPool._per_loop import MadePerLoop

@@ -16,8 +16,8 @@ from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._lazy_pool import LazyPool
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._place import Found
-from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._process import keep, renew_after_fork
+from ProxyPatternPool._threads.pool import Pool
 from ProxyPatternPool._transparent import UNKNOWN, UNSET, Shape, shape_of
 
 T = TypeVar("T")

@@ -80,7 +80,7 @@ BREAKS = [
     Break(
         "only a successful pop makes an owner",
         "a check in the background goes on when the object has been taken",
-        "_threaded.py",
+        "_threads/engine.py",
         "        if not self._locked(core.reserve, slot):\n            return\n",
         "        self._locked(core.reserve, slot)\n",
         "test_health.py::test_what_is_taken_meanwhile_is_not_checked",
@@ -157,7 +157,7 @@ BREAKS = [
     Break(
         "a return tries the lock, and does not wait for it",
         "it waits",
-        "_threaded.py",
+        "_threads/engine.py",
         "                if self._hold(False, core.match) is BUSY:",
         "                if self._hold(True, core.match) is BUSY:",
         "test_pool.py::test_a_return_never_blocks_even_while_its_own_thread_has_the_lock",
@@ -165,7 +165,7 @@ BREAKS = [
     Break(
         "every holder of the lock pumps after releasing it",
         "it does not",
-        "_threaded.py",
+        "_threads/engine.py",
         "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            self._pump()\n",
         "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            pass\n",
         "test_ordering.py::test_a_return_at_each_bytecode_of_who_queues_up_serves_it",
@@ -181,7 +181,7 @@ BREAKS = [
     Break(
         "what was served to one who gives up goes to the next one",
         "it is lost",
-        "_pool.py",
+        "_threads/pool.py",
         "        except BaseException:\n            self._locked(core.abandon, waiter)\n            raise\n",
         "        except BaseException:\n            raise\n",
         "test_pool.py::test_who_is_interrupted_while_waiting_leaves_the_queue",
@@ -205,7 +205,7 @@ BREAKS = [
     Break(
         "user code is settled whatever it raises",
         "`fun` only when it is an Exception",
-        "_threaded.py",
+        "_threads/engine.py",
         "self._config.make(slot.number))\n        except BaseException as error:",
         "self._config.make(slot.number))\n        except Exception as error:",
         "test_failures.py::test_user_code_that_raises_loses_nothing",
@@ -213,7 +213,7 @@ BREAKS = [
     Break(
         "user code is settled whatever it raises",
         "`close` only when it raises nothing",
-        "_threaded.py",
+        "_threads/engine.py",
         '            self._blame(error, "close")\n            raise\n'
         "        finally:\n            self._locked(core.ended, slot)\n",
         '            self._blame(error, "close")\n            raise\n'
@@ -223,7 +223,7 @@ BREAKS = [
     Break(
         "user code never runs under the lock, nor in a finaliser",
         "objects are let go while somebody has the lock",
-        "_threaded.py",
+        "_threads/engine.py",
         "        if not self._lock.locked():\n            self._core.gone.clear()\n        if self._has_work",
         "        self._core.gone.clear()\n        if self._has_work",
         "test_pool.py::test_a_finaliser_in_the_locked_region_runs_no_code_of_the_user",
@@ -231,7 +231,7 @@ BREAKS = [
     Break(
         "no interrupt leaves the lock held",
         "it is taken by the usual idiom",
-        "_threaded.py",
+        "_threads/engine.py",
         "        for _ in iter(partial(lock.acquire, blocking), False):\n            try:\n",
         "        if lock.acquire(blocking):\n            try:\n",
         "test_interrupts.py::test_a_storm_of_real_signals",
@@ -239,7 +239,7 @@ BREAKS = [
     Break(
         "a forked child makes everything anew",
         "it goes on with its parent's lock",
-        "_threaded.py",
+        "_threads/engine.py",
         "        self._lock = new_lock()\n",
         '        self._lock = getattr(self, "_lock", None) or new_lock()\n',
         "test_process.py::test_a_child_starts_with_nothing_and_leaves_the_parent_alone",
@@ -272,7 +272,7 @@ BREAKS = [
     Break(
         "what a caller parks on is chosen when it waits",
         "it is a thread's lock always",
-        "_park.py",
+        "_threads/parking.py",
         "    hub = _hub_of_thread()\n    if hub is not None:\n        return GreenletParker(hub)\n",
         "",
         "test_gevent.py::test_a_waiting_greenlet_leaves_the_thread_to_the_others",
@@ -280,7 +280,7 @@ BREAKS = [
     Break(
         "the housekeeper runs no user code",
         "it does the pools' work itself",
-        "_threaded.py",
+        "_threads/engine.py",
         'not self._worker.start(self._work_on, f"{self.name}-worker", self._call_housekeeper):',
         "self._work_on():",
         "test_auto_return.py::test_what_an_ended_owner_left_is_tidied_up_in_the_background",
@@ -288,7 +288,7 @@ BREAKS = [
     Break(
         "without threads, get and ret still work",
         "the failure to start one is raised",
-        "_housekeeper.py",
+        "_threads/housekeeper.py",
         "            except (RuntimeError, MemoryError):  # no more threads",
         "            except ZeroDivisionError:  # no more threads",
         "test_housekeeper.py::test_when_no_thread_can_be_started_the_call_is_kept",
@@ -296,7 +296,7 @@ BREAKS = [
     Break(
         "what a proxy keeps is the lease",
         "it trusts that the object is still out",
-        "_lease.py",
+        "_threads/lease.py",
         "        return self._slot is not None and bool(self._pool._core.holds(self._slot, self._use))\n",
         "        return self._slot is not None\n",
         "test_proxy.py::test_an_object_returned_behind_the_proxy_is_not_used_again",

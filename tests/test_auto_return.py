@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import Pool, Proxy, TimeOut
-from ProxyPatternPool._lease import KeptLease
 from ProxyPatternPool._owner import Holder, _Room
+from ProxyPatternPool._threads.lease import KeptLease
 from tests.conftest import Crew, Factory, run, until
 from tests.memory import collect, where_classes_go
 

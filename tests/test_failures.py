@@ -9,7 +9,8 @@ from contextlib import suppress
 
 import pytest
 
-from ProxyPatternPool import Pool, PoolClosed, TimeOut, _pool
+from ProxyPatternPool import Pool, PoolClosed, TimeOut
+from ProxyPatternPool._threads import pool as _pool
 from tests.conftest import Crew, Factory, Thing, run, until
 
 

@@ -378,7 +378,8 @@ def test_no_program_is_kept_by_a_pool_that_nobody_closed(fun: str, action: str) 
     """An unclosed pool delayed the end of the program, by 20 s on Python 3.13."""
     result = run(f"""
     import threading, time
-    from ProxyPatternPool import Pool, _threaded
+    from ProxyPatternPool import Pool
+    from ProxyPatternPool._threads import engine as _threaded
     _threaded.PATIENCE = 3600.0  # for what is being closed, and for nothing else
     busy = threading.Event()
     def hang(*_):

@@ -13,7 +13,7 @@ PATCHES = {"patched": "from gevent import monkey; monkey.patch_all()", "not patc
 HEAD = """
     import threading, gevent, gevent.hub, gevent.monkey
     from ProxyPatternPool import Pool, Proxy, TimeOut
-    from ProxyPatternPool._park import GreenletParker
+    from ProxyPatternPool._threads.parking import GreenletParker
 
     ticks = 0
     def tick():
@@ -263,7 +263,7 @@ def test_where_background_work_runs(head: str) -> None:
         head
         + """
     from gevent.threadpool import ThreadPool
-    from ProxyPatternPool._park import home_hub, start_thread
+    from ProxyPatternPool._threads.parking import home_hub, start_thread
     patched = gevent.monkey.is_module_patched("threading")
     assert home_hub() is (gevent.get_hub() if patched else None)
     assert ThreadPool(1).apply(home_hub) is None

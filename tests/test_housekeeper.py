@@ -12,8 +12,8 @@ from time import monotonic
 
 import pytest
 
-from ProxyPatternPool import _housekeeper
-from ProxyPatternPool._housekeeper import Housekeeper
+from ProxyPatternPool._threads import housekeeper as _housekeeper
+from ProxyPatternPool._threads.housekeeper import Housekeeper
 from tests.conftest import until
 
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 
 import pytest
 
-from ProxyPatternPool import Pool, _pool
+from ProxyPatternPool import Pool
+from ProxyPatternPool._threads import pool as _pool
 from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import REPORT, Crew, Factory, Thing, run, until
 

@@ -63,7 +63,8 @@ def test_returns_and_requests_at_the_same_moment() -> None:
     """Otherwise a processor that reorders, or a list that is not ordered without the GIL, would let somebody sleep."""
     program = """
         import random, sys, threading, time
-        from ProxyPatternPool import Pool, _pool
+        from ProxyPatternPool import Pool
+        from ProxyPatternPool._threads import pool as _pool
 
         _pool.LOOK = 3600.0
         sys.setswitchinterval(1e-6)

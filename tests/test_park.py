@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ProxyPatternPool._park import ThreadParker
+from ProxyPatternPool._threads.parking import ThreadParker
 from tests.conftest import Crew
 
 

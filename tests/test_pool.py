@@ -16,8 +16,9 @@ from fractions import Fraction
 
 import pytest
 
-from ProxyPatternPool import Pool, PoolClosed, PoolException, TimeOut, _threaded
+from ProxyPatternPool import Pool, PoolClosed, PoolException, TimeOut
 from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._threads import engine as _threaded
 from tests.conftest import Crew, Factory, Thing, run, until
 
 

@@ -15,7 +15,9 @@ from tests.conftest import run
 
 EXIT = """
     import sys, threading, time
-    from ProxyPatternPool import Pool, PoolException, _housekeeper, _pool
+    from ProxyPatternPool import Pool, PoolException
+    from ProxyPatternPool._threads import housekeeper as _housekeeper
+    from ProxyPatternPool._threads import pool as _pool
     _pool.LOOK = _pool.PATIENCE = _housekeeper.LINGER = 3600.0  # whoever waits at the end waits for too long
 
     def until(condition):
@@ -167,7 +169,8 @@ def test_who_waits_for_an_ended_thread_goes_on_while_the_program_does() -> None:
     """Otherwise an object that was passed on to another thread would send away those who wait for it."""
     result = run("""
         import threading, time
-        from ProxyPatternPool import Pool, _pool
+        from ProxyPatternPool import Pool
+        from ProxyPatternPool._threads import pool as _pool
         _pool.LOOK = 0.01
         pool = Pool(lambda n: n, 1, timeout=20)
         passed = []
@@ -195,7 +198,8 @@ def test_who_waits_for_a_living_thread_goes_on_after_the_main_thread() -> None:
     """Otherwise a program whose main thread only starts the others would lose its pool."""
     result = run("""
         import threading, time
-        from ProxyPatternPool import Pool, _pool
+        from ProxyPatternPool import Pool
+        from ProxyPatternPool._threads import pool as _pool
         _pool.LOOK = 0.01
         pool = Pool(lambda n: n, 1, timeout=20)
         looks = 0
@@ -410,7 +414,7 @@ SITUATIONS = {
     pool._locked(lambda now: in_child(child))
     """,
     "the housekeeper is at it": """
-    from ProxyPatternPool._housekeeper import housekeeper
+    from ProxyPatternPool._threads.housekeeper import housekeeper
     until(lambda: housekeeper._due)
     in_child(child)
     """,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from ProxyPatternPool._worker import Worker
+from ProxyPatternPool._threads.background import Worker
 from tests.conftest import Crew, until
 
 

@@ -18,12 +18,12 @@ from ProxyPatternPool._config import checked_seconds
 from ProxyPatternPool._core.machine import PoolCore
 from ProxyPatternPool._core.slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._core.transitions import AlreadyPooled, popped
-from ProxyPatternPool._housekeeper import RETRY, housekeeper
 from ProxyPatternPool._owner import me
-from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program
 from ProxyPatternPool._report import BasePool
-from ProxyPatternPool._worker import Worker
+from ProxyPatternPool._threads.background import Worker
+from ProxyPatternPool._threads.housekeeper import RETRY, housekeeper
+from ProxyPatternPool._threads.parking import new_lock, new_parker
 
 T = TypeVar("T")
 R = TypeVar("R")

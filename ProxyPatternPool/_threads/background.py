@@ -9,7 +9,7 @@ from time import monotonic
 
 from ProxyPatternPool._core.transitions import popped
 from ProxyPatternPool._owner import me
-from ProxyPatternPool._park import Parker, home_hub, new_lock, new_parker, start_thread
+from ProxyPatternPool._threads.parking import Parker, home_hub, new_lock, new_parker, start_thread
 
 
 class Worker:

@@ -14,7 +14,7 @@ from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._owner import Holder, me
 
 if TYPE_CHECKING:
-    from ProxyPatternPool._pool import Pool
+    from ProxyPatternPool._threads.pool import Pool
 
 T = TypeVar("T")
 

@@ -16,10 +16,10 @@ from ProxyPatternPool._core.machine import PoolCore
 from ProxyPatternPool._core.slot import CREATING, LEASED, Reason, Slot
 from ProxyPatternPool._core.transitions import NotLeased
 from ProxyPatternPool._errors import PoolClosed, PoolException
-from ProxyPatternPool._lease import Lease
 from ProxyPatternPool._owner import Holder, Owner, me
 from ProxyPatternPool._process import end_with_program, renew_after_fork
-from ProxyPatternPool._threaded import ParkedWaiter, ThreadedPool
+from ProxyPatternPool._threads.engine import ParkedWaiter, ThreadedPool
+from ProxyPatternPool._threads.lease import Lease
 
 if TYPE_CHECKING:
     from typing import Unpack
