@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
-from ProxyPatternPool._async_pool import AsyncPool
+from ProxyPatternPool._async_pool.pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import this_owner

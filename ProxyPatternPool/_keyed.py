@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 from weakref import WeakMethod
 
+from ProxyPatternPool._async_pool.waiter import Woken
 from ProxyPatternPool._config import checked_seconds, log
 from ProxyPatternPool._errors import PoolException, note_once
 from ProxyPatternPool._instance import Instance, Phase, Reason, Waiter
@@ -33,7 +34,6 @@ from ProxyPatternPool._loops.factory import Making
 from ProxyPatternPool._loops.shutdown import Exit, at_end, before_end
 from ProxyPatternPool._loops.waiting import GRACE, Change
 from ProxyPatternPool._process import keep, keep_in_children, renew_after_fork
-from ProxyPatternPool._task_waiter import Woken
 
 P = ParamSpec("P")
 T = TypeVar("T")

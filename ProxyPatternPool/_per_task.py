@@ -11,8 +11,8 @@ from dataclasses import replace
 from os import getpid
 from typing import Any, TypeVar
 
-from ProxyPatternPool._async_lease import AsyncLease
-from ProxyPatternPool._async_pool import AsyncPool
+from ProxyPatternPool._async_pool.lease import AsyncLease
+from ProxyPatternPool._async_pool.pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig, checked_timeout
 from ProxyPatternPool._errors import PoolClosed, ProxyException
 from ProxyPatternPool._owned import Owned

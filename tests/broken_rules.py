@@ -408,7 +408,7 @@ BREAKS = [
     Break(
         "an AsyncPool is for its loop alone",
         "a finaliser takes an object back where it runs",
-        "_async_pool.py",
+        "_async_pool/pool.py",
         "        loop.call_soon_threadsafe(function, *arguments, context=Context())\n",
         "        function(*arguments)\n",
         "test_per_task.py::test_a_task_that_is_collected_by_another_thread",
@@ -416,7 +416,7 @@ BREAKS = [
     Break(
         "an AsyncPool is for its loop alone",
         "a block whose task is collected returns its object in the middle of what the loop does",
-        "_async_lease.py",
+        "_async_pool/lease.py",
         "kind is GeneratorExit:\n",
         "kind is ZeroDivisionError:\n",
         "test_async_garbage.py::test_a_task_is_collected_at_any_bytecode",
@@ -432,7 +432,7 @@ BREAKS = [
     Break(
         "a task that is cancelled forsakes what it waits for",
         "what was served to it is not passed on",
-        "_async_pool.py",
+        "_async_pool/pool.py",
         "            self._core.abandon(waiter, self._clock())\n            self._act()\n",
         "            pass\n",
         "test_async_cancellation.py::test_cancelled_at_every_suspension",
@@ -440,7 +440,7 @@ BREAKS = [
     Break(
         "a hook outlives its caller",
         "being cancelled cancels the retter",
-        "_hooked.py",
+        "_async_pool/hooks.py",
         "            self._house.linger(task, PATIENCE)\n            raise\n",
         "            task.cancel()\n            raise\n",
         "test_async_pool.py::test_a_return_that_is_cancelled_tidies_up_all_the_same",
@@ -448,7 +448,7 @@ BREAKS = [
     Break(
         "a hook is settled whether its task has begun or not",
         "what is given up at the loop's end is not settled",
-        "_household.py",
+        "_async_pool/resources.py",
         "            desert(task)\n            self._hook_ended(task)\n",
         "            desert(task)\n",
         "test_async_ends.py::test_what_a_hook_does_not_let_go_of_is_closed_as_broken",
@@ -456,7 +456,7 @@ BREAKS = [
     Break(
         "what is broken is exited with an exception",
         "with None",
-        "_looped.py",
+        "_async_pool/engine.py",
         "        if slot.reason not in FIT:",
         "        if False:",
         "test_async_pool.py::test_what_is_broken_is_exited_with_an_exception_and_what_is_not_without",
@@ -464,7 +464,7 @@ BREAKS = [
     Break(
         "what nobody gave back is exited with an exception",
         "with None",
-        "_household.py",
+        "_async_pool/resources.py",
         "                keeper.release(lost)\n",
         "                keeper.release()\n",
         "test_async_ends.py::test_a_pool_that_nobody_references_is_closed",
@@ -472,7 +472,7 @@ BREAKS = [
     Break(
         "who waits for a creation is served in the order of arrival",
         "whatever is made goes to who had it made",
-        "_looped.py",
+        "_async_pool/engine.py",
         "            waiter = self._first_come(slot, waiter)\n",
         "",
         "test_async_pool.py::test_what_is_made_later_and_faster_goes_to_who_came_first",
@@ -488,7 +488,7 @@ BREAKS = [
     Break(
         "who is sent away by the end of its loop begins nothing in the next one",
         "it leaves the pool that has begun anew",
-        "_async_pool.py",
+        "_async_pool/pool.py",
         "            if core is self._core:\n                self._forsake(waiter)\n",
         "            self._forsake(waiter)\n",
         "test_async_ends.py::test_who_still_waits_when_its_loop_is_closed_begins_nothing",
@@ -496,7 +496,7 @@ BREAKS = [
     Break(
         "no request's variables are kept",
         "a timer has the context of who set it",
-        "_household.py",
+        "_async_pool/resources.py",
         "self.loop.call_later(seconds, self._cancel, task, context=Context())",
         "self.loop.call_later(seconds, self._cancel, task)",
         "test_async_pool.py::test_a_hook_that_outlives_its_caller_keeps_nobodys_context",

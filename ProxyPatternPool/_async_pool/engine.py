@@ -19,19 +19,19 @@ from threading import get_ident
 from typing import Any, TypeVar, cast
 from weakref import ref
 
+from ProxyPatternPool._async_pool.hooks import HookedPool
+from ProxyPatternPool._async_pool.resources import Household
+from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._core.slot import CLOSING, CREATING, Reason, Slot
 from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._hooked import HookedPool
-from ProxyPatternPool._household import Household
 from ProxyPatternPool._loops.binding import LoopBound, clock_of
 from ProxyPatternPool._loops.context_task import EnteringCancelled
 from ProxyPatternPool._loops.pooled import Opening
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._report import UNWANTED
-from ProxyPatternPool._task_waiter import TaskWaiter
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from ProxyPatternPool._core.slot import Slot
 from ProxyPatternPool._errors import PoolException
 
 if TYPE_CHECKING:
-    from ProxyPatternPool._async_pool import AsyncPool
+    from ProxyPatternPool._async_pool.pool import AsyncPool
 
 T = TypeVar("T")
 

@@ -14,14 +14,14 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
+from ProxyPatternPool._async_pool.resources import Household
+from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._callables import awaited_result
 from ProxyPatternPool._core.slot import Reason, Slot
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._household import Household
 from ProxyPatternPool._loops.pooled import outcome
 from ProxyPatternPool._loops.system_task import failure
 from ProxyPatternPool._report import BasePool
-from ProxyPatternPool._task_waiter import TaskWaiter
 
 T = TypeVar("T")
 

@@ -13,18 +13,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, overload
 from weakref import ref
 
-from ProxyPatternPool._async_lease import AsyncLease
+from ProxyPatternPool._async_pool.engine import LoopedPool
+from ProxyPatternPool._async_pool.hooks import PATIENCE
+from ProxyPatternPool._async_pool.lease import AsyncLease
+from ProxyPatternPool._async_pool.resources import Household
+from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_seconds, checked_timeout, configure
 from ProxyPatternPool._core.machine import PoolCore
 from ProxyPatternPool._core.slot import CLOSING, CREATING, LEASED, RESERVED, Slot, State
 from ProxyPatternPool._core.transitions import NotLeased
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._hooked import PATIENCE
-from ProxyPatternPool._household import Household
-from ProxyPatternPool._looped import LoopedPool
 from ProxyPatternPool._loops.binding import BINDING
 from ProxyPatternPool._process import renew_after_fork
-from ProxyPatternPool._task_waiter import TaskWaiter
 
 if TYPE_CHECKING:
     from typing import Unpack
