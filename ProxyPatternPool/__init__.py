@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ProxyPatternPool import loop_local
     from ProxyPatternPool._async_pool.pool import AsyncPool
     from ProxyPatternPool._async_proxy import AsyncProxy
-    from ProxyPatternPool._keyed import AsyncKeyedPool
+    from ProxyPatternPool._keyed.pool import AsyncKeyedPool
 
 __all__ = [
     "AsyncKeyedPool",
@@ -31,7 +31,7 @@ __all__ = [
 __version__ = "26.11.0"
 
 #: What needs asyncio, and where it is.
-_ELSEWHERE = {"AsyncKeyedPool": "_keyed", "AsyncPool": "_async_pool.pool", "AsyncProxy": "_async_proxy"}
+_ELSEWHERE = {"AsyncKeyedPool": "_keyed.pool", "AsyncPool": "_async_pool.pool", "AsyncProxy": "_async_proxy"}
 
 
 def __getattr__(name: str) -> Any:

@@ -312,7 +312,7 @@ BREAKS = [
     Break(
         "a shared instance is never closed in use",
         "it stays among the idle ones when it is used again",
-        "_keyed_core.py",
+        "_keyed/machine.py",
         "            del self.idle[instance]\n            instance.since = now\n",
         "            instance.since = now\n",
         "test_keyed_core.py::test_the_next_expiry_is_that_of_the_one_unused_for_longest",
@@ -320,7 +320,7 @@ BREAKS = [
     Break(
         "there are never two instances of a key",
         "one is made while the one before is being closed",
-        "_keyed_core.py",
+        "_keyed/machine.py",
         "if instance is None or instance.phase is GONE:",
         "if instance is None or instance.phase in (CLOSING, GONE):",
         "test_keyed.py::test_what_is_asked_for_while_it_is_closed_is_made_again_afterwards",
@@ -328,7 +328,7 @@ BREAKS = [
     Break(
         "there are never two instances of a key",
         "a key that has gone bad takes another one's place along",
-        "_keyed_core.py",
+        "_keyed/machine.py",
         "if self.known.get(instance.key) is not instance:",
         "if instance.key not in self.known:",
         "test_keyed_core.py::test_a_key_that_has_become_equal_to_another_does_not_take_its_place",
@@ -336,7 +336,7 @@ BREAKS = [
     Break(
         "who was served and gives up passes on what it has",
         "it keeps it for ever",
-        "_keyed.py",
+        "_keyed/pool.py",
         "self._clock()) and waiter.served:",
         "self._clock()) and not waiter.instance:",
         "test_keyed_cancellation.py::test_cancelled_at_every_suspension",
@@ -344,7 +344,7 @@ BREAKS = [
     Break(
         "what is broken is exited with an exception",
         "it is exited with None",
-        "_keyed.py",
+        "_keyed/pool.py",
         ".release(self._reproach(instance))",
         ".release()",
         "test_keyed.py::test_what_is_discarded_goes_with_its_last_user_and_is_made_again",
@@ -352,7 +352,7 @@ BREAKS = [
     Break(
         "a pool lives as long as it has something to close",
         "nothing holds it",
-        "_keyed.py",
+        "_keyed/pool.py",
         "        self._alive.add(self)\n",
         "",
         "test_keyed_ends.py::test_a_forgotten_pool_lives_as_long_as_it_has_something_to_close",
@@ -360,7 +360,7 @@ BREAKS = [
     Break(
         "no timer keeps anybody's context",
         "the one of who waits does",
-        "_keyed.py",
+        "_keyed/pool.py",
         "waiter.wake, context=Context())",
         "waiter.wake)",
         "test_keyed.py::test_no_timer_keeps_anybodys_context",
@@ -368,7 +368,7 @@ BREAKS = [
     Break(
         "a pool keeps no loop that has ended",
         "it stays bound",
-        "_keyed.py",
+        "_keyed/pool.py",
         "        self._loop, self._clock, self._timer = None, monotonic, None\n",
         "        self._timer = None\n",
         "test_keyed_ends.py::test_a_pool_does_not_keep_a_loop_that_has_ended",

@@ -9,8 +9,8 @@ from typing import ClassVar
 import pytest
 
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._instance import Instance, Phase, Waiter
-from ProxyPatternPool._keyed_core import KeyedCore
+from ProxyPatternPool._keyed.instance import Instance, Phase, Waiter
+from ProxyPatternPool._keyed.machine import KeyedCore
 
 
 def opened(core: KeyedCore[str], key: Hashable, now: float = 0.0) -> Instance[str]:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._instance import Instance, Phase, Waiter
-from ProxyPatternPool._keyed_core import KeyedCore
+from ProxyPatternPool._keyed.instance import Instance, Phase, Waiter
+from ProxyPatternPool._keyed.machine import KeyedCore
 
 INDEX = st.integers(0, 1000)  # which one of those there are
 KEYS = st.sampled_from([-1, -2, 1, True, 1.0, "a", "b"])  # two with the same hash, three that are equal

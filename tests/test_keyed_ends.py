@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException, TimeOut, _keyed
+from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException, TimeOut
+from ProxyPatternPool._keyed import pool as _keyed
 from ProxyPatternPool.loop_local import at_exit
 from tests.cancelling import watched
 from tests.conftest import run

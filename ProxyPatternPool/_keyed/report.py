@@ -8,9 +8,9 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from ProxyPatternPool._core.stats import KeyedStats
 from ProxyPatternPool._errors import PoolClosed, TimeOut, note_once
-from ProxyPatternPool._instance import Instance, Phase
-from ProxyPatternPool._keyed_config import KeyedConfig
-from ProxyPatternPool._keyed_core import KeyedCore
+from ProxyPatternPool._keyed.config import KeyedConfig
+from ProxyPatternPool._keyed.instance import Instance, Phase
+from ProxyPatternPool._keyed.machine import KeyedCore
 
 T = TypeVar("T")
 

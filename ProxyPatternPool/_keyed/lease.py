@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._instance import Instance
+from ProxyPatternPool._keyed.instance import Instance
 
 if TYPE_CHECKING:
-    from ProxyPatternPool._keyed import AsyncKeyedPool
+    from ProxyPatternPool._keyed.pool import AsyncKeyedPool
 
 T = TypeVar("T")
 

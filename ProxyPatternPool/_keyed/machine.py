@@ -32,7 +32,18 @@ from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._core.stats import KeyedCounters
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._instance import BROKEN, CLOSING, ENTERING, GONE, OPEN, QUEUED, Instance, Phase, Reason, Waiter
+from ProxyPatternPool._keyed.instance import (
+    BROKEN,
+    CLOSING,
+    ENTERING,
+    GONE,
+    OPEN,
+    QUEUED,
+    Instance,
+    Phase,
+    Reason,
+    Waiter,
+)
 
 T = TypeVar("T")
 

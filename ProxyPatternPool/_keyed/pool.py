@@ -24,10 +24,10 @@ from weakref import WeakMethod
 from ProxyPatternPool._async_pool.waiter import Woken
 from ProxyPatternPool._config import checked_seconds, log
 from ProxyPatternPool._errors import PoolException, note_once
-from ProxyPatternPool._instance import Instance, Phase, Reason, Waiter
-from ProxyPatternPool._keyed_base import KeyedBase
-from ProxyPatternPool._keyed_config import KeyedConfig
-from ProxyPatternPool._keyed_use import KeyedUse
+from ProxyPatternPool._keyed.config import KeyedConfig
+from ProxyPatternPool._keyed.instance import Instance, Phase, Reason, Waiter
+from ProxyPatternPool._keyed.lease import KeyedUse
+from ProxyPatternPool._keyed.report import KeyedBase
 from ProxyPatternPool._loops.binding import LoopBound, clock_of
 from ProxyPatternPool._loops.context_task import EnteringCancelled, Keeper
 from ProxyPatternPool._loops.factory import Making
