@@ -13,13 +13,13 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from ProxyPatternPool._anything import Anything
 from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure, log
 from ProxyPatternPool._errors import ProxyException
-from ProxyPatternPool._operations import OPERATIONS
 from ProxyPatternPool._process import FreshLock
 from ProxyPatternPool._target import SharedObject, Target, leads_to
-from ProxyPatternPool._transparent import is_special, take_on, transparent_type
+from ProxyPatternPool._transparency.operations import OPERATIONS
+from ProxyPatternPool._transparency.transparent_type import is_special, take_on, transparent_type
+from ProxyPatternPool._transparency.type_hints import Anything
 
 if TYPE_CHECKING:
     from typing import Unpack

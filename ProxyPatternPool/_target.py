@@ -18,7 +18,7 @@ from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._place import Found
 from ProxyPatternPool._process import keep, renew_after_fork
 from ProxyPatternPool._threads.pool import Pool
-from ProxyPatternPool._transparent import UNKNOWN, UNSET, Shape, shape_of
+from ProxyPatternPool._transparency.transparent_type import UNKNOWN, UNSET, Shape, shape_of
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -376,7 +376,7 @@ BREAKS = [
     Break(
         "who leaves means what was entered",
         "the exit of a proxy that was set meanwhile is that of its new object",
-        "_operations.py",
+        "_transparency/operations.py",
         "    if name in EXITS:\n",
         "    if name in ():\n",
         "test_proxy_type.py::test_what_was_entered_is_left_when_the_proxy_is_set_meanwhile",

@@ -10,8 +10,9 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from inspect import getsource
 from typing import Any, assert_type
 
-from ProxyPatternPool import AsyncPool, AsyncProxy, Pool, Proxy, _anything, transparent
-from ProxyPatternPool._transparent import UNKNOWN
+from ProxyPatternPool import AsyncPool, AsyncProxy, Pool, Proxy, transparent
+from ProxyPatternPool._transparency import type_hints as _anything
+from ProxyPatternPool._transparency.transparent_type import UNKNOWN
 
 
 def make(_: int) -> io.StringIO:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from types import MethodType
 from typing import Any, NamedTuple, Protocol
 
-from ProxyPatternPool._operations import ARITHMETIC, COPIES, EXITS, GENERAL, METHODS, OPERATIONS, bind
+from ProxyPatternPool._transparency.operations import ARITHMETIC, COPIES, EXITS, GENERAL, METHODS, OPERATIONS, bind
 
 #: What the interpreter and the standard library ask of the proxy as an attribute, but not on behalf of the object.
 _ASKED_OF_PROXY = frozenset({"__class__", "__deepcopy__", "__mro_entries__", "__reduce_ex__", "__signature__"})
