@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ProxyPatternPool._config import Default, PoolConfig
-from ProxyPatternPool._owned import Pooled, Unpooled
 from ProxyPatternPool._owner import PerOwner, PerThread, this_owner
 from ProxyPatternPool._proxy_base import BaseProxy, ProxyScope
-from ProxyPatternPool._target import SharedFunction, Target
+from ProxyPatternPool._scopes.per_owner import Pooled, Unpooled
+from ProxyPatternPool._scopes.provider import SharedFunction, Target
 from ProxyPatternPool._threads.pool import Pool
 
 if TYPE_CHECKING:
-    from ProxyPatternPool._per_loop import MadePerLoop
+    from ProxyPatternPool._scopes.per_loop import MadePerLoop
 
 T = TypeVar("T")
 
@@ -114,5 +114,5 @@ def transparent(proxy: Proxy[T]) -> T:
 
 def _per_loop() -> type[MadePerLoop[Any]]:
     """Load what needs asyncio: a program without an event loop does not pay for one."""
-    kind: type[MadePerLoop[Any]] = import_module("ProxyPatternPool._per_loop").MadePerLoop
+    kind: type[MadePerLoop[Any]] = import_module("ProxyPatternPool._scopes.per_loop").MadePerLoop
     return kind

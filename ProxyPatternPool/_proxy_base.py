@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure, log
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._process import FreshLock
-from ProxyPatternPool._target import SharedObject, Target, leads_to
+from ProxyPatternPool._scopes.provider import SharedObject, Target, leads_to
 from ProxyPatternPool._transparency.operations import OPERATIONS
 from ProxyPatternPool._transparency.transparent_type import is_special, take_on, transparent_type
 from ProxyPatternPool._transparency.type_hints import Anything

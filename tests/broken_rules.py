@@ -384,7 +384,7 @@ BREAKS = [
     Break(
         "an earlier setting knows its successor",
         "who comes late runs the function that was replaced",
-        "_owned.py",
+        "_scopes/per_owner.py",
         "self.successor is not None:\n                return self.successor.get(timeout)  # the proxy was set again\n",
         "False:\n                return self.successor.get(timeout)  # the proxy was set again\n",
         "test_proxy.py::test_who_comes_late_to_an_earlier_setting_gets_the_new_one",
@@ -392,7 +392,7 @@ BREAKS = [
     Break(
         "a lazy pool is ended whoever comes first",
         "the one that is made just now stays open",
-        "_lazy_pool.py",
+        "_scopes/lazy_pool.py",
         "        if self._ended:",
         "        if not self._ended:",
         "test_lazy_pool.py::test_an_end_at_any_time_closes_the_pool",
@@ -400,7 +400,7 @@ BREAKS = [
     Break(
         "a forked child makes its own shared object",
         "its operations are still those of the parent's",
-        "_target.py",
+        "_scopes/provider.py",
         "        self.fixed = False\n        self._reshape(self)\n",
         "        self.fixed = False\n",
         "test_proxy.py::test_a_forked_child_makes_its_own_shared_object",

@@ -6,7 +6,7 @@ import pytest
 
 from ProxyPatternPool import Pool, PoolClosed
 from ProxyPatternPool._config import PoolConfig
-from ProxyPatternPool._lazy_pool import LazyPool
+from ProxyPatternPool._scopes.lazy_pool import LazyPool
 from tests.bytecodes import at_bytecode, at_each_bytecode
 
 

@@ -19,7 +19,7 @@ from ProxyPatternPool._config import Default, PoolConfig, checked_timeout, nothi
 from ProxyPatternPool._errors import ProxyException, TimeOut
 from ProxyPatternPool._loops.pooled import Opening
 from ProxyPatternPool._owner import this_owner
-from ProxyPatternPool._target import Function, Target
+from ProxyPatternPool._scopes.provider import Function, Target
 from ProxyPatternPool.loop_local import at_exit, enter_once, singleton
 
 T = TypeVar("T")

@@ -15,9 +15,9 @@ from ProxyPatternPool._async_pool.lease import AsyncLease
 from ProxyPatternPool._async_pool.pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig, checked_timeout
 from ProxyPatternPool._errors import PoolClosed, ProxyException
-from ProxyPatternPool._owned import Owned
 from ProxyPatternPool._owner import Holder, PerOwner
-from ProxyPatternPool._target import Kept, Target
+from ProxyPatternPool._scopes.per_owner import Owned
+from ProxyPatternPool._scopes.provider import Kept, Target
 from ProxyPatternPool._threads.lease import OVER, KeptUse
 
 T = TypeVar("T")

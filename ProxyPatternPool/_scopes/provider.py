@@ -13,10 +13,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ProxyPatternPool._config import ON_OBJECTS, Default, PoolConfig
 from ProxyPatternPool._errors import ProxyException
-from ProxyPatternPool._lazy_pool import LazyPool
 from ProxyPatternPool._owner import this_owner
-from ProxyPatternPool._place import Found
 from ProxyPatternPool._process import keep, renew_after_fork
+from ProxyPatternPool._scopes.cache import Found
+from ProxyPatternPool._scopes.lazy_pool import LazyPool
 from ProxyPatternPool._threads.pool import Pool
 from ProxyPatternPool._transparency.transparent_type import UNKNOWN, UNSET, Shape, shape_of
 

@@ -15,11 +15,11 @@ from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._errors import PoolClosed
-from ProxyPatternPool._lazy_pool import LazyPool
 from ProxyPatternPool._owner import PerOwner, PerThread
-from ProxyPatternPool._place import NearOwner, at_hand
 from ProxyPatternPool._process import keep_in_children
-from ProxyPatternPool._target import Function, Kept, Target
+from ProxyPatternPool._scopes.cache import NearOwner, at_hand
+from ProxyPatternPool._scopes.lazy_pool import LazyPool
+from ProxyPatternPool._scopes.provider import Function, Kept, Target
 from ProxyPatternPool._threads.lease import KeptLease
 from ProxyPatternPool._threads.pool import Pool
 
