@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, PPPException, ProxyException, TimeOut
-from ProxyPatternPool._proxy import Proxy, transparent
+from ProxyPatternPool._proxy.proxy import Proxy, transparent
 from ProxyPatternPool._threads.pool import Pool
 
 if TYPE_CHECKING:
     from ProxyPatternPool import loop_local
     from ProxyPatternPool._async_pool.pool import AsyncPool
-    from ProxyPatternPool._async_proxy import AsyncProxy
     from ProxyPatternPool._keyed.pool import AsyncKeyedPool
+    from ProxyPatternPool._proxy.async_proxy import AsyncProxy
 
 __all__ = [
     "AsyncKeyedPool",
@@ -31,7 +31,7 @@ __all__ = [
 __version__ = "26.11.0"
 
 #: What needs asyncio, and where it is.
-_ELSEWHERE = {"AsyncKeyedPool": "_keyed.pool", "AsyncPool": "_async_pool.pool", "AsyncProxy": "_async_proxy"}
+_ELSEWHERE = {"AsyncKeyedPool": "_keyed.pool", "AsyncPool": "_async_pool.pool", "AsyncProxy": "_proxy.async_proxy"}
 
 
 def __getattr__(name: str) -> Any:

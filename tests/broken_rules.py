@@ -424,7 +424,7 @@ BREAKS = [
     Break(
         "a block gives back what it has taken",
         "whoever leaves it gives back what that one has",
-        "_async_proxy.py",
+        "_proxy/async_proxy.py",
         "            if this_owner() == owner:\n",
         "            if True:\n",
         "test_per_task.py::test_a_block_that_another_task_leaves",

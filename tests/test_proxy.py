@@ -21,7 +21,7 @@ import pytest
 import ProxyPatternPool
 from ProxyPatternPool import Pool, PoolClosed, Proxy, ProxyException, TimeOut
 from ProxyPatternPool._owner import PerThread
-from ProxyPatternPool._proxy_base import _no_function
+from ProxyPatternPool._proxy.base import _no_function
 from tests.bytecodes import at_bytecode, at_each_bytecode
 from tests.conftest import Crew, Factory, Thing, run, until
 from tests.memory import collect, where_classes_go

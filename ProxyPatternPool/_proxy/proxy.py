@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._owner import PerOwner, PerThread, this_owner
-from ProxyPatternPool._proxy_base import BaseProxy, ProxyScope
+from ProxyPatternPool._proxy.base import BaseProxy, ProxyScope
 from ProxyPatternPool._scopes.per_owner import Pooled, Unpooled
 from ProxyPatternPool._scopes.provider import SharedFunction, Target
 from ProxyPatternPool._threads.pool import Pool

@@ -10,7 +10,7 @@ from ProxyPatternPool._async_pool.pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import this_owner
-from ProxyPatternPool._proxy_base import BaseProxy, ProxyScope
+from ProxyPatternPool._proxy.base import BaseProxy, ProxyScope
 from ProxyPatternPool._scopes.per_loop import EnteredPerLoop
 from ProxyPatternPool._scopes.per_task import PerTask
 from ProxyPatternPool._scopes.provider import Target
