@@ -25,10 +25,10 @@ test: $(VENV)/.dev ## run the tests, and the examples of README and docs
 	pytest
 
 soak: $(VENV)/.dev ## stress pools for SECONDS (300), from a SEED that can be given, and watch the memory
-	python -m tests.stress --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
+	python -m tests.project.stress --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 broken-rules: $(VENV)/.dev ## break each rule of the pool on purpose, and see a test fail; minutes
-	python -m tests.broken_rules
+	python -m tests.project.broken_rules
 
 cover: $(VENV)/.dev ## run the tests, and fail when a branch of the library was not taken
 	pytest --cov
@@ -57,10 +57,10 @@ faults: $(VENV)/.dev ## restart, stop and freeze a PostgreSQL under pools, and p
 	python -m benchmarks.faults
 
 transparency: $(VENV)/.dev ## measure what proxies do as their object does, into docs/transparency.md
-	python -m tests.transparency
+	python -m tests.transparency.table
 
 cancellation: $(VENV)/.dev ## cancel AsyncPool at each point, and write what came of it into docs/cancellation.md
-	python -m tests.test_async_cancellation
+	python -m tests.async_pool.test_cancellation
 
 dist: $(VENV)/.dev ## build the wheel and the source archive into dist/
 	python -m build

@@ -9,7 +9,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.sybil import SybilCollection
 from sybil.typing import Parser
 
-pytest_plugins = ["tests.postgres", "tests.redis_server"]  # servers which tests and examples share
+pytest_plugins = ["tests.support.postgres", "tests.support.redis_server"]  # servers which tests and examples share
 
 PARSERS: list[Parser] = [PythonCodeBlockParser(), SkipParser()]
 pytest_collect_file = SybilCollection(

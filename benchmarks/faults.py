@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ProxyPatternPool import Pool
-from tests.connections import Attempts, Connection, is_alive, is_usable
-from tests.postgres import PostgreSQL
+from tests.support.connections import Attempts, Connection, is_alive, is_usable
+from tests.support.postgres import PostgreSQL
 
 Use = Callable[[], AbstractContextManager[Connection]]
 Contender = Callable[[Attempts, int, int, float], AbstractContextManager[Use]]

@@ -17,7 +17,7 @@ from functools import partial
 import pytest
 
 from ProxyPatternPool._threads import pool as _pool
-from tests.loops import ENDS, LOOPS, NewLoop, Run
+from tests.support.loops import ENDS, LOOPS, NewLoop, Run
 
 #: Seconds after which something that should have happened is called lost. Never waited for when all is well.
 PATIENCE = 20.0

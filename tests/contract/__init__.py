@@ -1,0 +1,1 @@
+"""One suite over `Pool` and `AsyncPool`."""

@@ -1,0 +1,1 @@
+"""The example applications, and programs of earlier releases."""

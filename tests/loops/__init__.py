@@ -1,0 +1,1 @@
+"""Tasks, contexts and ends of event loops."""

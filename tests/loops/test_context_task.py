@@ -1,0 +1,312 @@
+"""Keepers: entered and exited in one task of their own, whoever waits, and whatever is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+from typing import Any
+
+import pytest
+
+from ProxyPatternPool._loops.context_task import Keeper
+from tests.support.loops import Run
+
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="nobody's")
+
+
+class Manager:
+    """An asynchronous context manager that is entered and exited when it is told to, and remembers by whom."""
+
+    def __init__(self, *, entering: Any = None, exiting: Any = None) -> None:
+        self.failures = {"enter": entering, "exit": exiting}
+        self.may_enter = asyncio.Event()
+        self.may_exit = asyncio.Event()
+        self.may_enter.set()
+        self.may_exit.set()
+        self.begun = asyncio.Event()
+        self.tasks: list[object] = []
+        self.contexts: list[str] = []
+        self.reason: BaseException | None = None
+        self.exits = 0
+
+    async def __aenter__(self) -> Manager:
+        self._note()
+        self.begun.set()
+        await self.may_enter.wait()
+        if self.failures["enter"]:
+            raise self.failures["enter"]
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._note()
+        self.reason = error
+        await self.may_exit.wait()
+        self.exits += 1
+        if self.failures["exit"]:
+            raise self.failures["exit"]
+
+    def _note(self) -> None:
+        self.tasks.append(asyncio.current_task())
+        self.contexts.append(request_id.get())
+
+
+async def ended(keeper: Keeper[Any], error: BaseException | None = None) -> None:
+    keeper.release(error)
+    await keeper.ended()
+
+
+def test_an_object_is_entered_and_exited_by_one_task_in_an_empty_context(run_loop: Run) -> None:
+    """Otherwise anyio would complain of a different task, and one request's variables would show up in another's."""
+
+    async def main() -> None:
+        request_id.set("mine")
+        manager = Manager()
+        keeper = Keeper(manager)
+        assert await keeper.entered() is manager
+        await ended(keeper)
+        assert manager.tasks[0] is manager.tasks[1] is not asyncio.current_task()
+        assert manager.contexts == ["nobody's"] * 2
+        assert (manager.exits, manager.reason, keeper.failure()) == (1, None, None)
+
+    run_loop(main())
+
+
+def test_a_waiter_that_is_cancelled_leaves_the_entering_to_the_others(run_loop: Run) -> None:
+    async def main() -> None:
+        manager = Manager()
+        manager.may_enter.clear()
+        keeper = Keeper(manager)
+        first, second = (asyncio.create_task(keeper.entered()) for _ in range(2))
+        await manager.begun.wait()
+        first.cancel()
+        await asyncio.wait([first])
+        manager.may_enter.set()
+        assert first.cancelled()
+        assert await second is manager
+        await ended(keeper)
+
+    run_loop(main())
+
+
+def test_a_waiter_for_the_end_that_is_cancelled_does_not_stop_the_exit(run_loop: Run) -> None:
+    async def main() -> None:
+        manager = Manager()
+        keeper = Keeper(manager)
+        await keeper.entered()
+        manager.may_exit.clear()
+        keeper.release()
+        waiter = asyncio.create_task(keeper.ended())
+        await asyncio.sleep(0)
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        manager.may_exit.set()
+        await keeper.ended()
+        assert waiter.cancelled()
+        assert manager.exits == 1
+
+    run_loop(main())
+
+
+def test_cancelling_all_tasks_does_not_reach_a_keeper(run_loop: Run) -> None:
+    """Otherwise a server that stops its requests would lose the connections that their `finally` blocks need."""
+
+    async def main() -> None:
+        manager = Manager()
+        keeper = Keeper(manager)
+        await keeper.entered()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await asyncio.sleep(0)
+        assert manager.exits == 0
+        await ended(keeper)
+
+    run_loop(main())
+
+
+@pytest.mark.parametrize("error", [ValueError("no server"), SystemExit(3)])
+def test_what_entering_raises_reaches_all_who_wait(run_loop: Run, error: BaseException) -> None:
+    async def main() -> None:
+        keeper = Keeper(Manager(entering=error))
+        for _ in range(2):
+            with pytest.raises(type(error)) as caught:
+                await keeper.entered()
+            assert caught.value is error
+        await keeper.ended()  # it has, and there is nothing to raise twice
+        keeper.release()
+        assert keeper.failure() is error
+
+    run_loop(main())
+
+
+def test_what_exiting_raises_reaches_who_waits_for_it(run_loop: Run) -> None:
+    async def main() -> None:
+        error = ValueError("cannot say goodbye")
+        keeper = Keeper(Manager(exiting=error))
+        await keeper.entered()
+        assert keeper.failure() is None
+        with pytest.raises(ValueError, match="goodbye"):
+            await ended(keeper)
+        assert keeper.failure() is error
+
+    run_loop(main())
+
+
+def test_an_object_is_exited_with_what_it_is_released_with(run_loop: Run) -> None:
+    """Otherwise a driver would commit what has failed."""
+
+    async def main() -> None:
+        manager, error = Manager(), RuntimeError("broken")
+        keeper = Keeper(manager)
+        await keeper.entered()
+        keeper.release(error)
+        keeper.release()  # too late
+        await keeper.ended()  # does not raise what is known
+        assert manager.reason is error
+
+    run_loop(main())
+
+
+def test_a_group_that_tells_the_reason_again_has_not_failed(run_loop: Run) -> None:
+    """Otherwise each broken object that is a group of tasks would be logged as an exit that has failed, too."""
+
+    async def main() -> None:
+        broken = RuntimeError("broken")
+        keeper = Keeper(asyncio.TaskGroup())
+        await keeper.entered()
+        await ended(keeper, broken)
+
+        other = Keeper(Manager(exiting=ExceptionGroup("", [broken, ValueError("new")])))
+        await other.entered()
+        with pytest.raises(ExceptionGroup):
+            await ended(other, broken)
+
+    run_loop(main())
+
+
+def test_an_entering_that_raises_stopiteration_hangs_nobody(run_loop: Run) -> None:
+    """Otherwise who waits would do so for ever: a future cannot hold that one."""
+
+    class Exhausted(Manager):
+        def __aenter__(self) -> Any:
+            raise StopIteration
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await Keeper(Exhausted()).entered()
+
+    run_loop(main())
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_releasing_what_is_being_entered_cancels_that(run_loop: Run, begun: bool) -> None:
+    """Otherwise the end of a pool would wait for a server that does not answer."""
+
+    async def main() -> None:
+        manager = Manager()
+        manager.may_enter.clear()
+        keeper = Keeper(manager)
+        waiter = asyncio.create_task(keeper.entered())
+        if begun:
+            await manager.begun.wait()
+        keeper.release()
+        with pytest.raises(RuntimeError, match=r"^the entering of something of type Manager was cancelled$"):
+            await waiter
+        await keeper.ended()
+        assert manager.begun.is_set() == begun
+        assert manager.exits == 0
+
+    run_loop(main())
+
+
+def test_an_entering_that_is_released_but_succeeds_is_exited(run_loop: Run) -> None:
+    class Stubborn(Manager):
+        async def __aenter__(self) -> Manager:
+            try:
+                return await super().__aenter__()
+            except asyncio.CancelledError:
+                return self
+
+    async def main() -> None:
+        manager = Stubborn()
+        manager.may_enter.clear()
+        keeper = Keeper(manager)
+        await manager.begun.wait()
+        await ended(keeper)
+        assert manager.exits == 1
+
+    run_loop(main())
+
+
+def test_its_maker_is_told_before_those_who_wait(run_loop: Run) -> None:
+    async def main() -> None:
+        events: list[str] = []
+
+        async def wait_for_it() -> None:
+            await keeper.entered()
+            events.append("waiter")
+
+        keeper = Keeper(Manager(), on_entered=lambda: events.append("entered"), on_ended=lambda: events.append("ended"))
+        await wait_for_it()
+        await ended(keeper)
+        assert events == ["entered", "waiter", "ended"]
+
+    run_loop(main())
+
+
+def test_a_manager_that_cancels_its_task_is_exited_at_once(run_loop: Run) -> None:
+    """Otherwise a task group one of whose children has failed would be handed out as if it lived."""
+
+    async def main() -> None:
+        told = asyncio.Event()
+        group = asyncio.TaskGroup()
+        keeper = Keeper(group, on_ended=told.set)
+        await keeper.entered()
+
+        async def child() -> None:
+            raise ValueError("the child has failed")
+
+        group.create_task(child())
+        await told.wait()
+        with pytest.raises(ExceptionGroup) as caught:
+            await keeper.ended()
+        assert [str(error) for error in caught.value.exceptions] == ["the child has failed"]
+
+    run_loop(main())
+
+
+def test_a_cancelled_hold_is_no_failure_of_the_exit(run_loop: Run) -> None:
+    async def main() -> None:
+        manager, told = Manager(), asyncio.Event()
+        keeper = Keeper(manager, on_ended=told.set)
+        await keeper.entered()
+        task: Any = manager.tasks[0]
+        task.cancel()
+        await told.wait()
+        await keeper.ended()
+        assert isinstance(manager.reason, asyncio.CancelledError)
+
+    run_loop(main())
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("when", ["entering", "exiting"])
+def test_a_failure_that_nobody_has_seen_is_reported_by_the_loop(run_loop: Run, when: str, asked: bool) -> None:
+    """Otherwise it would be lost, or logged by a pool and once more by the loop."""
+    reports: list[str] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context["message"]))
+        told = asyncio.Event()
+        keeper = Keeper(Manager(**{when: ValueError(when)}), on_ended=told.set)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        keeper.release()
+        await told.wait()
+        if asked:
+            assert str(keeper.failure()) == when
+        del keeper, told
+        await asyncio.sleep(0)
+        gc.collect()
+
+    run_loop(main())
+    assert reports == [] if asked else ["Future exception was never retrieved"]

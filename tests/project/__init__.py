@@ -1,0 +1,1 @@
+"""The project's own files: pages, parameters, errors, rules broken on purpose."""

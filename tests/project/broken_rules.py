@@ -1,0 +1,532 @@
+"""Break each rule that keeps a pool right, one after the other, and see a test fail: ``make broken-rules``.
+
+A rule that no test guards is a hope. Each entry is a change to a copy of the library, and the test that must notice it.
+`test_broken_rules.py` sees that the entries fit the code. Running them takes minutes, and is done by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Break:
+    """One way of breaking a rule: `old` is replaced by `new` in a module, and `test` has to fail."""
+
+    rule: str
+    how: str
+    module: str
+    old: str
+    new: str
+    test: str
+
+    def fits(self) -> bool:
+        """Tell whether the code still says what is to be broken, just once."""
+        return (ROOT / "ProxyPatternPool" / self.module).read_text().count(self.old) == 1
+
+    def is_noticed(self) -> bool:
+        """Break the rule in a copy, and run the test there; a test that hangs has noticed it, too."""
+        with tempfile.TemporaryDirectory() as copy:
+            for part in ("ProxyPatternPool", "tests", "examples", "pyproject.toml", "conftest.py"):
+                source = ROOT / part
+                (shutil.copytree if source.is_dir() else shutil.copy)(source, Path(copy, part))
+            module = Path(copy, "ProxyPatternPool", self.module)
+            module.write_text(module.read_text().replace(self.old, self.new))
+            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{self.test}"]
+            try:
+                result = subprocess.run(
+                    command,
+                    cwd=copy,
+                    env={**os.environ, "PYTHONPATH": copy},
+                    capture_output=True,
+                    timeout=120,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                return True
+            if result.returncode not in (0, 1, 2):  # 2: interrupted, 1: failed; others mean that no test was run
+                raise RuntimeError(f"{self.test} could not be run: {result.stdout.decode()}")
+            return result.returncode != 0
+
+
+BREAKS = [
+    Break(
+        "size is the length of the registry",
+        "objects being made or closed are not counted",
+        "_core/transitions.py",
+        "not self.max_size or len(self.registry) < self.max_size",
+        "not self.max_size or len(self.leased) + len(self.idle) < self.max_size",
+        "threads/test_pool.py::test_nothing_is_in_use_but_the_place_is_taken",
+    ),
+    Break(
+        "only a successful pop makes an owner",
+        "a newcomer looks at the idle slot, and takes it out afterwards",
+        "_core/machine.py",
+        "            slot = self.idle.pop()\n        except IndexError:\n            return None\n",
+        "            slot = self.idle[-1]\n"
+        "            self.idle.remove(slot)\n        except (IndexError, ValueError):\n"
+        "            return None\n",
+        "core/test_machine.py::test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn",
+    ),
+    Break(
+        "only a successful pop makes an owner",
+        "a check in the background goes on when the object has been taken",
+        "_threads/engine.py",
+        "        if not self._locked(core.reserve, slot):\n            return\n",
+        "        self._locked(core.reserve, slot)\n",
+        "threads/test_health.py::test_what_is_taken_meanwhile_is_not_checked",
+    ),
+    Break(
+        "popping it from `leased` is the one way out of a lease",
+        "a lease is looked up, and stays",
+        "_core/transitions.py",
+        "self.leased.pop((slot, slot.uses), None) is None:\n            raise NotLeased",
+        "self.leased.get((slot, slot.uses), None) is None:\n            raise NotLeased",
+        "threads/test_pool.py::test_what_is_not_out_is_not_taken_back",
+    ),
+    Break(
+        "take only when nobody waits",
+        "a newcomer does not look at who waits once it has a slot",
+        "_core/machine.py",
+        "        if self.waiters or (self.watchful and",
+        "        if (self.watchful and",
+        "core/test_machine.py::test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn",
+    ),
+    Break(
+        "what may have changed is checked after the pop",
+        "age is not looked at when an object is taken",
+        "_core/machine.py",
+        "(self.doubts(slot, now) or self._verdict(slot, now))",
+        "self.doubts(slot, now)",
+        "threads/test_limits.py::test_an_object_past_its_lifetime_is_not_lent",
+    ),
+    Break(
+        "who waits enters the queue, then looks for idle slots",
+        "the look comes first",
+        "_core/machine.py",
+        "        else:\n            self.waiters.append(waiter)\n        self.match(now)\n        waiter.parked",
+        "        else:\n            self.match(now)\n            self.waiters.append(waiter)\n        waiter.parked",
+        "threads/test_pool.py::test_an_object_is_made_when_needed_and_used_again",
+    ),
+    Break(
+        "who returns appends to idle, then looks at who waits",
+        "the look comes first",
+        "_core/transitions.py",
+        "        self.idle.append(slot)  # published before the waiters are looked at: see the essay of `PoolCore`\n"
+        "        return bool(self.waiters)\n",
+        "        waiting = bool(self.waiters)\n        self.idle.append(slot)\n        return waiting\n",
+        "threads/test_ordering.py::test_who_comes_at_each_bytecode_of_a_return_is_served",
+    ),
+    Break(
+        "a closed pool has a mark in its queue for ever",
+        "it has none",
+        "_core/machine.py",
+        "        if self.mark not in self.waiters:\n            self.waiters.append(self.mark)",
+        "        if not self.waiters:\n            self.waiters.append(self.mark)",
+        "threads/test_pool.py::test_shutdown_sends_away_who_waits_and_closes_what_is_idle",
+    ),
+    Break(
+        "the oldest waiter is served first",
+        "the youngest is",
+        "_core/machine.py",
+        "        while self.waiters and self._serve(self.waiters[0], now):\n"
+        "            self.wakes.append(self.waiters[0])\n"
+        "            self.waiters.popleft()",
+        "        while self.waiters and self._serve(self.waiters[-1], now):\n"
+        "            self.wakes.append(self.waiters[-1])\n"
+        "            self.waiters.pop()",
+        "threads/test_pool.py::test_first_come_first_served",
+    ),
+    Break(
+        "a free place is a slot for who waits",
+        "only returned objects are",
+        "_core/machine.py",
+        "popped(self.refills) or (self._new_slot(now) if self._has_room() else None)",
+        "popped(self.refills) or (self._new_slot(now) if not self.registry else None)",
+        "threads/test_pool.py::test_objects_are_made_in_parallel_and_stop_nobody",
+    ),
+    Break(
+        "a return tries the lock, and does not wait for it",
+        "it waits",
+        "_threads/engine.py",
+        "                if self._hold(False, core.match) is BUSY:",
+        "                if self._hold(True, core.match) is BUSY:",
+        "threads/test_pool.py::test_a_return_never_blocks_even_while_its_own_thread_has_the_lock",
+    ),
+    Break(
+        "every holder of the lock pumps after releasing it",
+        "it does not",
+        "_threads/engine.py",
+        "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            self._pump()\n",
+        "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            pass\n",
+        "threads/test_ordering.py::test_a_return_at_each_bytecode_of_who_queues_up_serves_it",
+    ),
+    Break(
+        "who gives up leaves the queue",
+        "it stays",
+        "_core/machine.py",
+        "            self.waiters.remove(waiter)\n        except ValueError:",
+        "            self.waiters.index(waiter)\n        except ValueError:",
+        "threads/test_limits.py::test_who_has_given_up_waits_no_more",
+    ),
+    Break(
+        "what was served to one who gives up goes to the next one",
+        "it is lost",
+        "_threads/pool.py",
+        "        except BaseException:\n            self._locked(core.abandon, waiter)\n            raise\n",
+        "        except BaseException:\n            raise\n",
+        "threads/test_pool.py::test_who_is_interrupted_while_waiting_leaves_the_queue",
+    ),
+    Break(
+        "a failed creation frees its place",
+        "it does not",
+        "_core/transitions.py",
+        "            self._doom(slot, reason)\n        else:\n            self._retire(slot)\n",
+        "            self._doom(slot, reason)\n",
+        "threads/test_pool.py::test_a_failed_creation_is_raised_to_its_caller_and_loses_nothing",
+    ),
+    Break(
+        "a finished close frees its place",
+        "it does not",
+        "_core/machine.py",
+        "        self._check(slot, CLOSING)\n        self._retire(slot)\n",
+        "        self._check(slot, CLOSING)\n",
+        "threads/test_pool.py::test_a_broken_object_is_closed_and_replaced",
+    ),
+    Break(
+        "user code is settled whatever it raises",
+        "`fun` only when it is an Exception",
+        "_threads/engine.py",
+        "self._config.make(slot.number))\n        except BaseException as error:",
+        "self._config.make(slot.number))\n        except Exception as error:",
+        "threads/test_failures.py::test_user_code_that_raises_loses_nothing",
+    ),
+    Break(
+        "user code is settled whatever it raises",
+        "`close` only when it raises nothing",
+        "_threads/engine.py",
+        '            self._blame(error, "close")\n            raise\n'
+        "        finally:\n            self._locked(core.ended, slot)\n",
+        '            self._blame(error, "close")\n            raise\n'
+        "        else:\n            self._locked(core.ended, slot)\n",
+        "threads/test_pool.py::test_a_close_that_raises_loses_nothing",
+    ),
+    Break(
+        "user code never runs under the lock, nor in a finaliser",
+        "objects are let go while somebody has the lock",
+        "_threads/engine.py",
+        "        if not self._lock.locked():\n            self._core.gone.clear()\n        if self._has_work",
+        "        self._core.gone.clear()\n        if self._has_work",
+        "threads/test_pool.py::test_a_finaliser_in_the_locked_region_runs_no_code_of_the_user",
+    ),
+    Break(
+        "no interrupt leaves the lock held",
+        "it is taken by the usual idiom",
+        "_threads/engine.py",
+        "        for _ in iter(partial(lock.acquire, blocking), False):\n            try:\n",
+        "        if lock.acquire(blocking):\n            try:\n",
+        "threads/test_interrupts.py::test_a_storm_of_real_signals",
+    ),
+    Break(
+        "a forked child makes everything anew",
+        "it goes on with its parent's lock",
+        "_threads/engine.py",
+        "        self._lock = new_lock()\n",
+        '        self._lock = getattr(self, "_lock", None) or new_lock()\n',
+        "systems/test_process.py::test_a_child_starts_with_nothing_and_leaves_the_parent_alone",
+    ),
+    Break(
+        "a forked child makes everything anew",
+        "it goes on with its parent's objects",
+        "_report.py",
+        "        keep(parent)\n        self._parents = {**self._parents, **parent.known}\n        self._start()\n",
+        "        keep(parent)\n        self._parents = {**self._parents, **parent.known}\n",
+        "systems/test_process.py::test_a_child_starts_with_nothing_and_leaves_the_parent_alone",
+    ),
+    Break(
+        "what a child inherits is never finalised",
+        "it is let go",
+        "_report.py",
+        "        keep(parent)\n",
+        "",
+        "systems/test_process.py::test_what_a_child_inherits_is_not_even_finalised_at_its_end",
+    ),
+    Break(
+        "`stats` takes no lock",
+        "it does",
+        "_report.py",
+        "        config, limits, core = self._config, self._limits, self._core\n",
+        "        config, limits, core = self._config, self._limits, self._core\n"
+        "        with self._lock:  # type: ignore[attr-defined]  # broken on purpose\n            pass\n",
+        "threads/test_garbage.py::test_a_return_from_a_finaliser_at_each_bytecode",
+    ),
+    Break(
+        "what a caller parks on is chosen when it waits",
+        "it is a thread's lock always",
+        "_threads/parking.py",
+        "    hub = _hub_of_thread()\n    if hub is not None:\n        return GreenletParker(hub)\n",
+        "",
+        "systems/test_gevent.py::test_a_waiting_greenlet_leaves_the_thread_to_the_others",
+    ),
+    Break(
+        "the housekeeper runs no user code",
+        "it does the pools' work itself",
+        "_threads/engine.py",
+        'not self._worker.start(self._work_on, f"{self.name}-worker", self._call_housekeeper):',
+        "self._work_on():",
+        "scopes/test_auto_return.py::test_what_an_ended_owner_left_is_tidied_up_in_the_background",
+    ),
+    Break(
+        "without threads, get and ret still work",
+        "the failure to start one is raised",
+        "_threads/housekeeper.py",
+        "            except (RuntimeError, MemoryError):  # no more threads",
+        "            except ZeroDivisionError:  # no more threads",
+        "threads/test_housekeeper.py::test_when_no_thread_can_be_started_the_call_is_kept",
+    ),
+    Break(
+        "what a proxy keeps is the lease",
+        "it trusts that the object is still out",
+        "_threads/lease.py",
+        "        return self._slot is not None and bool(self._pool._core.holds(self._slot, self._use))\n",
+        "        return self._slot is not None\n",
+        "proxy/test_proxy.py::test_an_object_returned_behind_the_proxy_is_not_used_again",
+    ),
+    Break(
+        "what a proxy keeps is the lease",
+        "it does not notice that the object was taken away",
+        "_core/slot.py",
+        "        return self.reason is Reason.KILL and self.uses == use\n",
+        "        return False\n",
+        "threads/test_limits.py::test_a_proxy_whose_object_was_taken_away_says_so",
+    ),
+    Break(
+        "a shared instance is never closed in use",
+        "it stays among the idle ones when it is used again",
+        "_keyed/machine.py",
+        "            del self.idle[instance]\n            instance.since = now\n",
+        "            instance.since = now\n",
+        "keyed/test_machine.py::test_the_next_expiry_is_that_of_the_one_unused_for_longest",
+    ),
+    Break(
+        "there are never two instances of a key",
+        "one is made while the one before is being closed",
+        "_keyed/machine.py",
+        "if instance is None or instance.phase is GONE:",
+        "if instance is None or instance.phase in (CLOSING, GONE):",
+        "keyed/test_pool.py::test_what_is_asked_for_while_it_is_closed_is_made_again_afterwards",
+    ),
+    Break(
+        "there are never two instances of a key",
+        "a key that has gone bad takes another one's place along",
+        "_keyed/machine.py",
+        "if self.known.get(instance.key) is not instance:",
+        "if instance.key not in self.known:",
+        "keyed/test_machine.py::test_a_key_that_has_become_equal_to_another_does_not_take_its_place",
+    ),
+    Break(
+        "who was served and gives up passes on what it has",
+        "it keeps it for ever",
+        "_keyed/pool.py",
+        "self._clock()) and waiter.served:",
+        "self._clock()) and not waiter.instance:",
+        "keyed/test_cancellation.py::test_cancelled_at_every_suspension",
+    ),
+    Break(
+        "what is broken is exited with an exception",
+        "it is exited with None",
+        "_keyed/pool.py",
+        ".release(self._reproach(instance))",
+        ".release()",
+        "keyed/test_pool.py::test_what_is_discarded_goes_with_its_last_user_and_is_made_again",
+    ),
+    Break(
+        "a pool lives as long as it has something to close",
+        "nothing holds it",
+        "_keyed/pool.py",
+        "        self._alive.add(self)\n",
+        "",
+        "keyed/test_ends.py::test_a_forgotten_pool_lives_as_long_as_it_has_something_to_close",
+    ),
+    Break(
+        "no timer keeps anybody's context",
+        "the one of who waits does",
+        "_keyed/pool.py",
+        "waiter.wake, context=Context())",
+        "waiter.wake)",
+        "keyed/test_pool.py::test_no_timer_keeps_anybodys_context",
+    ),
+    Break(
+        "a pool keeps no loop that has ended",
+        "it stays bound",
+        "_keyed/pool.py",
+        "        self._loop, self._clock, self._timer = None, monotonic, None\n",
+        "        self._timer = None\n",
+        "keyed/test_ends.py::test_a_pool_does_not_keep_a_loop_that_has_ended",
+    ),
+    Break(
+        "who leaves means what was entered",
+        "the exit of a proxy that was set meanwhile is that of its new object",
+        "_transparency/operations.py",
+        "    if name in EXITS:\n",
+        "    if name in ():\n",
+        "transparency/test_transparent_type.py::test_what_was_entered_is_left_when_the_proxy_is_set_meanwhile",
+    ),
+    Break(
+        "an earlier setting knows its successor",
+        "who comes late runs the function that was replaced",
+        "_scopes/per_owner.py",
+        "self.successor is not None:\n                return self.successor.get(timeout)  # the proxy was set again\n",
+        "False:\n                return self.successor.get(timeout)  # the proxy was set again\n",
+        "proxy/test_proxy.py::test_who_comes_late_to_an_earlier_setting_gets_the_new_one",
+    ),
+    Break(
+        "a lazy pool is ended whoever comes first",
+        "the one that is made just now stays open",
+        "_scopes/lazy_pool.py",
+        "        if self._ended:",
+        "        if not self._ended:",
+        "scopes/test_lazy_pool.py::test_an_end_at_any_time_closes_the_pool",
+    ),
+    Break(
+        "a forked child makes its own shared object",
+        "its operations are still those of the parent's",
+        "_scopes/provider.py",
+        "        self.fixed = False\n        self._reshape(self)\n",
+        "        self.fixed = False\n",
+        "proxy/test_proxy.py::test_a_forked_child_makes_its_own_shared_object",
+    ),
+    Break(
+        "an AsyncPool is for its loop alone",
+        "a finaliser takes an object back where it runs",
+        "_async_pool/pool.py",
+        "        loop.call_soon_threadsafe(function, *arguments, context=Context())\n",
+        "        function(*arguments)\n",
+        "scopes/test_per_task.py::test_a_task_that_is_collected_by_another_thread",
+    ),
+    Break(
+        "an AsyncPool is for its loop alone",
+        "a block whose task is collected returns its object in the middle of what the loop does",
+        "_async_pool/lease.py",
+        "kind is GeneratorExit:\n",
+        "kind is ZeroDivisionError:\n",
+        "async_pool/test_garbage.py::test_a_task_is_collected_at_any_bytecode",
+    ),
+    Break(
+        "a block gives back what it has taken",
+        "whoever leaves it gives back what that one has",
+        "_proxy/async_proxy.py",
+        "            if this_owner() == owner:\n",
+        "            if True:\n",
+        "scopes/test_per_task.py::test_a_block_that_another_task_leaves",
+    ),
+    Break(
+        "a task that is cancelled forsakes what it waits for",
+        "what was served to it is not passed on",
+        "_async_pool/pool.py",
+        "            self._core.abandon(waiter, self._clock())\n            self._act()\n",
+        "            pass\n",
+        "async_pool/test_cancellation.py::test_cancelled_at_every_suspension",
+    ),
+    Break(
+        "a hook outlives its caller",
+        "being cancelled cancels the retter",
+        "_async_pool/hooks.py",
+        "            self._house.linger(task, PATIENCE)\n            raise\n",
+        "            task.cancel()\n            raise\n",
+        "async_pool/test_pool.py::test_a_return_that_is_cancelled_tidies_up_all_the_same",
+    ),
+    Break(
+        "a hook is settled whether its task has begun or not",
+        "what is given up at the loop's end is not settled",
+        "_async_pool/resources.py",
+        "            desert(task)\n            self._hook_ended(task)\n",
+        "            desert(task)\n",
+        "async_pool/test_ends.py::test_what_a_hook_does_not_let_go_of_is_closed_as_broken",
+    ),
+    Break(
+        "what is broken is exited with an exception",
+        "with None",
+        "_async_pool/engine.py",
+        "        if slot.reason not in FIT:",
+        "        if False:",
+        "async_pool/test_pool.py::test_what_is_broken_is_exited_with_an_exception_and_what_is_not_without",
+    ),
+    Break(
+        "what nobody gave back is exited with an exception",
+        "with None",
+        "_async_pool/resources.py",
+        "                keeper.release(lost)\n",
+        "                keeper.release()\n",
+        "async_pool/test_ends.py::test_a_pool_that_nobody_references_is_closed",
+    ),
+    Break(
+        "who waits for a creation is served in the order of arrival",
+        "whatever is made goes to who had it made",
+        "_async_pool/engine.py",
+        "            waiter = self._first_come(slot, waiter)\n",
+        "",
+        "async_pool/test_pool.py::test_what_is_made_later_and_faster_goes_to_who_came_first",
+    ),
+    Break(
+        "another loop that lives is refused",
+        "it is accepted",
+        "_loops/binding.py",
+        "                raise self._loop_error()\n",
+        "                pass\n",
+        "async_pool/test_ends.py::test_another_loop_that_lives_is_refused_with_advice",
+    ),
+    Break(
+        "who is sent away by the end of its loop begins nothing in the next one",
+        "it leaves the pool that has begun anew",
+        "_async_pool/pool.py",
+        "            if core is self._core:\n                self._forsake(waiter)\n",
+        "            self._forsake(waiter)\n",
+        "async_pool/test_ends.py::test_who_still_waits_when_its_loop_is_closed_begins_nothing",
+    ),
+    Break(
+        "no request's variables are kept",
+        "a timer has the context of who set it",
+        "_async_pool/resources.py",
+        "self.loop.call_later(seconds, self._cancel, task, context=Context())",
+        "self.loop.call_later(seconds, self._cancel, task)",
+        "async_pool/test_pool.py::test_a_hook_that_outlives_its_caller_keeps_nobodys_context",
+    ),
+    Break(
+        "an object that ends by itself is not lent",
+        "the pool is told when it has ended",
+        "_loops/context_task.py",
+        "            self._on_left()\n",
+        "",
+        "async_pool/test_pool.py::test_an_object_that_takes_its_time_to_end_is_not_lent_meanwhile",
+    ),
+]
+
+
+def run() -> Iterator[tuple[Break, bool]]:
+    """Break one rule after the other; tell each time whether its test has noticed."""
+    for entry in BREAKS:
+        yield entry, entry.is_noticed()
+
+
+def main() -> None:
+    """Print the table; end with an error when something went unnoticed."""
+    unnoticed = 0
+    for entry, noticed in run():
+        unnoticed += not noticed
+        print(f"{'noticed  ' if noticed else 'UNNOTICED'} {entry.rule}: {entry.how} [{entry.test}]", flush=True)
+    print(f"{len(BREAKS)} rules broken, {unnoticed} unnoticed")
+    sys.exit(unnoticed > 0)
+
+
+if __name__ == "__main__":
+    main()

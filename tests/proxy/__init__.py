@@ -1,0 +1,1 @@
+"""How proxies are set, replaced and typed."""

@@ -1,0 +1,1 @@
+"""Which object a proxy uses, and until when."""

@@ -1,0 +1,1 @@
+"""Servers, objects and loops that tests share."""

@@ -1,0 +1,1 @@
+"""Processes, greenlets and servers, for real."""

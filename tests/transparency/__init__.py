@@ -1,0 +1,1 @@
+"""Proxies against the objects that they stand for."""

@@ -1,0 +1,216 @@
+"""Run the table of `data_model` over proxies of all makes, and write a page about it: ``make transparency``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ProxyPatternPool import Proxy
+from tests.transparency.data_model import OPERATIONS, Operation, make, outcome
+
+PAGE = Path(__file__).parents[2] / "docs" / "transparency.md"
+
+Wrap = Callable[[object], object]
+Attempt = Callable[[Operation], bool]
+
+TYPE = "asked of `type(p)`, which is the proxy's"
+CONCRETE = "C code looks at the concrete type, or into the object's memory"
+IDENTITY = "a proxy is another object"
+
+#: What pure Python cannot do, and why: operations on a target, by their source.
+IMPOSSIBLE: dict[tuple[str, str], str] = {
+    ("'text'", '",".join([p])'): CONCRETE,
+    ("'12'", "int(p, 8)"): CONCRETE + "; `int(str(p), 8)` does it",
+    ("'12'", '"%d" % p'): "the proxy has an `__int__`, so that `int(p)` works, and is taken for a number here",
+    ("(1, 2)", '"%s %s" % p'): CONCRETE + ": only a real tuple has several arguments",
+    ("[3, 1, 2]", "json.dumps(p)"): CONCRETE + "; `json.dumps(list(p))` does it",
+    ("KeyError", "caught(p)"): CONCRETE + ": `except p`",
+    ("ValueError('text')", "raised(p)"): CONCRETE + ": `raise p`",
+    ("7", "pow(2, p, 5)"): "three-argument `pow` asks the first number only",
+    ("7", "pow(2, 3, p)"): "three-argument `pow` asks the first number only",
+    ("7", "type(p) is type(o)"): TYPE + "; `p.__class__` is the object's",
+    ("Thing", 'type("Sub", (p,), {}).__mro__[1] is o'): TYPE + "; `class Sub(p)` does it",
+    ("Colour.RED", "p is Colour.RED"): IDENTITY,
+    ("Thing", "issubclass(p, Thing)"): IDENTITY + ": its bases are found, it itself is not",
+}
+if sys.version_info < (3, 12):
+    IMPOSSIBLE["b'bytes'", "memoryview(p).tobytes()"] = CONCRETE + ", before Python 3.12"
+    IMPOSSIBLE["array.array('i', [1, 2])", "memoryview(p).tolist()"] = CONCRETE + ", before Python 3.12"
+if sys.version_info >= (3, 14):
+    del IMPOSSIBLE["7", "pow(2, p, 5)"]
+
+#: What asks for the class: no object is made for the answer, so it is not known before the first one.
+ASKS_CLASS = re.compile(r"isinstance|dataclasses|issubclass\(p|matched|__class__|inspect\.is|callable")
+#: What else is not known of an object that is still to be made.
+UNKNOWN = {
+    ("Thing()", "p.__annotations__"),
+    ("math", "p.__name__"),
+    ("function", "p.__name__"),
+    ("function", "p.__defaults__, p.__kwdefaults__"),
+    ("function", "p.__code__ is o.__code__"),
+    ("function", "inspect.getsource(p) == inspect.getsource(o)"),
+    ("Thing()", 'inspect.getattr_static(type(p), "__len__", None)'),
+    ("Thing", "subclass(p).kind, subclass(p).__mro__[1] is o"),
+    ("function", 'type("Owner", (), {"method": p})().method(9)[1:]'),
+    ("Descriptor()", "attribute(p).name, attribute(p)().name"),
+    ("Descriptor()", 'setattr(attribute(p)(), "name", 5); o.log'),
+    ("Descriptor()", 'delattr(attribute(p)(), "name"); o.log'),
+    ("property(lambda self: 'property')", "attribute(p)().name"),
+}
+if sys.version_info >= (3, 12):
+    UNKNOWN |= {("b'bytes'", "memoryview(p).tobytes()"), ("array.array('i', [1, 2])", "memoryview(p).tolist()")}
+
+
+class Returning:
+    """A function which makes one object, and can be pickled."""
+
+    def __init__(self, obj: object) -> None:
+        self.obj = obj
+
+    def __call__(self, _number: int) -> object:
+        return self.obj
+
+
+def shared(obj: object) -> object:
+    proxy: Proxy[object] = Proxy(set_name=None)
+    proxy._set_obj(obj)
+    return proxy
+
+
+def unused(scope: Proxy.Scope, obj: object) -> object:
+    # the same one for tasks and their thread
+    return Proxy(fun=Returning(obj), scope=scope, set_name=None, max_size=None)
+
+
+def used(scope: Proxy.Scope, obj: object) -> object:
+    proxy: Any = unused(scope, obj)
+    proxy._get_obj()
+    return proxy
+
+
+def passes(operation: Operation, wrap: Wrap) -> bool:
+    """Tell whether the operation gives the same through the proxy as with the object itself."""
+    obj = make(operation.target)
+    expected = outcome(operation.source, obj, obj)
+    obj = make(operation.target)
+    try:
+        return bool(outcome(operation.source, wrap(obj), obj) == expected)
+    except Exception:  # it cannot be wrapped, or what came of it cannot be compared
+        return False
+
+
+def passes_in_loop(operation: Operation, wrap: Wrap) -> bool:
+    """Tell the same from inside an event loop."""
+
+    async def main() -> bool:
+        return passes(operation, wrap)
+
+    return asyncio.run(main())
+
+
+def passes_apart(operation: Operation, wrap: Wrap) -> bool:
+    """Tell the same from a process of its own: there are peers which crash."""
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os._exit(0 if passes(operation, wrap) else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+#: Ours, in each scope, and before the first use.
+OURS: dict[str, Attempt] = {
+    "SHARED": partial(passes, wrap=shared),
+    "SHARED function": partial(passes, wrap=partial(used, Proxy.Scope.SHARED)),
+    "THREAD": partial(passes, wrap=partial(used, Proxy.Scope.THREAD)),
+    "VERSATILE": partial(passes, wrap=partial(used, Proxy.Scope.VERSATILE)),
+    "LOOP": partial(passes_in_loop, wrap=partial(used, Proxy.Scope.LOOP)),
+}
+UNUSED: dict[str, Attempt] = {
+    "THREAD, first use": partial(passes, wrap=partial(unused, Proxy.Scope.THREAD)),
+    "VERSATILE, first use": partial(passes, wrap=partial(unused, Proxy.Scope.VERSATILE)),
+    "LOOP, first use": partial(passes_in_loop, wrap=partial(unused, Proxy.Scope.LOOP)),
+}
+
+
+def peers() -> dict[str, Attempt]:
+    """Return the peers; imported here, so that the tests do without them."""
+    from lazy_object_proxy import Proxy as LazyProxy
+    from werkzeug.local import LocalProxy
+    from wrapt import AutoObjectProxy, ObjectProxy
+
+    wraps: dict[str, Wrap] = {
+        "wrapt `ObjectProxy`": ObjectProxy,
+        "wrapt `AutoObjectProxy`": AutoObjectProxy,
+        "werkzeug `LocalProxy`": lambda obj: LocalProxy(lambda: obj),
+        "lazy-object-proxy": lambda obj: LazyProxy(lambda: obj),
+    }
+    return {name: partial(passes_apart, wrap=wrap) for name, wrap in wraps.items()}
+
+
+def page() -> Iterator[str]:
+    """Write the page, line by line."""
+    columns = OURS | peers()
+    results = {name: [attempt(operation) for operation in OPERATIONS] for name, attempt in columns.items()}
+    yield "# Transparency"
+    yield ""
+    yield "What a proxy does as its object does: the same value, or the same exception."
+    yield "`p` is the proxy, `o` its object."
+    version = f"{platform.python_implementation()} {sys.version_info.major}.{sys.version_info.minor}"
+    yield f"`make transparency` has measured it, with {version}, by the table in `tests/transparency/data_model.py`."
+    yield "The first columns are for `Proxy`, in each scope."
+    yield ""
+    yield "| passed, of " + f"{len(OPERATIONS)} | " + " | ".join(columns) + " |"
+    yield "|---" * (len(columns) + 1) + "|"
+    yield "| | " + " | ".join(str(sum(results[name])) for name in columns) + " |"
+    yield from impossible()
+    group = None
+    for number, operation in enumerate(OPERATIONS):
+        if operation.group != group:
+            group = operation.group
+            yield ""
+            yield f"## {group}"
+            yield ""
+            yield "| the object | the operation | " + " | ".join(columns) + " |"
+            yield "|---" * (len(columns) + 2) + "|"
+        yield row(operation, [results[name][number] for name in columns])
+
+
+def impossible() -> Iterator[str]:
+    """Tell what ours cannot do."""
+    yield ""
+    yield "What ours does not do, and why; most of it cannot be done in Python:"
+    yield ""
+    yield "| the object | the operation | why not |"
+    yield "|---|---|---|"
+    for (target, source), reason in IMPOSSIBLE.items():
+        yield f"| {code(target)} | {code(source)} | {reason} |"
+    yield ""
+    yield "Before a function has made its first object, nobody knows what that will be: `callable(p)` is true, `p` is"
+    yield "no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes it, and so does looking for an"
+    yield "attribute; but not for one of those which tools ask of everything that they find, as `__wrapped__`,"
+    yield "`__name__` and `__test__`: these are missing as long as whoever asks has no object."
+    yield ""
+    yield "The special methods of a proxy with a fixed object are for the interpreter: `len(p)`, and not"
+    yield "`type(p).__len__(p)`."
+
+
+def row(operation: Operation, cells: list[bool]) -> str:
+    """Write one row."""
+    texts = [code(operation.target), code(operation.source), *("✓" if cell else "✗" for cell in cells)]
+    return "| " + " | ".join(texts) + " |"
+
+
+def code(source: str) -> str:
+    """Write source text into a cell."""
+    return "`` " + source.replace("|", "\\|") + " ``"
+
+
+if __name__ == "__main__":
+    PAGE.write_text("\n".join(page()) + "\n")
