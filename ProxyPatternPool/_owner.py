@@ -105,7 +105,7 @@ def this_owner() -> tuple[object, ...]:
     return (me.thread, *[None if part is None else weakref.ref(part) for part in parts])
 
 
-class PerThread(Generic[V]):
+class ThreadStorage(Generic[V]):
     """A value for each thread, which nobody else sees, and which is let go of when the thread ends.
 
     A forked child starts with none; what it has inherited is kept, so that it is never finalised there.
@@ -136,7 +136,7 @@ class PerThread(Generic[V]):
         return Holder(threading.current_thread())
 
 
-class PerOwner(PerThread[V]):
+class OwnerStorage(ThreadStorage[V]):
     """A value for each task, greenlet or thread: the innermost that runs the code.
 
     A greenlet may run inside a task, and an event loop inside a greenlet: so the two together are the owner.
@@ -144,20 +144,20 @@ class PerOwner(PerThread[V]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rooms: dict[tuple[int, int], _Room[V]] = {}  # of tasks and greenlets, by their identities
+        self._entries: dict[tuple[int, int], _Entry[V]] = {}  # of tasks and greenlets, by their identities
 
     def _renew(self) -> None:
         super()._renew()
-        keep(*[room.value for room in self._rooms.values()])
-        self._rooms = {}
+        keep(*[entry.value for entry in self._entries.values()])
+        self._entries = {}
 
     def get(self) -> V | None:
         """Return the current owner's value, None if it has none."""
         task, greenlet = current_task(), current_greenlet()
         if task is None and greenlet is None:
             return super().get()
-        room = self._rooms.get((id(task), id(greenlet)))
-        return None if room is None else room.value
+        entry = self._entries.get((id(task), id(greenlet)))
+        return None if entry is None else entry.value
 
     def set(self, value: V) -> None:
         """Keep a value for the current owner, until that one ends."""
@@ -165,26 +165,26 @@ class PerOwner(PerThread[V]):
         if task is None and greenlet is None:
             super().set(value)
         else:
-            room = self._rooms.get((id(task), id(greenlet))) or _Room(self._rooms, task, greenlet)
-            room.value = value
+            entry = self._entries.get((id(task), id(greenlet))) or _Entry(self._entries, task, greenlet)
+            entry.value = value
 
     def pop(self) -> V | None:
         """Forget the current owner's value, and return it."""
         task, greenlet = current_task(), current_greenlet()
         if task is None and greenlet is None:
             return super().pop()
-        value, room = None, self._rooms.get((id(task), id(greenlet)))
-        if room is not None:
-            value, room.value = room.value, None
+        value, entry = None, self._entries.get((id(task), id(greenlet)))
+        if entry is not None:
+            value, entry.value = entry.value, None
         return value
 
-    def hand(self) -> dict[str, Any] | None:
+    def cache(self) -> dict[str, Any] | None:
         """Return a dictionary which the current owner has besides, until it ends; None when that is the thread."""
         task, greenlet = current_task(), current_greenlet()
         if task is None and greenlet is None:
             return None
-        room = self._rooms.get((id(task), id(greenlet)))
-        return {} if room is None else room.hand
+        entry = self._entries.get((id(task), id(greenlet)))
+        return {} if entry is None else entry.cache
 
     def holder(self) -> Holder:
         """Return the current owner, for others to remember."""
@@ -192,52 +192,52 @@ class PerOwner(PerThread[V]):
         return Holder(*owners) if owners else super().holder()
 
 
-class _Room(Generic[V]):
+class _Entry(Generic[V]):
     """Where a task or a greenlet has its value; it leaves the table at its owner's end.
 
     The table knows owners by their identity, which may be another's as soon as this one is no more: the end of it, at
     the latest as it is collected, takes the room out before that.
     """
 
-    __slots__ = ("__weakref__", "_key", "_rooms", "hand", "value")
+    __slots__ = ("__weakref__", "_entries", "_key", "cache", "value")
 
-    def __init__(self, rooms: dict[tuple[int, int], _Room[V]], task: Any, greenlet: Any) -> None:
+    def __init__(self, entries: dict[tuple[int, int], _Entry[V]], task: Any, greenlet: Any) -> None:
         self.value: V | None = None
-        self.hand: dict[str, Any] = {}
-        self._rooms = rooms
+        self.cache: dict[str, Any] = {}
+        self._entries = entries
         self._key = (id(task), id(greenlet))
         for owner in (task, greenlet):
             if owner is not None:
                 _end_of(owner).concerns(self)
-        rooms[self._key] = self  # not before its end is watched for
+        entries[self._key] = self  # not before its end is watched for
 
     def leave(self) -> None:
         """Let go of the value."""
-        if self._rooms.get(self._key) is self:  # it may be another's by now, when its second owner ends
-            del self._rooms[self._key]
+        if self._entries.get(self._key) is self:  # it may be another's by now, when its second owner ends
+            del self._entries[self._key]
         self.value = None
-        self.hand.clear()
+        self.cache.clear()
 
 
 #: The ends that somebody waits for, by the identity of whose end it is.
-_ends: dict[int, _End] = {}
+_ends: dict[int, _OwnerEnd] = {}
 
 
-def _end_of(owner: Any) -> _End:
-    return _ends.get(id(owner)) or _End(owner)
+def _end_of(owner: Any) -> _OwnerEnd:
+    return _ends.get(id(owner)) or _OwnerEnd(owner)
 
 
-class _End:
+class _OwnerEnd:
     """The end of a task or a greenlet. It knows rooms, and they need not outlive their table for it.
 
     There is one for all of an owner's rooms: a task may outlive any number of greenlets, and of settings of a proxy,
     and must not remember all of them.
     """
 
-    __slots__ = ("_key", "_reference", "_rooms")
+    __slots__ = ("_entries", "_key", "_reference")
 
     def __init__(self, owner: Any) -> None:
-        self._rooms: set[weakref.ref[_Room[Any]]] = set()
+        self._entries: set[weakref.ref[_Entry[Any]]] = set()
         self._key = id(owner)
         self._reference: weakref.ref[Any] | None = weakref.ref(owner, self._come)
         hook = getattr(owner, "add_done_callback", None) or getattr(owner, "rawlink", None)  # asyncio's, or gevent's
@@ -245,12 +245,12 @@ class _End:
             hook(self._come)
         _ends[self._key] = self
 
-    def concerns(self, room: _Room[Any]) -> None:
+    def concerns(self, entry: _Entry[Any]) -> None:
         """Have a room left at the end, if it is still there."""
-        self._rooms.add(weakref.ref(room, self._rooms.discard))
+        self._entries.add(weakref.ref(entry, self._entries.discard))
 
     def _come(self, _owner: object) -> None:
         self._reference = None
         _ends.pop(self._key, None)
-        for room in filter(None, [reference() for reference in self._rooms.copy()]):
-            room.leave()
+        for entry in filter(None, [reference() for reference in self._entries.copy()]):
+            entry.leave()

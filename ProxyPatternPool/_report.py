@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from ProxyPatternPool._callables import PLAIN, plain_result
 from ProxyPatternPool._config import PoolConfig, nothing
-from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import Slot, State
 from ProxyPatternPool._core.stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
@@ -20,7 +20,7 @@ T = TypeVar("T")
 UNWANTED = "and nobody waits for it"
 
 
-class BasePool(Generic[T]):
+class PoolReport(Generic[T]):
     """The configuration, the core, the statistics and the words of a pool."""
 
     def __init__(self, config: PoolConfig[T]) -> None:
@@ -39,7 +39,7 @@ class BasePool(Generic[T]):
     def _start(self) -> None:
         """Begin, or begin again in a forked child: with nothing."""
         config = self._config
-        self._core: PoolCore[T] = PoolCore(self._limits, closes=self._closes(), checks=config.health is not None)
+        self._core: PoolMachine[T] = PoolMachine(self._limits, closes=self._closes(), checks=config.health is not None)
         self._last_error: BaseException | None = None  # of the last creation, if that failed
         self._failing = False  # no object could be made lately, and the log has been told why
 
@@ -56,7 +56,7 @@ class BasePool(Generic[T]):
         keep(parent)
         self._parents = {**self._parents, **parent.known}
         self._start()
-        if parent.closed:
+        if parent.is_shut_down:
             self._core.shutdown(self._clock())
 
     # -- what it tells
@@ -99,7 +99,7 @@ class BasePool(Generic[T]):
             "health_delay": limits.health_delay,
             "health_freq": limits.health_freq,
             "delay": limits.delay,
-            "closed": core.closed,
+            "closed": core.is_shut_down,
             "size": len(slots),
             "creating": states.count(State.CREATING),
             "in_use": states.count(State.LEASED),
@@ -180,12 +180,12 @@ class BasePool(Generic[T]):
         return {"number": slot.number, "state": slot.state.value, "uses": slot.uses, "stats": data}
 
     def __repr__(self) -> str:
-        state = "closed" if self._core.closed else "open"
+        state = "closed" if self._core.is_shut_down else "open"
         limit = self._limits.max_size or "unlimited"
         return f"<{type(self).__name__} {self.name} {state}: max {limit}, {self._sizes()}>"
 
     def _nwaiting(self) -> int:
-        return len(self._core.waiters) - self._core.closed  # the mark that shutdown leaves is nobody
+        return len(self._core.waiters) - self._core.is_shut_down  # the mark that shutdown leaves is nobody
 
     def _sizes(self) -> str:
         states = [slot.state for slot in list(self._core.registry)]
@@ -214,7 +214,7 @@ class BasePool(Generic[T]):
         self._last_error = None
         self._failing = False
 
-    def _tell_failed_creation(self, number: int, error: BaseException, outlook: str) -> None:
+    def _log_failed_creation(self, number: int, error: BaseException, outlook: str) -> None:
         # an outage may last for days, and each traceback would tell the same: one of them is enough, until it ends
         detail = not self._failing or self._log.isEnabledFor(logging.DEBUG)
         self._failing = True
@@ -230,18 +230,18 @@ class BasePool(Generic[T]):
 
     def _outlook(self) -> str:
         """Tell what comes after a refill that has failed."""
-        if self._core.closed:
+        if self._core.is_shut_down:
             return UNWANTED
         return f"tried again in {max(0.0, self._core.refill_at - self._clock()):.1f} s"
 
-    def _tell_failed_check(self, slot: Slot[T], error: Exception) -> None:
+    def _log_failed_check(self, slot: Slot[T], error: Exception) -> None:
         # it is expected of a dead one, and its traceback would tell the same for each of many
         what, detail = self._describe(slot.obj), self._log.isEnabledFor(logging.DEBUG)
         self._log.warning(
             "%s: checking %s failed: %s: %s", self.name, what, type(error).__name__, error, exc_info=detail
         )
 
-    def _tell_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
+    def _log_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
         killed = slot.was_killed(use)
         limit = self._limits.max_using_delay_kill if killed else self._limits.max_using_delay
         self._log.warning(
@@ -280,18 +280,18 @@ class BasePool(Generic[T]):
             f"{self.name}: the object was taken away, having been held for more than {limit} s: call _ret_obj()"
         )
 
-    def _twice_error(self, slot: Slot[T], obj: T) -> PoolException:
+    def _duplicate_error(self, slot: Slot[T], obj: T) -> PoolException:
         return PoolException(
             f"{self.name}: fun({slot.number}) returned an object that is already in the pool: {self._describe(obj)}"
         )
 
-    def _blame(self, error: BaseException, what: str, arguments: str = "") -> None:
+    def _note(self, error: BaseException, what: str, arguments: str = "") -> None:
         """Note on an exception of user code which pool it hit."""
         note_once(error, f"{self.name}: raised by {what}", arguments)
 
-    def _blame_making(self, error: BaseException, slot: Slot[T]) -> None:
+    def _note_creation(self, error: BaseException, slot: Slot[T]) -> None:
         """Note on an exception of `fun` or `opener` which object it has cost."""
         if slot.made:
-            self._blame(error, "opener")
+            self._note(error, "opener")
         else:
-            self._blame(error, "fun", f"({slot.number})")
+            self._note(error, "fun", f"({slot.number})")

@@ -20,7 +20,7 @@ from inspect import isawaitable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ProxyPatternPool._callables import check_manager_function, dispose_of
-from ProxyPatternPool._loops.context_task import Keeper
+from ProxyPatternPool._loops.context_task import ContextTask
 from ProxyPatternPool._loops.shutdown import at_end, before_end
 
 __all__ = ["at_exit", "enter", "enter_once", "singleton", "sticky_acm", "sticky_singleton_acm", "storage"]
@@ -89,7 +89,7 @@ def _check_function(who: str, function: object) -> None:
         raise TypeError(f"{who} needs something to call, not an object of type {type(function).__name__}")
 
 
-class _Kept(Keeper[T]):
+class _Kept(ContextTask[T]):
     """An object that is exited at the end of the loop, or when its manager wants that earlier."""
 
     def __init__(self, manager: AbstractAsyncContextManager[T, Any], local: _Local) -> None:

@@ -52,7 +52,7 @@ def spared_collector() -> None:
 def nobody_looks_around() -> Iterator[None]:
     """Have who is not woken sleep on: the second look of who waits would hide that."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_pool, "LOOK", 3600.0)
+        patch.setattr(_pool, "RECHECK", 3600.0)
         yield
 
 

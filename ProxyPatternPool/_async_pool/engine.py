@@ -20,15 +20,15 @@ from typing import Any, TypeVar, cast
 from weakref import ref
 
 from ProxyPatternPool._async_pool.hooks import HookedPool
-from ProxyPatternPool._async_pool.resources import Household
+from ProxyPatternPool._async_pool.resources import LoopResources
 from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._core.slot import CLOSING, CREATING, Reason, Slot
 from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._loops.binding import LoopBound, clock_of
+from ProxyPatternPool._loops.binding import LoopBinding, clock_of
 from ProxyPatternPool._loops.context_task import EnteringCancelled
-from ProxyPatternPool._loops.pooled import Opening
+from ProxyPatternPool._loops.pooled import PooledContext
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
 from ProxyPatternPool._report import UNWANTED
@@ -39,7 +39,7 @@ T = TypeVar("T")
 FIT = {Reason.MAX_USE, Reason.MAX_DELAY, Reason.MAX_LIFETIME, Reason.RESIZE, Reason.REFRESH, Reason.SHUTDOWN}
 
 
-class LoopedPool(HookedPool[T], LoopBound):
+class LoopedPool(HookedPool[T], LoopBinding):
     """What callers of an `AsyncPool` do not see of it."""
 
     def __init__(self, config: PoolConfig[T]) -> None:
@@ -87,15 +87,15 @@ class LoopedPool(HookedPool[T], LoopBound):
         if self._loop is not None:
             self._on_loop_ended()  # it has told nobody
         self._clock = clock_of(loop, self._config.clock)
-        self._house = Household(loop, self, self.name, self._log)
+        self._resources = LoopResources(loop, self, self.name, self._log)
 
     def _on_loop_ending(self) -> None:
         """Close everything: nobody uses it any more. What is out is being closed: it is nobody's."""
         core = self._core
         self._end()
         for slot in list(core.leased.values()):
-            core.reclaim_use(slot, slot.uses)
-            core.restock(slot, Reason.DISCARD, self._clock())
+            core.reserve_use(slot, slot.uses)
+            core.put_back(slot, Reason.DISCARD, self._clock())
         self._act()
 
     def _on_loop_ended(self) -> None:
@@ -114,27 +114,27 @@ class LoopedPool(HookedPool[T], LoopBound):
                 self._hand_over()
             if core.due():
                 core.match(self._clock())
-            if waiter := popped(core.wakes):
+            if waiter := popped(core.to_wake):
                 self._serve(cast(TaskWaiter[T], waiter))
-            elif slot := popped(core.doomed):
+            elif slot := popped(core.to_close):
                 self._dispose(slot)
             elif overdue := popped(core.overdue):
-                self._tell_overdue(*overdue)
-            elif not self._checking and (slot := popped(core.suspects)):
+                self._log_overdue(*overdue)
+            elif not self._checking and (slot := popped(core.to_check)):
                 self._check(slot)
-            elif self._may_refill() and (slot := popped(core.refills)):
+            elif self._may_refill() and (slot := popped(core.to_create)):
                 self._refilling.add(slot)
                 self._create(slot)
             else:
                 break
         core.gone.clear()
-        self._house.changed()
+        self._resources.changed()
         if core.timed and not self._timed:
-            self._ring_soon()
+            self._schedule_round()
 
     def _may_refill(self) -> bool:
         """Tell whether to make what nobody has asked for: one after the other, but for the first objects."""
-        return not self._house.ending and (self._filling is not None or not self._refilling)
+        return not self._resources.ending and (self._filling is not None or not self._refilling)
 
     def _serve(self, waiter: TaskWaiter[T]) -> None:
         """Do for a waiter what is still to be done with its slot."""
@@ -147,7 +147,7 @@ class LoopedPool(HookedPool[T], LoopBound):
         else:
             first = self._first_come(slot, waiter)
             slot.holder = first.holder
-            self._lend(first, slot, self._core.doubts(slot, self._clock()))
+            self._lend(first, slot, self._core.needs_check(slot, self._clock()))
 
     def _hand_over(self) -> None:
         """Serve the one who has been waiting for a creation for longest with what has come back before that.
@@ -178,19 +178,19 @@ class LoopedPool(HookedPool[T], LoopBound):
         error: PoolException | None = None
         if slot.reason not in FIT:
             error = PoolException(f"{self.name}: {self._describe(slot.obj, slot)} is given up: {slot.reason.value}")
-        if not self._house.put_out(slot, error):
-            self._core.ended(slot, self._clock())
+        if not self._resources.close(slot, error):
+            self._core.closed(slot, self._clock())
 
     def _create(self, slot: Slot[T]) -> None:
         config = self._config
-        self._core.begin(slot, self._clock())
-        opening: Opening[T] = Opening(
+        self._core.create(slot, self._clock())
+        opening: PooledContext[T] = PooledContext(
             partial(config.make, slot.number),
             on_made=partial(_on_made, ref(self), slot),
             opener=config.opener,
             close=None if config.close is None else self._closer,
         )
-        self._house.take_in(slot, opening)
+        self._resources.open(slot, opening)
 
     # -- what comes of it
 
@@ -199,7 +199,7 @@ class LoopedPool(HookedPool[T], LoopBound):
             try:
                 self._core.made(slot, obj, random.random(), self._clock())
             except AlreadyPooled:
-                raise self._twice_error(slot, obj) from None
+                raise self._duplicate_error(slot, obj) from None
 
     def _on_entered(self, slot: Slot[T]) -> None:
         core, now = self._core, self._clock()
@@ -218,7 +218,7 @@ class LoopedPool(HookedPool[T], LoopBound):
         """An object ends by itself, as one does whose task group is cancelled: it is not lent any more."""
         core, now = self._core, self._clock()
         self._log.warning("%s: %s has ended by itself", self.name, self._describe(slot.obj, slot))
-        if core.reclaim_use(slot, slot.uses) or core.reserve(slot, now):
+        if core.reserve_use(slot, slot.uses) or core.reserve_idle(slot, now):
             core.checked(slot, False, now)
         # else a hook has it, and finds out
         self._act()
@@ -231,21 +231,21 @@ class LoopedPool(HookedPool[T], LoopBound):
             if error is not None:
                 self._log.error("%s: closing %s failed", self.name, self._describe(slot.obj, slot), exc_info=error)
             if slot.state is CLOSING:
-                core.ended(slot, self._clock())
-        if core.watchful:
-            self._ring_soon()  # after a `refresh`, it is the next one's turn
+                core.closed(slot, self._clock())
+        if core.inspecting:
+            self._schedule_round()  # after a `refresh`, it is the next one's turn
         self._act()
 
     def _failed(self, slot: Slot[T], error: BaseException) -> None:
         """Tell who waits for the object that there is none. When nobody does, the log is told."""
         core, now = self._core, self._clock()
         cancelled = isinstance(error, EnteringCancelled)  # who waits was not
-        if cancelled and core.closed:
+        if cancelled and core.is_shut_down:
             error = self._closed_error()
         elif cancelled:
             error = PoolException(f"{self.name}: the creation of an object was cancelled")
         else:
-            self._blame_making(error, slot)
+            self._note_creation(error, slot)
         self._last_error = error
         waiter = self._creating.pop(slot, None)
         core.failed(slot, now)
@@ -253,35 +253,35 @@ class LoopedPool(HookedPool[T], LoopBound):
         if slot in self._refilling:
             self._refilling.remove(slot)
             core.back_off(random.random(), now)
-            self._ring_soon()
+            self._schedule_round()
             outlook = self._outlook()
         if waiter is not None:
             waiter.fail(error)
         elif self._filling is not None and not self._filling:
             self._filling.append(error)
         elif not cancelled:
-            self._tell_failed_creation(slot.number, error, outlook if self._filling is None else UNWANTED)
+            self._log_failed_creation(slot.number, error, outlook if self._filling is None else UNWANTED)
 
     # -- time
 
-    def _ring_soon(self) -> None:
+    def _schedule_round(self) -> None:
         """Ask for a round, to find out what time asks for."""
-        self._ring_in(0.0)
+        self._schedule_round_in(0.0)
 
-    def _ring_in(self, seconds: float) -> None:
+    def _schedule_round_in(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         assert self._loop is not None
         self._timed = True
         this: ref[LoopedPool[Any]] = ref(self)
-        self._timer = self._loop.call_later(seconds, _ring, this, context=Context())
+        self._timer = self._loop.call_later(seconds, _run_round, this, context=Context())
 
     def _round(self) -> None:
         """Do what time asks for."""
         when = self._core.sweep(self._clock())
         self._act()
         if when < inf:
-            self._ring_in(max(0.0, when - self._clock()))
+            self._schedule_round_in(max(0.0, when - self._clock()))
 
     # -- the end
 
@@ -293,7 +293,7 @@ class LoopedPool(HookedPool[T], LoopBound):
         self._creating.clear()
         for waiter in self._preparing.values():
             waiter.wake()  # but the slot stays its own until the hook has ended
-        self._house.cancel_creations()
+        self._resources.cancel_creations()
         self._act()
         if self._timer is not None:
             self._timer.cancel()
@@ -310,7 +310,7 @@ def _on_made(pool: ref[LoopedPool[T]], slot: Slot[T], obj: T) -> None:
         alive._on_made(slot, obj)
 
 
-def _ring(pool: ref[LoopedPool[Any]]) -> None:
+def _run_round(pool: ref[LoopedPool[Any]]) -> None:
     alive = pool()
     if alive is not None:
         alive._round()

@@ -14,14 +14,14 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
-from ProxyPatternPool._async_pool.resources import Household
+from ProxyPatternPool._async_pool.resources import LoopResources
 from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._callables import awaited_result
 from ProxyPatternPool._core.slot import Reason, Slot
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._loops.pooled import outcome
 from ProxyPatternPool._loops.system_task import failure
-from ProxyPatternPool._report import BasePool
+from ProxyPatternPool._report import PoolReport
 
 T = TypeVar("T")
 
@@ -29,12 +29,12 @@ T = TypeVar("T")
 PATIENCE = 5.0
 
 
-class HookedPool(BasePool[T], ABC):
+class HookedPool(PoolReport[T], ABC):
     """What `health`, `getter` and `retter` do for those who wait, or for nobody."""
 
     def _start(self) -> None:
         super()._start()
-        self._house: Household[T]  # where the tasks are
+        self._resources: LoopResources[T]  # where the tasks are
         self._preparing: dict[Slot[T], TaskWaiter[T]] = {}  # for whom objects are being checked, or got ready
         self._checking = False  # one that is idle: never two at a time, for nobody can have it meanwhile
 
@@ -56,7 +56,7 @@ class HookedPool(BasePool[T], ABC):
             waiter.unfit = Reason.HEALTH if doubtful else Reason.GETTER
             self._preparing[slot] = waiter
             settle = partial(self._prepared, waiter, slot, slot.uses)
-            waiter.task = self._house.run(self._prepare(waiter, slot), waiter.context, settle)
+            waiter.task = self._resources.run(self._prepare(waiter, slot), waiter.context, settle)
 
     async def _prepare(self, waiter: TaskWaiter[T], slot: Slot[T]) -> None:
         if waiter.unfit is Reason.HEALTH and not await self._is_healthy(slot):
@@ -69,9 +69,9 @@ class HookedPool(BasePool[T], ABC):
         core, now, error = self._core, self._clock(), failure(task)
         del self._preparing[slot]
         if waiter.unfit is not None:
-            core.condemn(slot, waiter.unfit, now)
+            core.reject(slot, waiter.unfit, now)
         if error is not None:
-            self._tell_unprepared(waiter, slot, error)
+            self._log_unprepared(waiter, slot, error)
         elif waiter.unfit is None and core.holds(slot, use) and not waiter.gone:
             waiter.ready = True
             waiter.wake()
@@ -79,13 +79,13 @@ class HookedPool(BasePool[T], ABC):
             waiter.slot = None
             core.enter(waiter, True, now)  # but not when the pool was closed: then it has been woken, and will see
         if waiter.gone:
-            core.abandon(waiter, now)
+            core.cancel(waiter, now)
         self._act()
 
-    def _tell_unprepared(self, waiter: TaskWaiter[T], slot: Slot[T], error: BaseException) -> None:
+    def _log_unprepared(self, waiter: TaskWaiter[T], slot: Slot[T], error: BaseException) -> None:
         """Tell who waits what the hook has raised. When nobody does, the log is told."""
         assert waiter.unfit is not None
-        self._blame(error, waiter.unfit.value)
+        self._note(error, waiter.unfit.value)
         cancelled = isinstance(error, CancelledError)  # who waits was not
         if not waiter.gone:
             waiter.fail(PoolException(f"{self.name}: a hook was cancelled") if cancelled else error)
@@ -100,7 +100,7 @@ class HookedPool(BasePool[T], ABC):
             answer = await outcome(self._health(slot.obj))
             healthy = bool(answer)
         except Exception as error:
-            self._tell_failed_check(slot, error)
+            self._log_failed_check(slot, error)
             return False
         awaited_result("health", answer)  # that is no answer: whoever asks has to know
         if not healthy:
@@ -111,16 +111,16 @@ class HookedPool(BasePool[T], ABC):
 
     def _check(self, slot: Slot[T]) -> None:
         """Check an object which is idle, if it still is."""
-        if self._core.reserve(slot, self._clock()):
+        if self._core.reserve_idle(slot, self._clock()):
             self._checking = True
-            self._house.run(self._is_healthy(slot), Context(), partial(self._checked, slot))
+            self._resources.run(self._is_healthy(slot), Context(), partial(self._checked, slot))
 
     def _checked(self, slot: Slot[T], task: Task[bool]) -> None:
         self._checking = False
         error = failure(task)
         if not (error is None or isinstance(error, CancelledError)):
             self._log.error("%s: checking %s failed", self.name, self._describe(slot.obj, slot), exc_info=error)
-        healthy = error is None and task.result() and self._house.has(slot)
+        healthy = error is None and task.result() and self._resources.has(slot)
         self._core.checked(slot, healthy, self._clock())
         self._act()
 
@@ -128,18 +128,18 @@ class HookedPool(BasePool[T], ABC):
 
     def _tidy(self, slot: Slot[T], context: Context) -> Task[None]:
         """Have the retter tidy an object up, which is closed if that fails, and put it back."""
-        return self._house.run(self._call("retter", self._retter, slot), context, partial(self._tidied, slot))
+        return self._resources.run(self._call("retter", self._retter, slot), context, partial(self._tidied, slot))
 
     def _tidied(self, slot: Slot[T], task: Task[None]) -> None:
         error, what = failure(task), self._describe(slot.obj, slot)
         if isinstance(error, CancelledError):
             self._log.warning("%s: tidying up %s did not end: given up", self.name, what)
         elif error is not None:
-            self._blame(error, "retter")
+            self._note(error, "retter")
             self._log.error("%s: tidying up %s failed", self.name, what, exc_info=error)
-        alive = self._house.has(slot)
+        alive = self._resources.has(slot)
         reason = Reason.RETTER if error is not None else None if alive else Reason.HEALTH
-        self._core.restock(slot, reason, self._clock())
+        self._core.put_back(slot, reason, self._clock())
         self._act()
 
     async def _outlast(self, task: Task[None]) -> None:
@@ -150,7 +150,7 @@ class HookedPool(BasePool[T], ABC):
         try:
             await asyncio.wait((task,))
         except BaseException:
-            self._house.linger(task, PATIENCE)
+            self._resources.cancel_after(task, PATIENCE)
             raise
         error: Any = failure(task)
         if not (error is None or isinstance(error, (Exception, CancelledError))):

@@ -16,10 +16,10 @@ from weakref import ref
 from ProxyPatternPool._async_pool.engine import LoopedPool
 from ProxyPatternPool._async_pool.hooks import PATIENCE
 from ProxyPatternPool._async_pool.lease import AsyncLease
-from ProxyPatternPool._async_pool.resources import Household
+from ProxyPatternPool._async_pool.resources import LoopResources
 from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_seconds, checked_timeout, configure
-from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import CLOSING, CREATING, LEASED, RESERVED, Slot, State
 from ProxyPatternPool._core.transitions import NotLeased
 from ProxyPatternPool._errors import PoolException
@@ -126,11 +126,11 @@ class AsyncPool(LoopedPool[T]):
             self._bind()
         try:
             if self._tidies:
-                await self._outlast(self._tidy(self._core.reclaim(obj), copy_context()))
+                await self._outlast(self._tidy(self._core.reserve(obj), copy_context()))
             elif self._give(obj, self._clock()) or self._creating:
                 self._act()
         except NotLeased:
-            self._complain(obj)
+            self._report_bad_return(obj)
 
     async def discard(self, obj: T) -> None:
         """Give an object back broken: it is closed in the background, with an exception. Never waits; else as `ret`."""
@@ -140,7 +140,7 @@ class AsyncPool(LoopedPool[T]):
             self._core.discard(obj, self._clock())
             self._act()
         except NotLeased:
-            self._complain(obj)
+            self._report_bad_return(obj)
 
     def obj(self, timeout: float | Default | None = CONFIGURED) -> AsyncLease[T]:
         """Borrow an object for an ``async with`` block, at whose end it is returned, whatever ended it. Waits as `get`.
@@ -185,10 +185,10 @@ class AsyncPool(LoopedPool[T]):
         self._bind()
         self._closed = True
         self._end()
-        core, house = self._core, self._house
-        await house.until(lambda: not _any(core, LEASED, RESERVED), delay)
-        await house.end_work()
-        await house.until(lambda: not _any(core, CLOSING), None)
+        core, resources = self._core, self._resources
+        await resources.wait_for(lambda: not _any(core, LEASED, RESERVED), delay)
+        await resources.end_work()
+        await resources.wait_for(lambda: not _any(core, CLOSING), None)
 
     async def __aenter__(self) -> Self:
         """Make the first `min_size` objects, or none: what that raises is raised here, and the pool is closed."""
@@ -221,7 +221,7 @@ class AsyncPool(LoopedPool[T]):
         entered = core.enter(waiter, False, self._clock())
         self._act()
         if not entered:
-            raise self._closed_error() if core.closed else self._full_error()
+            raise self._closed_error() if core.is_shut_down else self._full_error()
         timer = loop.call_later(patience, waiter.wake, context=Context()) if patience else None
         try:
             if patience != 0.0:
@@ -233,7 +233,7 @@ class AsyncPool(LoopedPool[T]):
             return self._served_slot(waiter, patience)
         except BaseException:
             if core is self._core:
-                self._forsake(waiter)
+                self._cancel(waiter)
             raise
         finally:
             if timer is not None:
@@ -250,13 +250,13 @@ class AsyncPool(LoopedPool[T]):
     def _served_slot(self, waiter: TaskWaiter[T], patience: float | None) -> Slot[T]:
         """Return what has come, or raise why nothing has."""
         if not waiter.ready and waiter.error is None and waiter.slot is None:
-            self._core.leave(waiter, True, self._clock())  # it may just be served
+            self._core.time_out(waiter, True, self._clock())  # it may just be served
             self._act()
         if waiter.error is not None:
             raise waiter.error
         if waiter.ready:
             return cast(Slot[T], waiter.slot)
-        if self._core.closed:
+        if self._core.is_shut_down:
             raise self._closed_error()
         why = ""
         if waiter.slot is not None:
@@ -264,16 +264,16 @@ class AsyncPool(LoopedPool[T]):
             why = "still creating an object" if waiter.slot.state is CREATING else "still checking an object"
         raise self._timeout_error(patience or 0.0, why)
 
-    def _forsake(self, waiter: TaskWaiter[T]) -> None:
+    def _cancel(self, waiter: TaskWaiter[T]) -> None:
         """Want nothing any more. What is being made or prepared goes on, and finds out that nobody waits for it."""
         waiter.gone = True
         slot = waiter.slot
         if slot is not None and self._creating.get(slot) is waiter:
             del self._creating[slot]
         elif slot is not None and self._preparing.get(slot) is waiter:
-            self._house.linger(cast("asyncio.Task[Any]", waiter.task), PATIENCE)
+            self._resources.cancel_after(cast("asyncio.Task[Any]", waiter.task), PATIENCE)
         else:
-            self._core.abandon(waiter, self._clock())
+            self._core.cancel(waiter, self._clock())
             self._act()
 
     async def _return_use(self, slot: Slot[T], use: int) -> None:
@@ -288,19 +288,19 @@ class AsyncPool(LoopedPool[T]):
         if not self._tidies:
             if self._core.give_use(slot, use, self._clock()) or self._creating:
                 self._act()
-        elif self._core.reclaim_use(slot, use):
+        elif self._core.reserve_use(slot, use):
             return self._tidy(slot, copy_context())
         return None
 
     def _give_finally(self, slot: Slot[T], use: int) -> None:
         """End that use in a finaliser, in whatever thread: the loop does it in its next turn, unless it is closed."""
-        _call_soon(self._house.loop, _take_back, ref(self), self._house, slot, use)
+        _call_soon(self._resources.loop, _take_back, ref(self), self._resources, slot, use)
 
     def _give_up(self, slot: Slot[T], use: int) -> None:
         """End that use of an object which is to be closed with an exception; likewise."""
-        _call_soon(self._house.loop, _discard, ref(self), self._house, slot, use)
+        _call_soon(self._resources.loop, _discard, ref(self), self._resources, slot, use)
 
-    def _complain(self, obj: T) -> None:
+    def _report_bad_return(self, obj: T) -> None:
         self._core.counters.bad_returns += 1
         self._log.warning("%s: %s given back, but it is not out: ignored", self.name, self._describe(obj))
 
@@ -312,7 +312,7 @@ class AsyncPool(LoopedPool[T]):
         try:
             self._core.match(self._clock())
             self._act()
-            await self._house.until(lambda: errors or not self._refilling, None)
+            await self._resources.wait_for(lambda: errors or not self._refilling, None)
             if errors:
                 raise errors[0]
         except Exception:
@@ -344,11 +344,11 @@ class AsyncPool(LoopedPool[T]):
 
     def _follow_up(self) -> None:
         if self._loop is not None:
-            self._ring_soon()
+            self._schedule_round()
             self._act()
 
 
-def _any(core: PoolCore[Any], *states: State) -> bool:
+def _any(core: PoolMachine[Any], *states: State) -> bool:
     return any(slot.state in states for slot in core.registry)
 
 
@@ -358,20 +358,20 @@ def _call_soon(loop: AbstractEventLoop, function: Callable[..., object], *argume
         loop.call_soon_threadsafe(function, *arguments, context=Context())
 
 
-def _take_back(pool: ref[AsyncPool[T]], house: Household[T], slot: Slot[T], use: int) -> None:
+def _take_back(pool: ref[AsyncPool[T]], resources: LoopResources[T], slot: Slot[T], use: int) -> None:
     """Have the pool take an object back; the pool may have been collected, too: then it is left as its task had it."""
     alive = pool()
     if alive is None:
-        house.put_out(slot, PoolException("the task that had it has been collected, and so has its pool"))
+        resources.close(slot, PoolException("the task that had it has been collected, and so has its pool"))
     elif (task := alive._take_back(slot, use)) is not None:
-        house.linger(task, PATIENCE)  # nobody waits for it
+        resources.cancel_after(task, PATIENCE)  # nobody waits for it
 
 
-def _discard(pool: ref[AsyncPool[T]], house: Household[T], slot: Slot[T], use: int) -> None:
+def _discard(pool: ref[AsyncPool[T]], resources: LoopResources[T], slot: Slot[T], use: int) -> None:
     """Have the pool close an object, as `_take_back` does."""
     alive = pool()
     if alive is None:
-        _take_back(pool, house, slot, use)
+        _take_back(pool, resources, slot, use)
     elif alive._core.holds(slot, use):
         alive._core.discard(slot.obj, alive._clock())
         alive._act()

@@ -17,11 +17,11 @@ from weakref import ref
 
 from ProxyPatternPool._core.slot import CREATING, LEASED, Slot
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._loops.context_task import EnteringCancelled, Keeper
-from ProxyPatternPool._loops.pooled import Opening
+from ProxyPatternPool._loops.context_task import ContextTask, EnteringCancelled
+from ProxyPatternPool._loops.pooled import PooledContext
 from ProxyPatternPool._loops.shutdown import at_end, before_end
-from ProxyPatternPool._loops.system_task import desert, hidden_task
-from ProxyPatternPool._loops.waiting import GRACE, Change
+from ProxyPatternPool._loops.system_task import abandon, spawn_system_task
+from ProxyPatternPool._loops.waiting import GRACE, Notifier
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -54,27 +54,27 @@ class Host(Protocol[T]):
         ...
 
 
-class Household(Generic[T]):
+class LoopResources(Generic[T]):
     """Of one pool in one loop. `name` is the pool's, for texts."""
 
     def __init__(self, loop: AbstractEventLoop, host: Host[T], name: str, log: logging.Logger) -> None:
         self.loop = loop
-        self.keepers: dict[Slot[T], Keeper[T]] = {}
+        self.tasks: dict[Slot[T], ContextTask[T]] = {}
         self._hooks: dict[Task[Any], Settle] = {}  # that run, and what is to be done when they have ended
         self._cancelled: set[Task[Any]] = set()  # of these: once each, for they may have to tidy up
         self.ending = False  # the loop is: nothing is to begin that nobody asks for
-        self._host = ref(host, self._deserted)
+        self._host = ref(host, self._on_pool_collected)
         self._name = name
         self._log = log
-        self._change = Change()  # of anything
+        self._notifier = Notifier()  # of anything
         self._listed = False  # at the end of the loop, where it comes after what the first object is made of
         self._unlist: list[Callable[[], object]] = [before_end(self._end_work)]
 
     # -- objects
 
-    def take_in(self, slot: Slot[T], opening: Opening[T]) -> None:
+    def open(self, slot: Slot[T], opening: PooledContext[T]) -> None:
         """Have the object made, by a keeper of its own."""
-        self.keepers[slot] = Keeper(
+        self.tasks[slot] = ContextTask(
             opening,
             on_entered=partial(self._on_entered, slot),
             on_left=partial(self._on_left, slot),
@@ -84,25 +84,25 @@ class Household(Generic[T]):
 
     def has(self, slot: Slot[T]) -> bool:
         """Tell whether the object is still held, and does not end by itself."""
-        keeper = self.keepers.get(slot)
+        keeper = self.tasks.get(slot)
         return keeper is not None and not keeper.left
 
-    def put_out(self, slot: Slot[T], error: BaseException | None) -> bool:
+    def close(self, slot: Slot[T], error: BaseException | None) -> bool:
         """Have the object closed, with that error if it is not fit for use; False when it is gone already."""
-        keeper = self.keepers.get(slot)
+        keeper = self.tasks.get(slot)
         if keeper is not None:
             keeper.release(error)
         return keeper is not None
 
     def cancel_creations(self) -> None:
         """Give up what is still being made."""
-        for slot, keeper in list(self.keepers.items()):
+        for slot, keeper in list(self.tasks.items()):
             if slot.state is CREATING:
                 keeper.release()
 
     def _on_entered(self, slot: Slot[T]) -> None:
         host = self._host()
-        if host is None or slot not in self.keepers:
+        if host is None or slot not in self.tasks:
             return  # collected, or deserted: it is released, or will be in a moment
         if not self._listed:
             self._listed = True
@@ -115,7 +115,7 @@ class Household(Generic[T]):
             host._on_left(slot)
 
     def _on_ended(self, slot: Slot[T]) -> None:
-        error, host = self.keepers.pop(slot).failure(), self._host()
+        error, host = self.tasks.pop(slot).failure(), self._host()
         if host is not None:
             host._on_ended(slot, error)
         elif not (error is None or isinstance(error, EnteringCancelled)):
@@ -129,12 +129,12 @@ class Household(Generic[T]):
 
         At the latest when the loop does: then the task may not have.
         """
-        task = hidden_task(hook, f"{self._name} hook", context)
+        task = spawn_system_task(hook, f"{self._name} hook", context)
         self._hooks[task] = settle
         task.add_done_callback(self._hook_ended, context=Context())
         return task
 
-    def linger(self, task: Task[Any], seconds: float) -> None:
+    def cancel_after(self, task: Task[Any], seconds: float) -> None:
         """Let a hook go on for so long, and cancel it then: nobody waits for it any more."""
         timer = self.loop.call_later(seconds, self._cancel, task, context=Context())
         task.add_done_callback(lambda _: timer.cancel())
@@ -155,20 +155,20 @@ class Household(Generic[T]):
 
     def changed(self) -> None:
         """Have those who wait `until` something holds look again."""
-        self._change.happened()
-        if self._host() is None and not self.keepers:
+        self._notifier.notify_all()
+        if self._host() is None and not self.tasks:
             self._leave()
 
-    async def until(self, condition: Callable[[], object], timeout: float | None) -> None:
+    async def wait_for(self, condition: Callable[[], object], timeout: float | None) -> None:
         """Wait until the condition holds, or that many seconds. Being cancelled cancels the waiting only."""
-        await self._change.until(condition, timeout)
+        await self._notifier.wait_for(condition, timeout)
 
     async def end_work(self) -> None:
         """Wait for creations that were cancelled, and for hooks; cancel those which take more than `GRACE`."""
-        await self.until(self._is_idle, GRACE)
+        await self.wait_for(self._is_idle, GRACE)
         for task in self._hooks:
             self._cancel(task)
-        await self.until(lambda: not self._hooks, GRACE)
+        await self.wait_for(lambda: not self._hooks, GRACE)
 
     def _cancel_work(self) -> bool:
         """Cancel what goes on, or has come in its place meanwhile; True when there is nothing."""
@@ -178,27 +178,27 @@ class Household(Generic[T]):
         return self._is_idle()
 
     def _is_idle(self) -> bool:
-        return not self._hooks and not any(slot.state is CREATING for slot in self.keepers)
+        return not self._hooks and not any(slot.state is CREATING for slot in self.tasks)
 
     def _give_up_work(self) -> None:
         """Do without what goes on nevertheless."""
-        for slot, keeper in list(self.keepers.items()):
+        for slot, keeper in list(self.tasks.items()):
             if slot.state is CREATING:
-                del self.keepers[slot]
-                keeper.desert()
+                del self.tasks[slot]
+                keeper.abandon()
         for task in list(self._hooks):
-            desert(task)
+            abandon(task)
             self._hook_ended(task)
 
     # -- the end
 
-    def _deserted(self, _host: object) -> None:
+    def _on_pool_collected(self, _host: object) -> None:
         """The pool has been collected, by whatever thread: close what nobody uses."""
         with suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self._close_unused, context=Context())
 
     def _close_unused(self) -> None:
-        for slot, keeper in list(self.keepers.items()):
+        for slot, keeper in list(self.tasks.items()):
             if slot.state is not LEASED:
                 keeper.release()
         self.changed()
@@ -210,22 +210,22 @@ class Household(Generic[T]):
     async def _end_work(self) -> None:
         """Before anything is closed which it may need: give up what is still being made, and what hooks are at."""
         self.ending = True
-        await self.until(self._cancel_work, GRACE)
+        await self.wait_for(self._cancel_work, GRACE)
         self._give_up_work()
 
     async def _end(self) -> None:
         """Close everything: nobody uses it any more. What was in use is closed as broken: its user did not finish."""
         lost = PoolException(f"{self._name}: the event loop has ended, and the object was not given back")
-        for slot, keeper in list(self.keepers.items()):
+        for slot, keeper in list(self.tasks.items()):
             if slot.state is LEASED:
                 keeper.release(lost)
         host = self._host()
         if host is not None:
             host._on_loop_ending()
         await self._end_work()  # it may have begun since: exits run one after the other, and tasks may go on
-        for keeper in list(self.keepers.values()):
+        for keeper in list(self.tasks.values()):
             keeper.release()
-        await self.until(lambda: not self.keepers, None)
+        await self.wait_for(lambda: not self.tasks, None)
         self._leave()
         if host is not None:
             host._on_loop_ended()

@@ -1,4 +1,4 @@
-"""PoolCore: the one state machine behind every pool.
+"""PoolMachine: the one state machine behind every pool.
 
 It decides and never acts. It does not block, read a clock, log, or run a line of user code: the driver tells it
 what happened and when (``now``, monotonic seconds), and finds what is to be done outside the lock in its outboxes:
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from ProxyPatternPool._core.maintenance import Upkeep
+from ProxyPatternPool._core.maintenance import Maintenance
 from ProxyPatternPool._core.slot import CLOSING, CREATING, IDLE, LEASED, RESERVED, Reason, Slot, Waiter
 from ProxyPatternPool._core.transitions import filled, popped
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 BACKOFF, BACKOFF_MAX = 0.1, 5.0
 
 
-class PoolCore(Upkeep[T]):
+class PoolMachine(Maintenance[T]):
     """Who may have which slot, when one is made, and when and why one is closed."""
 
     # -- without the lock
@@ -42,18 +42,18 @@ class PoolCore(Upkeep[T]):
             slot = self.idle.pop()
         except IndexError:
             return None
-        if self.waiters or (self.watchful and (self.doubts(slot, now) or self._verdict(slot, now))):
+        if self.waiters or (self.inspecting and (self.needs_check(slot, now) or self._unfit_reason(slot, now))):
             self.idle.append(slot)  # somebody has come between the two looks, or this one has had its time
             return None
         self._lease(slot, now, holder)
         return slot
 
-    def doubts(self, slot: Slot[T], now: float) -> bool:
+    def needs_check(self, slot: Slot[T], now: float) -> bool:
         """Tell whether the object has to be checked before it is used."""
         delay = self.limits.health_delay
         return self.checks and (not delay or now - slot.alive > delay)  # a clock may stand still: 0 is always
 
-    def begin(self, slot: Slot[T], now: float) -> None:
+    def create(self, slot: Slot[T], now: float) -> None:
         """The creation of a slot's object starts now, by the slot's owner."""
         slot.since = now
 
@@ -72,20 +72,20 @@ class PoolCore(Upkeep[T]):
         """End that use of the slot as `give` does; if it is over already, change nothing, and return False."""
         return self.leased.pop((slot, use), None) is not None and self._settle(slot, now)
 
-    def reclaim(self, obj: T) -> Slot[T]:
-        """End the lease of `obj`, which is to be tidied up: the slot is the caller's, until `restock`. As `give`."""
+    def reserve(self, obj: T) -> Slot[T]:
+        """End the lease of `obj`, which is to be tidied up: the slot is the caller's, until `put_back`. As `give`."""
         slot = self._end_lease(obj)
         self._reserve(slot)
         return slot
 
-    def reclaim_use(self, slot: Slot[T], use: int) -> bool:
-        """End that use of the slot as `reclaim` does; if it is over already, change nothing, and return False."""
+    def reserve_use(self, slot: Slot[T], use: int) -> bool:
+        """End that use of the slot as `reserve` does; if it is over already, change nothing, and return False."""
         if self.leased.pop((slot, use), None) is None:
             return False
         self._reserve(slot)
         return True
 
-    def restock(self, slot: Slot[T], reason: Reason | None, now: float) -> bool:
+    def put_back(self, slot: Slot[T], reason: Reason | None, now: float) -> bool:
         """Put back what was reclaimed, or doom it for that reason; True when there may be work."""
         return self._settle(slot, now, reason)
 
@@ -95,7 +95,7 @@ class PoolCore(Upkeep[T]):
 
     def due(self) -> bool:
         """Tell whether `match` has something to do. Whoever has held the lock asks after releasing it."""
-        if not self.closes and filled(self.doomed):
+        if not self.closes and filled(self.to_close):
             return True
         return bool(self.waiters) and filled(self.idle)  # free places are matched by the move that frees them
 
@@ -107,7 +107,7 @@ class PoolCore(Upkeep[T]):
         `first`: before all others, having been served an object that was no good. False, and nothing has changed, after
         `shutdown`, or when max_waiting callers wait already.
         """
-        if self.closed:
+        if self.is_shut_down:
             return False
         waiter.since = now
         waiter.parked = False
@@ -123,7 +123,7 @@ class PoolCore(Upkeep[T]):
             return False
         return True
 
-    def leave(self, waiter: Waiter[T], late: bool, now: float) -> None:
+    def time_out(self, waiter: Waiter[T], late: bool, now: float) -> None:
         """Stop waiting: out of the queue, unless it was served, if only just now: the slot is to be used. Locked.
 
         Unless it is too `late` to check an object that may be dead: then it is put back.
@@ -132,11 +132,11 @@ class PoolCore(Upkeep[T]):
         slot = waiter.slot
         if slot is None:
             self.counters.timeouts += self._unqueue(waiter, now)
-        elif late and slot.made and self.doubts(slot, now):
+        elif late and slot.made and self.needs_check(slot, now):
             self.counters.timeouts += 1
-            self.abandon(waiter, now)
+            self.cancel(waiter, now)
 
-    def abandon(self, waiter: Waiter[T], now: float) -> None:
+    def cancel(self, waiter: Waiter[T], now: float) -> None:
         """Stop waiting and want nothing: out of the queue, or what was served goes on to the next one. Locked."""
         slot, waiter.slot = waiter.slot, None
         if slot is None:
@@ -164,8 +164,8 @@ class PoolCore(Upkeep[T]):
         False when the pool was closed meanwhile: the slot is doomed. Raises `IllegalMove` as `made`.
         """
         self._check(slot, CREATING)
-        if self.closed:
-            self._doom(slot, Reason.SHUTDOWN)
+        if self.is_shut_down:
+            self._close_slot(slot, Reason.SHUTDOWN)
         else:
             self._lease(slot, now, holder)
         self.match(now)
@@ -178,10 +178,10 @@ class PoolCore(Upkeep[T]):
         self._drop(slot, Reason.OPENER)
         self.match(now)
 
-    def condemn(self, slot: Slot[T], reason: Reason, now: float) -> None:
+    def reject(self, slot: Slot[T], reason: Reason, now: float) -> None:
         """What was served from the idle ones is not fit for use. Locked. Does nothing if the lease is over already."""
         if self._unlease(slot):
-            self._doom(slot, reason)
+            self._close_slot(slot, reason)
         self.match(now)
 
     # -- Locked: maintenance
@@ -201,16 +201,16 @@ class PoolCore(Upkeep[T]):
         """
         self.refill_at = now + min(BACKOFF_MAX, BACKOFF * 2**self.refill_failures) * (1 - jitter / 2)
         self.refill_failures = min(self.refill_failures + 1, 10)
-        self._drop_refills()  # they would fail too
+        self._drop_creations()  # they would fail too
         self.match(now)
 
-    def ended(self, slot: Slot[T], now: float) -> None:
+    def closed(self, slot: Slot[T], now: float) -> None:
         """The object of a doomed slot has been closed, well or badly: its place is free. Locked."""
         self._check(slot, CLOSING)
-        self._retire(slot)
+        self._remove(slot)
         self.match(now)
 
-    def reserve(self, slot: Slot[T], _now: float) -> bool:
+    def reserve_idle(self, slot: Slot[T], _now: float) -> bool:
         """Take a suspect out of the idle ones, to check its object; False when it is not there any more. Locked."""
         try:
             self.idle.remove(slot)
@@ -230,16 +230,16 @@ class PoolCore(Upkeep[T]):
             slot.state = IDLE
             self.idle.appendleft(slot)
         else:
-            self._doom(slot, Reason.HEALTH)
+            self._close_slot(slot, Reason.HEALTH)
         self.match(now)
 
     def sweep(self, now: float) -> float:
         """Do what time asks for; return when to come back (infinity: no need to). Locked."""
-        self._expire(now)
-        self._cull(now)
+        self._evict_idle(now)
+        self._evict_unfit(now)
         self._kill(now)
         self._warn(now)
-        self._suspect(now)
+        self._queue_checks(now)
         self.match(now)
         return self._next_sweep(now)
 
@@ -249,7 +249,7 @@ class PoolCore(Upkeep[T]):
         self.shrinking = bool(max_size)
         self._watch()
         for _ in range(self._excess() if self.shrinking else 0):  # counted once: it looks at all slots
-            slot = popped(self.refills) or popped(self.idle)
+            slot = popped(self.to_create) or popped(self.idle)
             if slot is None:
                 break
             self._drop(slot, Reason.RESIZE)
@@ -259,16 +259,16 @@ class PoolCore(Upkeep[T]):
         """Use no object any more that exists now: idle ones are doomed one by one, others when they return. Locked."""
         self.generation += 1
         self._watch()
-        self._cull(now)
+        self._evict_unfit(now)
         self.match(now)
 
     def shutdown(self, now: float) -> None:
         """Send everybody away, doom what is idle now and what comes back later. For good; twice is once. Locked."""
-        self.closed = True
+        self.is_shut_down = True
         if self.mark not in self.waiters:
             self.waiters.append(self.mark)  # for ever: it makes `take` and `give` see that something is up, at no cost
         while self.waiters[0] is not self.mark:
-            self.wakes.append(self.waiters[0])
+            self.to_wake.append(self.waiters[0])
             self.waiters.popleft()
         self.match(now)
 
@@ -286,22 +286,22 @@ class PoolCore(Upkeep[T]):
 
     def match(self, now: float) -> None:
         """Bring waiters and slots together, in the order of arrival, until one or the other runs out. Locked."""
-        if self.closed:
+        if self.is_shut_down:
             self._clear_out()
-        self._bury()
-        if self.closed:
+        self._drop_closing()
+        if self.is_shut_down:
             if not self.registry:
-                self.wakes.extend(self.drainers)
+                self.to_wake.extend(self.drainers)
                 self.drainers.clear()
             return
         if self.shrinking and self._excess() <= 0:
             self.shrinking = False
             self._watch()
         while self.waiters and self._serve(self.waiters[0], now):
-            self.wakes.append(self.waiters[0])
+            self.to_wake.append(self.waiters[0])
             self.waiters.popleft()  # last: an interrupt before it loses no waiter, and waking twice is no harm
         while len(self.registry) < self.min_size and now >= self.refill_at:
-            self.refills.append(self._new_slot(now))
+            self.to_create.append(self._new_slot(now))
 
     # -- the queue
 
@@ -311,13 +311,13 @@ class PoolCore(Upkeep[T]):
                 slot = self.idle.pop()  # and not a look at its length first: see the module's essay
             except IndexError:
                 break
-            reason = self._verdict(slot, now) if self.watchful else None
+            reason = self._unfit_reason(slot, now) if self.inspecting else None
             if reason is None:
                 return slot
-            self._doom(slot, reason)
-        self._bury()
+            self._close_slot(slot, reason)
+        self._drop_closing()
         # a refill that nobody has begun: whoever waits makes that object itself, at once
-        return popped(self.refills) or (self._new_slot(now) if self._has_room() else None)
+        return popped(self.to_create) or (self._new_slot(now) if self._has_room() else None)
 
     def _serve(self, waiter: Waiter[T], now: float) -> bool:
         """Give the waiter a slot, unless it has one, from before an interrupt; False when there is none."""

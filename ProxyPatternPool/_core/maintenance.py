@@ -1,4 +1,4 @@
-"""Upkeep: what time asks for. What was idle, alive or lent for too long, and when to look again."""
+"""Maintenance: what time asks for. What was idle, alive or lent for too long, and when to look again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from math import inf
 from typing import TypeVar
 
 from ProxyPatternPool._core.slot import CLOSING, Reason, Slot
-from ProxyPatternPool._core.transitions import Ledger
+from ProxyPatternPool._core.transitions import SlotTable
 
 T = TypeVar("T")
 
@@ -14,18 +14,18 @@ T = TypeVar("T")
 PERIOD = 30.0
 
 
-class Upkeep(Ledger[T]):
+class Maintenance(SlotTable[T]):
     """The steps of a sweep. All of them are taken under the lock; takers and givers go on meanwhile."""
 
     @property
     def timed(self) -> bool:
         """Tell whether time alone can make something to do."""
         limits = self.limits
-        return self.watchful or any(
+        return self.inspecting or any(
             (limits.delay, limits.max_delay, limits.max_using_delay, limits.max_using_delay_kill)
         )
 
-    def _expire(self, now: float) -> None:
+    def _evict_idle(self, now: float) -> None:
         """Doom what has been idle for too long, but for `min_size` objects, the one unused for longest first."""
         spare = sum(slot.state is not CLOSING for slot in self.registry) - self.min_size
         while self.limits.max_delay and spare > 0:
@@ -36,22 +36,22 @@ class Upkeep(Ledger[T]):
             if slot.since + self.limits.max_delay > now:
                 self.idle.appendleft(slot)  # a look without a pop would own nothing; whoever missed it now waits for us
                 return
-            self._doom(slot, Reason.MAX_DELAY)
+            self._close_slot(slot, Reason.MAX_DELAY)
             spare -= 1
 
-    def _cull(self, now: float) -> None:
+    def _evict_unfit(self, now: float) -> None:
         """Doom what is idle and not fit for use any more; after a `refresh` one after the other."""
         closing = self.closes and any(slot.state is CLOSING for slot in self.registry)
-        for _ in range(len(self.idle) if self.watchful else 0):
+        for _ in range(len(self.idle) if self.inspecting else 0):
             try:
                 slot = self.idle.popleft()  # and back at the right: once round, the order is as it was
             except IndexError:
                 return
-            reason = self._verdict(slot, now)
+            reason = self._unfit_reason(slot, now)
             if reason is None or (reason is Reason.REFRESH and closing):
                 self.idle.append(slot)
             else:
-                self._doom(slot, reason)
+                self._close_slot(slot, reason)
                 closing = self.closes
 
     def _warn(self, now: float) -> None:
@@ -74,18 +74,18 @@ class Upkeep(Ledger[T]):
         # a slot that is returned and lent again in between has another use: what the list names is over then
         return [(slot, use) for slot, use in list(self.leased) if slot.since <= then]
 
-    def _suspect(self, now: float) -> None:
-        """Name the idle objects that nobody has heard of for long; the ones used last first, see `PoolCore.checked`."""
-        if self.checks and not self.suspects:
+    def _queue_checks(self, now: float) -> None:
+        """Name the idle objects that have not been checked for long; the ones used last first, see `PoolMachine.checked`."""
+        if self.checks and not self.to_check:
             unheard = [slot for slot in self.resting() if slot.alive + self._check_period <= now]
-            self.suspects.extend(sorted(unheard, key=lambda slot: slot.since, reverse=True))
+            self.to_check.extend(sorted(unheard, key=lambda slot: slot.since, reverse=True))
 
     @property
     def _check_period(self) -> float:
         return (self.limits.delay or PERIOD) * self.limits.health_freq
 
     def _next_sweep(self, now: float) -> float:
-        if self.closed:
+        if self.is_shut_down:
             return inf
         refill = self.refill_at if len(self.registry) < self.min_size else inf
         if self.limits.delay:
@@ -100,7 +100,7 @@ class Upkeep(Ledger[T]):
             (limits.max_using_delay, leased),
             (limits.max_using_delay_kill, leased),
             (self._check_period if self.checks else 0.0, [slot.alive for slot in idle]),
-            # up to a tenth earlier, see `PoolCore.made`
+            # up to a tenth earlier, see `PoolMachine.made`
             (limits.max_lifetime * 0.9, [slot.expires - limits.max_lifetime * 0.9 for slot in self.registry]),
         ]
         # what is overdue was dealt with just now, or is kept for min_size: it is looked at again later

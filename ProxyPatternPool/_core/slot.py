@@ -2,11 +2,11 @@
 
 In each state exactly one thing owns a slot::
 
-    CREATING  whoever runs ``fun``; before that, its place in ``refills`` or in a waiter's hand
+    CREATING  whoever runs ``fun``; before that, its place in ``to_create`` or in a waiter's hand
     LEASED    its entry in ``leased``
     IDLE      its place in ``idle``
     RESERVED  whoever took it out of ``leased`` or ``idle`` to tidy its object up, or to check it
-    CLOSING   its place in ``doomed``, then whoever popped it there
+    CLOSING   its place in ``to_close``, then whoever popped it there
     GONE      nobody
 
 Only a successful ``pop`` makes the next owner, so that no two ever settle the same slot.
@@ -59,9 +59,9 @@ class Slot(Generic[T]):
     __slots__ = (
         "alive",
         "busy",
+        "caches",
         "expires",
         "generation",
-        "hands",
         "holder",
         "longest",
         "made",
@@ -84,7 +84,7 @@ class Slot(Generic[T]):
         self.alive = now  # when the object was last known to be so: made, returned, or checked
         self.expires = inf  # when the object has reached its max_lifetime
         self.holder: object = None  # who has the lease, in the driver's terms
-        self.hands: list[dict[str, Any]] = []  # where a proxy has put the object at hand, as "obj", during the lease
+        self.caches: list[dict[str, Any]] = []  # where a proxy has put the object at hand, as "obj", during the lease
         self.uses = 0  # also tells one lease of this slot from the next
         self.warned = 0  # the use of which somebody was told that it lasts too long
         self.busy = 0.0  # seconds spent leased, in all
@@ -95,10 +95,10 @@ class Slot(Generic[T]):
         """Tell whether the object was taken away from whoever had that use of it."""
         return self.reason is Reason.KILL and self.uses == use
 
-    def empty_hands(self) -> None:
+    def invalidate(self) -> None:
         """Let nobody have the object at hand any more: the lease has ended."""
-        while self.hands:
-            self.hands.pop().pop("obj", None)
+        while self.caches:
+            self.caches.pop().pop("obj", None)
 
     def __repr__(self) -> str:
         return f"<slot {self.number} {self.state.value}, {self.uses} uses>"

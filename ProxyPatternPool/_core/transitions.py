@@ -1,6 +1,6 @@
-"""Ledger: records which slot is in which state, and has each step from one to the next, in one place.
+"""SlotTable: records which slot is in which state, and has each step from one to the next, in one place.
 
-The moves of `PoolCore` are made of these steps. Whatever a step causes outside the lock goes to an outbox.
+The moves of `PoolMachine` are made of these steps. Whatever a step causes outside the lock goes to an outbox.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class AlreadyPooled(IllegalMove):
     """The object that was made is in the pool already: two callers would share it."""
 
 
-class Ledger(Generic[T]):
+class SlotTable(Generic[T]):
     """The state of a pool, and the steps that change it.
 
     `closes` tells whether ending an object takes user code: if not, a slot whose object has served its time goes at
@@ -48,30 +48,30 @@ class Ledger(Generic[T]):
         self.leased: dict[tuple[Slot[T], int], Slot[T]] = {}  # * (slot, use) -> slot; popping it is the one way out
         self.waiters: deque[Waiter[T]] = deque()  # first come, first served; once closed, for ever a mark
         self.drainers: list[Waiter[T]] = []  # callers of shutdown, waiting for the registry to become empty
-        self.closed = False
+        self.is_shut_down = False
         self.mark: Waiter[T] = Waiter(None)  # the last in the queue of a closed pool
         self.numbers = 0  # of the next slot
         self.generation = 0  # of the objects that are still good: see `refresh`
         self.shrinking = False  # there are more slots than max_size, since a `resize`
-        self.watchful = False  # an object may not be fit for use, though it is idle, or was just returned
+        self.inspecting = False  # an object may not be fit for use, though it is idle, or was just returned
         self._watch()
         self.refill_at = -inf  # no refill is tried before: pushed on by failures
         self.refill_failures = 0  # since the last creation that succeeded
         self.counters = Counters()
 
         # Outboxes. Filled by moves, emptied by the driver after it has released the lock; any thread may.
-        self.wakes: deque[Waiter[T]] = deque()  # to be woken
-        self.doomed: deque[Slot[T]] = deque()  # * CLOSING: close the object, then say `ended`
-        self.refills: deque[Slot[T]] = (
+        self.to_wake: deque[Waiter[T]] = deque()  # to be woken
+        self.to_close: deque[Slot[T]] = deque()  # * CLOSING: close the object, then say `closed`
+        self.to_create: deque[Slot[T]] = (
             deque()
         )  # CREATING: make an object, then say `stocked`, or `failed` and `back_off`
-        self.suspects: deque[Slot[T]] = deque()  # IDLE, perhaps: `reserve` it, check it, then say `checked`
-        self.untidy: deque[Slot[T]] = deque()  # * RESERVED, by a finaliser: tidy it up, then say `restock`
+        self.to_check: deque[Slot[T]] = deque()  # IDLE, perhaps: `reserve_idle` it, check it, then say `checked`
+        self.to_tidy: deque[Slot[T]] = deque()  # * RESERVED, by a finaliser: tidy it up, then say `put_back`
         self.overdue: deque[tuple[Slot[T], int, object]] = deque()  # a use that lasts too long, and whose it is
         self.gone: deque[Slot[T]] = deque()  # GONE: clear it; it keeps destructors from running under the lock
 
     def _watch(self) -> None:
-        self.watchful = bool(self.checks or self.limits.max_lifetime or self.generation or self.shrinking)
+        self.inspecting = bool(self.checks or self.limits.max_lifetime or self.generation or self.shrinking)
 
     # -- beginnings
 
@@ -118,24 +118,24 @@ class Ledger(Generic[T]):
         if held > slot.longest:
             slot.longest = held
         slot.since = slot.alive = now
-        if slot.hands:
-            slot.empty_hands()
+        if slot.caches:
+            slot.invalidate()
         if reason is None:
             if self.max_use and slot.uses >= self.max_use:
                 reason = Reason.MAX_USE
-            elif self.watchful:
-                reason = self._verdict(slot, now)
+            elif self.inspecting:
+                reason = self._unfit_reason(slot, now)
         if reason is not None:
-            self._doom(slot, reason)
+            self._close_slot(slot, reason)
             return True
         slot.state = IDLE
-        self.idle.append(slot)  # published before the waiters are looked at: see the essay of `PoolCore`
+        self.idle.append(slot)  # published before the waiters are looked at: see the essay of `PoolMachine`
         return bool(self.waiters)
 
     def _reserve(self, slot: Slot[T]) -> None:
         """Have a slot whose lease has ended tidied up: nobody uses its object meanwhile."""
         slot.state = RESERVED
-        slot.empty_hands()
+        slot.invalidate()
 
     def _unlease(self, slot: Slot[T]) -> bool:
         """End a lease that never got into anybody's hands; False when it is over already."""
@@ -146,7 +146,7 @@ class Ledger(Generic[T]):
 
     # -- ends
 
-    def _verdict(self, slot: Slot[T], now: float) -> Reason | None:
+    def _unfit_reason(self, slot: Slot[T], now: float) -> Reason | None:
         """Tell why a slot must not be used any more, None if it may be."""
         if now >= slot.expires:
             return Reason.MAX_LIFETIME
@@ -160,19 +160,19 @@ class Ledger(Generic[T]):
         """How many slots there are above max_size, without those which are on their way out."""
         return sum(slot.state is not CLOSING for slot in list(self.registry)) - self.max_size
 
-    def _doom(self, slot: Slot[T], reason: Reason) -> None:
+    def _close_slot(self, slot: Slot[T], reason: Reason) -> None:
         slot.state = CLOSING
         slot.reason = reason
-        self.doomed.append(slot)
+        self.to_close.append(slot)
 
     def _drop(self, slot: Slot[T], reason: Reason) -> None:
         """Give a slot up in the middle of its creation."""
         if slot.made:
-            self._doom(slot, reason)
+            self._close_slot(slot, reason)
         else:
-            self._retire(slot)
+            self._remove(slot)
 
-    def _retire(self, slot: Slot[T]) -> None:
+    def _remove(self, slot: Slot[T]) -> None:
         if slot.state is CLOSING:
             del self.known[id(slot.obj)]
             assert slot.reason is not None
@@ -182,19 +182,19 @@ class Ledger(Generic[T]):
         slot.state = GONE
         self.gone.append(slot)
 
-    def _bury(self) -> None:
+    def _drop_closing(self) -> None:
         """Let go of what is doomed, where no user code has to close it."""
-        while not self.closes and (slot := popped(self.doomed)):  # a worker may be at it, too
-            self._retire(slot)
+        while not self.closes and (slot := popped(self.to_close)):  # a worker may be at it, too
+            self._remove(slot)
 
-    def _drop_refills(self) -> None:
-        while slot := popped(self.refills):
-            self._retire(slot)
+    def _drop_creations(self) -> None:
+        while slot := popped(self.to_create):
+            self._remove(slot)
 
     def _clear_out(self) -> None:
-        self._drop_refills()
+        self._drop_creations()
         while slot := popped(self.idle):
-            self._doom(slot, Reason.SHUTDOWN)
+            self._close_slot(slot, Reason.SHUTDOWN)
 
     def resting(self) -> list[Slot[T]]:
         """Return the idle slots, in no order: without the GIL, `idle` itself cannot be read while others use it."""

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Phase(Enum):
+class State(Enum):
     """Where an instance is in its life."""
 
     QUEUED = "queued"
@@ -35,22 +35,22 @@ class Reason(Enum):
 
 
 # Bound once: on 3.11 looking a member up through its class takes 40 ns.
-QUEUED, ENTERING, OPEN, BROKEN, CLOSING, GONE = Phase
+QUEUED, ENTERING, OPEN, BROKEN, CLOSING, GONE = State
 
 
 class Instance(Generic[T]):
     """What is shared under one key."""
 
     __slots__ = (
-        "ancestor",
         "call",
-        "heir",
         "key",
         "number",
         "obj",
-        "phase",
+        "predecessor",
         "reason",
         "since",
+        "state",
+        "successor",
         "users",
         "uses",
         "waiters",
@@ -60,18 +60,18 @@ class Instance(Generic[T]):
         self.number = number  # also its place in the queue
         self.key = key
         self.call = call  # the arguments of whoever wanted it first: the driver understands them, and takes them away
-        self.phase = QUEUED
+        self.state = QUEUED
         self.since = 0.0  # when it began to be entered, in use, or idle
         self.obj: T  # from OPEN on
         self.users = 0
         self.uses = 0  # users that there are and have been
         self.waiters: dict[Waiter[T], None] = {}  # who wants it, before it is OPEN
-        self.heir: Instance[T] | None = None  # BROKEN, CLOSING: what will follow under this key, if it is wanted
-        self.ancestor: Instance[T] | None = None  # in ``heirs``: the one whose heir it is
+        self.successor: Instance[T] | None = None  # BROKEN, CLOSING: what will follow under this key, if it is wanted
+        self.predecessor: Instance[T] | None = None  # in ``successors``: the one whose heir it is
         self.reason: Reason | None = None  # set with CLOSING
 
     def __repr__(self) -> str:
-        return f"<instance {self.number} {self.phase.value}, {self.users} users, {len(self.waiters)} waiting>"
+        return f"<instance {self.number} {self.state.value}, {self.users} users, {len(self.waiters)} waiting>"
 
 
 class Waiter(Generic[T]):

@@ -1,4 +1,4 @@
-"""KeyedUse: one use of an instance of a keyed pool, the hot path: a hit costs no task, no future, no generator."""
+"""KeyedLease: one use of an instance of a keyed pool, the hot path: a hit costs no task, no future, no generator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 COMING: Final[Instance[Any]] = Instance(-1, None, None)
 
 
-class KeyedUse(Generic[T]):
+class KeyedLease(Generic[T]):
     """An asynchronous context manager: inside it, the instance is not closed. It may be used again, but not nested."""
 
     __slots__ = ("_args", "_instance", "_kwargs", "_pool")
@@ -58,5 +58,5 @@ class KeyedUse(Generic[T]):
         if instance is None or instance is COMING:
             raise PoolException(f"{pool.name}: this use has not begun, or has been left already")
         self._instance = None
-        if pool._leave(instance, pool._clock()) or pool._timeless:
+        if pool._leave(instance, pool._clock()) or pool._needs_timer:
             await pool._left(instance)

@@ -1,4 +1,4 @@
-"""KeyedCore: the state machine behind `AsyncKeyedPool`.
+"""KeyedMachine: the state machine behind `AsyncKeyedPool`.
 
 It decides and never acts: it does not await, read a clock, log, or run user code, but for the hash and the equality of
 keys, which is what a dictionary is about. These may raise, or change their minds: `join` and `ask` pass on what they
@@ -8,7 +8,7 @@ end. One event loop has it: nothing here is locked, since nothing can come betwe
 
 An instance is what the pool shares under one key, from the moment somebody wants it::
 
-    QUEUED    in ``queue``, where it waits for room; or in ``heirs``, for the end of the one before it under its key
+    QUEUED    in ``queue``, waiting for room; or in ``successors``, waiting for the end of its predecessor
     ENTERING  in ``entering``: the driver makes its object
     OPEN      its users have it; without any, it is in ``idle``
     BROKEN    in ``broken``: its users have it, and nobody else will
@@ -40,15 +40,15 @@ from ProxyPatternPool._keyed.instance import (
     OPEN,
     QUEUED,
     Instance,
-    Phase,
     Reason,
+    State,
     Waiter,
 )
 
 T = TypeVar("T")
 
 
-class KeyedCore(Generic[T]):
+class KeyedMachine(Generic[T]):
     """Which instance serves which key, what is entered, and what is closed, when and why.
 
     `max_size` of 0 is no limit; `ttl` of None is infinity.
@@ -67,15 +67,17 @@ class KeyedCore(Generic[T]):
         self.broken: set[Instance[T]] = set()
         self.closing: set[Instance[T]] = set()
         self.queue: list[Instance[T]] = []  # QUEUED for room, by number
-        self.heirs: set[Instance[T]] = set()  # QUEUED behind one that is BROKEN or CLOSING, and will leave room for it
+        self.successors: set[Instance[T]] = (
+            set()
+        )  # QUEUED behind one that is BROKEN or CLOSING, and will leave room for it
         self.waiting: set[Waiter[T]] = set()  # for QUEUED and ENTERING ones
-        self.closed = False
+        self.is_shut_down = False
         self.hasty = not self.ttl  # nothing stays idle: that, or it is closed
         self.numbers = 0  # of the next instance
         self.counters = KeyedCounters()
 
         # Outboxes. Filled by moves, emptied by the driver after each of them.
-        self.wakes: deque[Waiter[T]] = deque()  # to be woken: served, failed, or sent away by the end of the pool
+        self.to_wake: deque[Waiter[T]] = deque()  # to be woken: served, failed, or sent away by the end of the pool
         self.starts: deque[Instance[T]] = deque()  # ENTERING: make the object, then say `entered` or `failed`
         self.stops: deque[Instance[T]] = deque()  # CLOSING: end the object, then say `ended`. ENTERING: give it up
 
@@ -84,7 +86,7 @@ class KeyedCore(Generic[T]):
     def join(self, key: Hashable, now: float) -> Instance[T] | None:
         """Become a user of the key's instance, if it is open."""
         instance = self.known.get(key)
-        if instance is None or instance.phase is not OPEN:
+        if instance is None or instance.state is not OPEN:
             return None
         if not instance.users:
             del self.idle[instance]
@@ -102,25 +104,25 @@ class KeyedCore(Generic[T]):
             instance.users = users
             return False
         instance.users = 0
-        if instance.phase is OPEN:
+        if instance.state is OPEN:
             instance.since = now
             self.idle[instance] = None
             if self.hasty or self.queue:
                 self._disturb_idle(now)
-        elif instance.phase is BROKEN:  # and was not taken away
-            self._doom(instance, Reason.DISCARD)
+        elif instance.state is BROKEN:  # and was not taken away
+            self._close_instance(instance, Reason.DISCARD)
         return bool(self.stops)  # only by closing something it could have made room
 
     def ask(self, key: Hashable, call: Any, waiter: Waiter[T], now: float) -> bool:
         """Wait for the key's instance, which is not open: `join` has told. False, and nothing changed, when closed."""
-        if self.closed:
+        if self.is_shut_down:
             return False
         instance = self.known.get(key)
-        if instance is None or instance.phase is GONE:
+        if instance is None or instance.state is GONE:
             instance = self.known[key] = self._new(key, call)
             self.queue.append(instance)
-        elif instance.phase in (BROKEN, CLOSING):
-            instance = self._heir(instance, call)
+        elif instance.state in (BROKEN, CLOSING):
+            instance = self._successor(instance, call)
         waiter.instance = instance
         waiter.since = now
         instance.waiters[waiter] = None
@@ -138,7 +140,7 @@ class KeyedCore(Generic[T]):
             return False
         del instance.waiters[waiter]
         self._wait_is_over(waiter, now)
-        if instance.phase is QUEUED and not instance.waiters:
+        if instance.state is QUEUED and not instance.waiters:
             self._unqueue(instance)
         return True
 
@@ -147,12 +149,12 @@ class KeyedCore(Generic[T]):
 
         False, and nothing changed, when there is none.
         """
-        found = [instance for instance in self.registry if instance.phase is not ENTERING and instance.obj is obj]
+        found = [instance for instance in self.registry if instance.state is not ENTERING and instance.obj is obj]
         for instance in sorted(found, key=_number):
             if instance in self.idle:
-                self._doom(instance, Reason.DISCARD)
-            elif instance.phase is OPEN:
-                instance.phase = BROKEN
+                self._close_instance(instance, Reason.DISCARD)
+            elif instance.state is OPEN:
+                instance.state = BROKEN
                 self.broken.add(instance)
         return bool(found)
 
@@ -164,7 +166,7 @@ class KeyedCore(Generic[T]):
         self.entering.remove(instance)
         self.counters.entered += 1
         self.counters.entering.add(1, now - instance.since, now - instance.since)
-        instance.phase = OPEN
+        instance.state = OPEN
         instance.obj = obj
         instance.since = now
         instance.uses = len(instance.waiters)
@@ -179,7 +181,7 @@ class KeyedCore(Generic[T]):
         self.entering.remove(instance)
         self.counters.entering_errors += 1
         self._answer(instance, now, error=error)
-        self._retire(instance, now)
+        self._remove(instance, now)
 
     def ended(self, instance: Instance[T], now: float) -> None:
         """The object has been ended, well or badly: its room is free, and its key."""
@@ -187,7 +189,7 @@ class KeyedCore(Generic[T]):
         self.closing.remove(instance)
         assert instance.reason is not None
         self.counters.closed[instance.reason.value] += 1
-        self._retire(instance, now)
+        self._remove(instance, now)
 
     def lost(self, instance: Instance[T], now: float) -> None:
         """The object has ended by itself, whoever uses it: the next one who asks gets another."""
@@ -195,7 +197,7 @@ class KeyedCore(Generic[T]):
         self.idle.pop(instance, None)
         self.broken.discard(instance)
         self.counters.closed[Reason.LOST.value] += 1
-        self._retire(instance, now)
+        self._remove(instance, now)
 
     # -- time, and the end
 
@@ -208,22 +210,22 @@ class KeyedCore(Generic[T]):
     def expire(self, now: float) -> None:
         """Close what has been idle for `ttl`."""
         while self.due() <= now:
-            self._doom(next(iter(self.idle)), Reason.TTL)
+            self._close_instance(next(iter(self.idle)), Reason.TTL)
 
     def shutdown(self, now: float) -> None:
         """Send everybody away, give up what is being entered, close what is idle, and later what is left by its users.
 
         For good; twice is once.
         """
-        if self.closed:
+        if self.is_shut_down:
             return
-        self.closed = self.hasty = True
-        for instance in [*self.queue, *self.heirs, *self.entering]:
+        self.is_shut_down = self.hasty = True
+        for instance in [*self.queue, *self.successors, *self.entering]:
             self._answer(instance, now)
-        for instance in [*self.queue, *self.heirs]:
-            instance.phase = GONE
+        for instance in [*self.queue, *self.successors]:
+            instance.state = GONE
         self.queue.clear()
-        self.heirs.clear()
+        self.successors.clear()
         self.known.clear()  # so that `join` finds nothing any more, and pays nothing for it
         self.stops.extend(sorted(self.entering, key=_number))
         self._close_idle(Reason.SHUTDOWN)
@@ -232,12 +234,12 @@ class KeyedCore(Generic[T]):
         """Shut down, and close what is in use, too: its users will never run again."""
         self.shutdown(now)
         for instance in sorted(self.registry - self.entering - self.closing, key=_number):
-            self._doom(instance, Reason.SHUTDOWN)
+            self._close_instance(instance, Reason.SHUTDOWN)
 
-    def disown(self) -> None:
+    def detach(self) -> None:
         """Have nothing to do with the instances any more, whoever leaves them: they are another process's."""
         for instance in self.registry:
-            instance.phase = GONE
+            instance.state = GONE
 
     # -- the rules, each in one place
 
@@ -246,14 +248,14 @@ class KeyedCore(Generic[T]):
         while self.queue and (not self.max_size or len(self.registry) < self.max_size):
             self._enter(self.queue.pop(0), now)
         if self.queue:
-            coming = len(self.closing) + sum(instance.heir is not None for instance in self.broken)
-            lacking = len(self.queue) + len(self.heirs) - coming - (self.max_size - len(self.registry))
+            coming = len(self.closing) + sum(instance.successor is not None for instance in self.broken)
+            lacking = len(self.queue) + len(self.successors) - coming - (self.max_size - len(self.registry))
             for instance in list(islice(self.idle, max(0, lacking))):
-                self._doom(instance, Reason.MAX_SIZE)
+                self._close_instance(instance, Reason.MAX_SIZE)
 
     def _disturb_idle(self, now: float) -> None:
         """Something has become idle that may not stay so."""
-        if self.closed:
+        if self.is_shut_down:
             self._close_idle(Reason.SHUTDOWN)
         elif not self.ttl:
             self._close_idle(Reason.TTL)
@@ -262,60 +264,60 @@ class KeyedCore(Generic[T]):
 
     def _close_idle(self, reason: Reason) -> None:
         for instance in list(self.idle):
-            self._doom(instance, reason)
+            self._close_instance(instance, reason)
 
     def _new(self, key: Hashable, call: Any) -> Instance[T]:
         instance: Instance[T] = Instance(self.numbers, key, call)
         self.numbers += 1
         return instance
 
-    def _heir(self, instance: Instance[T], call: Any) -> Instance[T]:
-        if instance.heir is None:
-            instance.heir = self._new(instance.key, call)
-            instance.heir.ancestor = instance
-            self.heirs.add(instance.heir)
-        return instance.heir
+    def _successor(self, instance: Instance[T], call: Any) -> Instance[T]:
+        if instance.successor is None:
+            instance.successor = self._new(instance.key, call)
+            instance.successor.predecessor = instance
+            self.successors.add(instance.successor)
+        return instance.successor
 
     def _enter(self, instance: Instance[T], now: float) -> None:
-        instance.phase = ENTERING
+        instance.state = ENTERING
         instance.since = now
         self.registry.add(instance)
         self.entering.add(instance)
         self.starts.append(instance)
 
-    def _doom(self, instance: Instance[T], reason: Reason) -> None:
+    def _close_instance(self, instance: Instance[T], reason: Reason) -> None:
         self.idle.pop(instance, None)
         self.broken.discard(instance)
-        instance.phase = CLOSING
+        instance.state = CLOSING
         instance.reason = reason
         self.closing.add(instance)
         self.stops.append(instance)
 
-    def _retire(self, instance: Instance[T], now: float) -> None:
+    def _remove(self, instance: Instance[T], now: float) -> None:
         """Forget the instance. Whatever was to follow it under its key takes its place in the queue."""
-        instance.phase = GONE
+        instance.state = GONE
         self.registry.remove(instance)
         self.counters.uses += instance.uses
-        if not self.closed:
-            heir, instance.heir = instance.heir, None
-            if heir is not None:
-                self.heirs.remove(heir)
-                heir.ancestor = None
-                insort(self.queue, heir, key=_number)
-            self._lead(instance, heir)
+        if not self.is_shut_down:
+            successor, instance.successor = instance.successor, None
+            if successor is not None:
+                self.successors.remove(successor)
+                successor.predecessor = None
+                insort(self.queue, successor, key=_number)
+            self._lead(instance, successor)
             self._match(now)
 
     def _unqueue(self, instance: Instance[T]) -> None:
         """Nobody wants it any more: out of the queue, or of the succession."""
-        instance.phase = GONE
-        if instance.ancestor is not None:
-            self.heirs.remove(instance)
-            instance.ancestor.heir = None
+        instance.state = GONE
+        if instance.predecessor is not None:
+            self.successors.remove(instance)
+            instance.predecessor.successor = None
         else:
             del self.queue[bisect_left(self.queue, instance.number, key=_number)]
             self._lead(instance, None)
 
-    def _lead(self, instance: Instance[T], heir: Instance[T] | None) -> None:
+    def _lead(self, instance: Instance[T], successor: Instance[T] | None) -> None:
         """Have the key of an instance that is GONE lead to its heir, or nowhere.
 
         When its hash or its equality does not find it any more, all stays as it is: what it leads to is GONE.
@@ -323,10 +325,10 @@ class KeyedCore(Generic[T]):
         with suppress(Exception):
             if self.known.get(instance.key) is not instance:
                 return  # it leads to another one by now
-            if heir is None:
+            if successor is None:
                 del self.known[instance.key]
             else:
-                self.known[instance.key] = heir
+                self.known[instance.key] = successor
 
     def _answer(
         self, instance: Instance[T], now: float, *, served: bool = False, error: BaseException | None = None
@@ -336,7 +338,7 @@ class KeyedCore(Generic[T]):
             if error is not None:
                 waiter.error, waiter.trace = error, error.__traceback__
             self._wait_is_over(waiter, now)
-            self.wakes.append(waiter)
+            self.to_wake.append(waiter)
         instance.waiters = {}
 
     def _wait_is_over(self, waiter: Waiter[T], now: float) -> None:
@@ -344,9 +346,9 @@ class KeyedCore(Generic[T]):
         waited = now - waiter.since
         self.counters.wait.add(1, waited, waited)
 
-    def _check(self, instance: Instance[T], *phases: Phase) -> None:
-        if instance.phase not in phases or instance not in self.registry:
-            raise IllegalMove(f"{instance!r} should be {' or '.join(phase.value for phase in phases)}")
+    def _check(self, instance: Instance[T], *phases: State) -> None:
+        if instance.state not in phases or instance not in self.registry:
+            raise IllegalMove(f"{instance!r} should be {' or '.join(state.value for state in phases)}")
 
 
 def _number(instance: Instance[Any]) -> int:

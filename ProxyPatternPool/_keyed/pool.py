@@ -25,14 +25,14 @@ from ProxyPatternPool._async_pool.waiter import Woken
 from ProxyPatternPool._config import checked_seconds, log
 from ProxyPatternPool._errors import PoolException, note_once
 from ProxyPatternPool._keyed.config import KeyedConfig
-from ProxyPatternPool._keyed.instance import Instance, Phase, Reason, Waiter
-from ProxyPatternPool._keyed.lease import KeyedUse
-from ProxyPatternPool._keyed.report import KeyedBase
-from ProxyPatternPool._loops.binding import LoopBound, clock_of
-from ProxyPatternPool._loops.context_task import EnteringCancelled, Keeper
-from ProxyPatternPool._loops.factory import Making
+from ProxyPatternPool._keyed.instance import Instance, Reason, State, Waiter
+from ProxyPatternPool._keyed.lease import KeyedLease
+from ProxyPatternPool._keyed.report import KeyedReport
+from ProxyPatternPool._loops.binding import LoopBinding, clock_of
+from ProxyPatternPool._loops.context_task import ContextTask, EnteringCancelled
+from ProxyPatternPool._loops.factory import FactoryContext
 from ProxyPatternPool._loops.shutdown import Exit, at_end, before_end
-from ProxyPatternPool._loops.waiting import GRACE, Change
+from ProxyPatternPool._loops.waiting import GRACE, Notifier
 from ProxyPatternPool._process import keep, keep_in_children, renew_after_fork
 
 P = ParamSpec("P")
@@ -49,7 +49,7 @@ class KeyedWaiter(Waiter[T], Woken):
         self.future = loop.create_future()
 
 
-class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
+class AsyncKeyedPool(KeyedReport[T], LoopBinding, Generic[P, T]):
     """One instance per arguments, shared by everybody who asks, closed `ttl` seconds after its last user has left.
 
     `fun(*args, **kwargs)` returns an asynchronous context manager, which is entered, or another awaitable, whose result
@@ -81,16 +81,16 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         super()._start()
         self._loop = None
         self._entered = False
-        self._keepers: dict[Instance[T], Keeper[T]] = {}  # of what is ENTERING, OPEN or CLOSING
+        self._tasks: dict[Instance[T], ContextTask[T]] = {}  # of what is ENTERING, OPEN or CLOSING
         self._timer: asyncio.TimerHandle | None = None  # the only one; it may ring too early, never too late
-        self._timeless = 0.0 < self._core.ttl < inf  # there is no timer, and what becomes idle needs one
-        self._change = Change()  # an instance is gone
+        self._needs_timer = 0.0 < self._core.ttl < inf  # there is no timer, and what becomes idle needs one
+        self._notifier = Notifier()  # an instance is gone
         self._errors: list[BaseException] | None = None  # from closing, while somebody collects them
         self._listed = False  # at the end of the loop
         self._alive: set[AsyncKeyedPool[P, T]] = set()  # known to the loop: this pool, while there is something to end
 
     def _renew(self) -> None:
-        self._core.disown()
+        self._core.detach()
         keep(self.__dict__.copy())
         self._start()
 
@@ -103,7 +103,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
 
     # -- using it
 
-    def get(self, /, *args: P.args, **kwargs: P.kwargs) -> KeyedUse[T]:
+    def get(self, /, *args: P.args, **kwargs: P.kwargs) -> KeyedLease[T]:
         """Use the instance for these arguments in an ``async with`` block. It is made when there is none.
 
         Entering the block raises what making it raises, for everybody who waits for that; the next one tries again.
@@ -111,7 +111,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         another loop than the pool's; `TypeError` for unhashable arguments without `key`. Who is cancelled stops
         waiting, and no more: what is being made goes on, and will be there for the next one.
         """
-        return KeyedUse(self, args, kwargs)
+        return KeyedLease(self, args, kwargs)
 
     async def discard(self, obj: T) -> None:
         """Tell that an instance is broken, by its object: nobody else gets it. Never waits.
@@ -152,7 +152,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
     # -- the loop
 
     def _begin_in(self, loop: AbstractEventLoop) -> None:
-        self._core.disown()
+        self._core.detach()
         self._start()
         self._clock = clock_of(loop)
         self._list(before_end, self._end_entering)
@@ -172,7 +172,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
 
     async def _end_entering(self) -> None:
         """Give up what is still being entered when the loop ends: before anything that it may need is closed."""
-        await self._change.until(self._cancel_entering, GRACE)
+        await self._notifier.wait_for(self._cancel_entering, GRACE)
         self._desert()
         if not self._core.registry:
             self._unbind()
@@ -180,7 +180,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
     def _cancel_entering(self) -> bool:
         """Cancel what is being entered, or has come in its place meanwhile; True when there is nothing."""
         for instance in self._core.entering:
-            self._keepers[instance].release()
+            self._tasks[instance].release()
         return not self._core.entering
 
     async def _end_with_loop(self) -> None:
@@ -195,15 +195,15 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         """Wait no more for what was cancelled while it was entered, and goes on: the loop is about to be closed."""
         while self._core.entering:
             instance = next(iter(self._core.entering))
-            keeper = self._keepers.pop(instance)
+            keeper = self._tasks.pop(instance)
             keeper.release()
-            keeper.desert()
+            keeper.abandon()
             self._failed(instance, EnteringCancelled())
             self._act()
 
     def _unbind(self) -> None:
         """Belong to no loop, and keep none that ends."""
-        self._silence()
+        self._stop_timer()
         self._loop, self._clock, self._timer = None, monotonic, None
 
     # -- waiting
@@ -219,7 +219,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         try:
             await waiter.future
         except BaseException:
-            self._forsake(waiter)
+            self._cancel(waiter)
             raise
         finally:
             if timer is not None:
@@ -240,7 +240,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         self._core.counters.timeouts += 1
         raise self._timeout_error(why)
 
-    def _forsake(self, waiter: KeyedWaiter[T]) -> None:
+    def _cancel(self, waiter: KeyedWaiter[T]) -> None:
         """Want nothing any more: if it was served just now, the instance goes on to whoever else needs it, or room."""
         if not self._core.withdraw(waiter, self._clock()) and waiter.served:
             self._leave(waiter.instance, self._clock())
@@ -252,22 +252,22 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         What closing raises is logged, not raised: it depends on chance who is the last one.
         """
         self._act()
-        if instance.phase is Phase.CLOSING and instance.reason in (Reason.TTL, Reason.SHUTDOWN):
+        if instance.state is State.CLOSING and instance.reason in (Reason.TTL, Reason.SHUTDOWN):
             with suppress(Exception):
-                await self._keepers[instance].ended()
+                await self._tasks[instance].ended()
 
     async def _finish(self, end: Callable[[float], None], delay: float = 0.0) -> None:
         """Make the core's last move, wait for what comes of it, raise what closing has raised meanwhile."""
-        core, change, errors = self._core, self._change, list[BaseException]()
+        core, change, errors = self._core, self._notifier, list[BaseException]()
         collecting = self._errors is None
         if collecting:
             self._errors = errors
         try:
             end(self._clock())
             self._act()
-            await change.until(lambda: not core.registry, delay)
-            await change.until(lambda: not core.entering, GRACE)
-            await change.until(lambda: not core.closing)
+            await change.wait_for(lambda: not core.registry, delay)
+            await change.wait_for(lambda: not core.entering, GRACE)
+            await change.wait_for(lambda: not core.closing)
         except BaseException:
             for error in errors:
                 self._log_closing(error)
@@ -275,7 +275,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         finally:
             if collecting:
                 self._errors = None
-            self._silence()
+            self._stop_timer()
         if errors:
             raise BaseExceptionGroup(f"{self.name}: errors while closing the pool", errors)
 
@@ -283,18 +283,18 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
 
     def _act(self) -> None:
         core = self._core
-        while core.wakes:
-            cast(KeyedWaiter[T], core.wakes.popleft()).wake()
+        while core.to_wake:
+            cast(KeyedWaiter[T], core.to_wake.popleft()).wake()
         while core.starts:
             self._make(core.starts.popleft())
         while core.stops:
             instance = core.stops.popleft()
-            self._keepers[instance].release(self._reproach(instance))
-        if self._timeless and self._loop is not None and core.idle:
-            self._timer = self._loop.call_at(core.due(), self._ring, context=Context())
-            self._timeless = False
+            self._tasks[instance].release(self._exit_error(instance))
+        if self._needs_timer and self._loop is not None and core.idle:
+            self._timer = self._loop.call_at(core.due(), self._run_round, context=Context())
+            self._needs_timer = False
 
-    def _reproach(self, instance: Instance[T]) -> PoolException | None:
+    def _exit_error(self, instance: Instance[T]) -> PoolException | None:
         """Return what an instance is exited with that is not in good order: with None, a driver would commit."""
         if instance.reason is Reason.DISCARD:
             why = "discarded"
@@ -304,26 +304,26 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
             return None
         return PoolException(f"{self.name}: instance {instance.number} is given up: {why}")
 
-    def _silence(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _ring(self) -> None:
-        self._timeless = True
+    def _run_round(self) -> None:
+        self._needs_timer = True
         self._core.expire(self._clock())
         self._act()
 
     def _make(self, instance: Instance[T]) -> None:
         self._alive.add(self)
-        making: Making[T] = Making(instance.call)
+        making: FactoryContext[T] = FactoryContext(instance.call)
         instance.call = None
         keep_in_children(making)  # with the object: no destructor of it must run in a forked child
         entered, ended = partial(self._on_entered, instance, making), partial(self._on_ended, instance)
         name = f"{self.name}: keeper of instance {instance.number}"  # and not of its key, which may be a secret
-        self._keepers[instance] = Keeper(making, on_entered=entered, on_ended=ended, name=name)
+        self._tasks[instance] = ContextTask(making, on_entered=entered, on_ended=ended, name=name)
 
-    def _on_entered(self, instance: Instance[T], making: Making[T]) -> None:
-        if instance not in self._keepers:
+    def _on_entered(self, instance: Instance[T], making: FactoryContext[T]) -> None:
+        if instance not in self._tasks:
             return  # deserted, and released
         if not self._listed:  # not before: what the first instance is made of was there earlier, and is to end later
             self._listed = True
@@ -332,10 +332,10 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         self._act()
 
     def _on_ended(self, instance: Instance[T]) -> None:
-        error = self._keepers.pop(instance).failure()
-        if instance.phase is Phase.ENTERING:
+        error = self._tasks.pop(instance).failure()
+        if instance.state is State.ENTERING:
             self._failed(instance, cast(BaseException, error))
-        elif instance.phase in (Phase.OPEN, Phase.BROKEN):
+        elif instance.state in (State.OPEN, State.BROKEN):
             log.warning("%s: an instance has ended by itself", self.name, exc_info=error)
             self._core.lost(instance, self._clock())
         else:
@@ -343,7 +343,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
         self._act()
         if not self._core.registry:
             self._alive.clear()
-        self._change.happened()
+        self._notifier.notify_all()
 
     def _failed(self, instance: Instance[T], error: BaseException) -> None:
         """Pass on why there is no object; log it when nobody waits to hear it, and it was not the pool's own doing."""

@@ -9,8 +9,8 @@ from typing import Any, Final, Generic, TypeVar, cast
 from ProxyPatternPool._core.stats import KeyedStats
 from ProxyPatternPool._errors import PoolClosed, TimeOut, note_once
 from ProxyPatternPool._keyed.config import KeyedConfig
-from ProxyPatternPool._keyed.instance import Instance, Phase
-from ProxyPatternPool._keyed.machine import KeyedCore
+from ProxyPatternPool._keyed.instance import Instance, State
+from ProxyPatternPool._keyed.machine import KeyedMachine
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 KEYWORDS: Final = object()
 
 
-class KeyedBase(Generic[T]):
+class KeyedReport(Generic[T]):
     """Nothing here waits, or acts on an instance."""
 
     def __init__(self, config: KeyedConfig) -> None:
@@ -29,7 +29,7 @@ class KeyedBase(Generic[T]):
     def _start(self) -> None:
         """Begin, or begin again in another loop, or in a forked child: with nothing."""
         self._clock: Callable[[], float] = monotonic  # or the clock of the loop
-        self._core: KeyedCore[T] = KeyedCore(max_size=cast(int, self._config.max_size), ttl=self._config.ttl)
+        self._core: KeyedMachine[T] = KeyedMachine(max_size=cast(int, self._config.max_size), ttl=self._config.ttl)
         self._join = self._core.join
         self._leave = self._core.leave
         if self._closed:
@@ -117,10 +117,10 @@ class KeyedBase(Generic[T]):
 
     def _why(self, instance: Instance[T]) -> str:
         """Tell what an instance that is not open waits for."""
-        if instance.phase is Phase.ENTERING:
+        if instance.state is State.ENTERING:
             return "the instance is still being entered"
-        if instance.ancestor is not None:
-            broken = instance.ancestor.phase is Phase.BROKEN
+        if instance.predecessor is not None:
+            broken = instance.predecessor.state is State.BROKEN
             return f"the previous instance is {'discarded, and still in use' if broken else 'still being closed'}"
         return f"pool max size reached ({self._core.max_size})"
 

@@ -1,4 +1,4 @@
-"""LoopBound: what belongs to one event loop at a time, as both asynchronous pools do.
+"""LoopBinding: what belongs to one event loop at a time, as both asynchronous pools do.
 
 A pool may be made where no loop runs, at the import of a module for instance. So it belongs to the loop in which it is
 first used, and when that one has ended, to that of its next use.
@@ -20,7 +20,7 @@ from ProxyPatternPool._process import FreshLock
 BINDING: Final = FreshLock()
 
 
-class LoopBound(ABC):
+class LoopBinding(ABC):
     """A pool, as far as that goes: what it has of a loop is made anew in each."""
 
     name: Any  # the pool's, for texts
@@ -56,7 +56,7 @@ class LoopBound(ABC):
     def _enter(self) -> None:
         """Begin the ``async with`` block of the pool: there is one at a time."""
         self._bind()
-        if self._core.closed:
+        if self._core.is_shut_down:
             raise self._closed_error()
         if self._entered:
             raise PoolException(f"{self.name}: the pool has been entered already")

@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
-from ProxyPatternPool._loops.system_task import desert, hidden_task
+from ProxyPatternPool._loops.system_task import abandon, spawn_system_task
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ def _nothing() -> None:
     pass
 
 
-class Keeper(Generic[T]):
+class ContextTask(Generic[T]):
     """Begins at once to enter `manager`; belongs to the running loop, and is used in that one alone.
 
     `on_entered()` is called as soon as the object is there, before anybody who waits for it goes on; `on_left()` when
@@ -59,7 +59,7 @@ class Keeper(Generic[T]):
         self._end: asyncio.Future[None] = loop.create_future()  # what __aexit__ has raised, if anything
         self._reason: BaseException | None = None  # what the object is exited with
         self._raised: BaseException | None = None  # what came out of the manager
-        self._task = hidden_task(self._keep(), name or f"keeper of {type(manager).__name__}")
+        self._task = spawn_system_task(self._keep(), name or f"keeper of {type(manager).__name__}")
         # and not at the end of _keep: a task may end before it has begun. By default, the context of whoever makes the
         # keeper would be kept, with all that the variables of that one refer to
         self._task.add_done_callback(self._finish, context=Context())
@@ -94,12 +94,12 @@ class Keeper(Generic[T]):
             await asyncio.wait((self._end,))
         self._end.result()
 
-    def desert(self) -> None:
+    def abandon(self) -> None:
         """Wait no more for an end that does not come: the loop is about to be closed, and is not to complain of it.
 
         Nor of what may still be raised by then.
         """
-        desert(self._task)
+        abandon(self._task)
         self._on_ended = self.failure  # asked for, for nobody: or the loop would report it
 
     def failure(self) -> BaseException | None:

@@ -12,7 +12,7 @@ from ProxyPatternPool._callables import described
 T = TypeVar("T")
 
 
-class Making(Generic[T]):
+class FactoryContext(Generic[T]):
     """Calls the function when it is entered, so that its code runs where the object is kept, and in that context.
 
     An asynchronous context manager is entered, and exited. Anything else that can be awaited, is awaited: the result

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from ProxyPatternPool._callables import awaited_result, entered_object
 from ProxyPatternPool._errors import note_once
 from ProxyPatternPool._loops.context_task import is_only
-from ProxyPatternPool._loops.factory import Making
+from ProxyPatternPool._loops.factory import FactoryContext
 
 T = TypeVar("T")
 
 Hook = Callable[[T], object]
 
 
-class Opening(Making[T]):
+class PooledContext(FactoryContext[T]):
     """Makes the object, tells `on_made`, calls `opener`; at the end `close`, which replaces the exit.
 
     What `fun` returns is the object itself if it is neither an asynchronous context manager nor an awaitable; but not

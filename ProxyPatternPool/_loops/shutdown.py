@@ -20,7 +20,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ProxyPatternPool._loops.system_task import hidden_task
+from ProxyPatternPool._loops.system_task import spawn_system_task
 from ProxyPatternPool._process import keep, renew_after_fork
 
 Exit = Callable[[], Awaitable[object]]
@@ -117,7 +117,7 @@ class _LoopEnd:
     async def _run_exits(self) -> None:
         """Run what there is. When `close` comes after an interrupted `shutdown_asyncgens`, it goes on with that."""
         if self._task is None or self._task.done():
-            self._task = hidden_task(self._run(), "the end of the loop")
+            self._task = spawn_system_task(self._run(), "the end of the loop")
         await asyncio.wait((self._task,))
 
     async def _run(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def hidden_task(coroutine: Coroutine[Any, Any, T], name: str, context: Context | None = None) -> asyncio.Task[T]:
+def spawn_system_task(coroutine: Coroutine[Any, Any, T], name: str, context: Context | None = None) -> asyncio.Task[T]:
     """Start a task in the running loop, by default in an empty context.
 
     What is shared must not see one user's context variables. Nobody but its maker knows it: who starts it brings it to
@@ -39,6 +39,6 @@ def failure(task: asyncio.Task[Any]) -> BaseException | None:
     return task.exception()
 
 
-def desert(task: asyncio.Task[Any]) -> None:
+def abandon(task: asyncio.Task[Any]) -> None:
     """Wait no more for an end that does not come: the loop is about to be closed, and is not to complain of it."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does for its own

@@ -9,19 +9,19 @@ from collections.abc import Callable
 GRACE = 1.0
 
 
-class Change:
+class Notifier:
     """Whoever changes something says so; whoever waits for something looks again then."""
 
     def __init__(self) -> None:
         self._next: asyncio.Future[None] | None = None  # done with the next change; none while nobody waits for it
 
-    def happened(self) -> None:
+    def notify_all(self) -> None:
         """Have those who wait look again."""
         if self._next is not None:
             self._next.set_result(None)
             self._next = None
 
-    async def until(self, condition: Callable[[], object], timeout: float | None = None) -> None:
+    async def wait_for(self, condition: Callable[[], object], timeout: float | None = None) -> None:
         """Wait until the condition holds, or that many seconds. Being cancelled cancels the waiting only."""
         loop, left = asyncio.get_running_loop(), timeout
         deadline = None if timeout is None else loop.time() + timeout

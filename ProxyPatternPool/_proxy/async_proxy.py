@@ -11,9 +11,9 @@ from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._proxy.base import BaseProxy, ProxyScope
-from ProxyPatternPool._scopes.per_loop import EnteredPerLoop
-from ProxyPatternPool._scopes.per_task import PerTask
-from ProxyPatternPool._scopes.provider import Target
+from ProxyPatternPool._scopes.per_loop import EnteredLoopProvider
+from ProxyPatternPool._scopes.per_task import TaskProvider
+from ProxyPatternPool._scopes.provider import Provider
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -110,7 +110,7 @@ class AsyncProxy(BaseProxy[T]):
         The object is that of the very task which awaits this, and not of one that this one has made for it, as
         `asyncio.gather`, `asyncio.shield`, and before Python 3.12 `asyncio.wait_for` do.
         """
-        return await self._proxy_target.fetch(timeout)
+        return await self._proxy_provider.fetch(timeout)
 
     async def _ret_obj(self) -> None:
         """Give the task's object back to the pool that it is from. Waits for the `retter` only, as `AsyncPool.ret`.
@@ -126,9 +126,9 @@ class AsyncProxy(BaseProxy[T]):
         A task that had the object before keeps it: it belongs to an outer block, perhaps in mid-transaction. A block
         in a generator may be left by another task than has entered it: that one's own object is not touched.
         """
-        had = {target for target in self._proxy_targets() if target.has()}
+        had = {provider for provider in self._proxy_providers() if provider.has()}
         owner, obj = this_owner(), await self._get_obj(timeout)
-        taken = [target.kept() for target in self._proxy_targets() if target not in had]
+        taken = [provider.kept() for provider in self._proxy_providers() if provider not in had]
         failed = True
         try:
             yield obj
@@ -143,25 +143,25 @@ class AsyncProxy(BaseProxy[T]):
     @property
     def _pool(self) -> AsyncPool[T]:
         """The pool. None if there is none, whatever the type says: not set, with an object, or with LOOP."""
-        target = self._proxy_target
-        return cast("AsyncPool[T]", target.lender if isinstance(target, PerTask) else None)
+        provider = self._proxy_provider
+        return cast("AsyncPool[T]", provider.lender if isinstance(provider, TaskProvider) else None)
 
-    async def _proxy_give_back(self, spared: set[Target[T]], failed: bool) -> None:
+    async def _proxy_give_back(self, spared: set[Provider[T]], failed: bool) -> None:
         """Give back what the current owner has, but of those targets. `failed`: it has not come to a good end."""
-        now, *earlier = self._proxy_targets()  # all of them: it may have been set again, and used, meanwhile
-        for target in earlier:
-            if target not in spared:
-                target.ret()
+        now, *earlier = self._proxy_providers()  # all of them: it may have been set again, and used, meanwhile
+        for provider in earlier:
+            if provider not in spared:
+                provider.ret()
         if now not in spared:
             await now.give_back(failed)
 
-    def _proxy_target_of(
-        self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Target[T]], None]
-    ) -> Target[T]:
+    def _proxy_provider_of(
+        self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Provider[T]], None]
+    ) -> Provider[T]:
         if scope is ProxyScope.LOOP:
-            return EnteredPerLoop(config, reshape)
+            return EnteredLoopProvider(config, reshape)
         if scope in (ProxyScope.AUTO, ProxyScope.VERSATILE):
-            return PerTask(config, pooled, reshape)
+            return TaskProvider(config, pooled, reshape)
         raise ProxyException(
             f"scope {scope.name} is not for an AsyncProxy of a function: it has an object for each task (VERSATILE, "
             "the default) or for each event loop (LOOP)"

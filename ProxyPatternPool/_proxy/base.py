@@ -1,7 +1,7 @@
 """What a proxy answers itself, whoever waits for its objects: how it is set, and what is known of it before that.
 
-Whose object it stands for, and where that comes from, is known to its `Target`; what reaches the object is in the type
-that `transparent_type` makes for it. All names here that are not to be found in the documentation begin with ``_proxy``
+Whose object it stands for, and where that comes from, is known to its `Provider`; what reaches the object is in the
+type that `transparent_type` makes for it. All names here that are not to be found in the documentation begin with ``_proxy``
 or with two underscores: any other one could be the object's.
 """
 
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure, log
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._process import FreshLock
-from ProxyPatternPool._scopes.provider import SharedObject, Target, leads_to
+from ProxyPatternPool._scopes.provider import ObjectProvider, Provider, leads_to
 from ProxyPatternPool._transparency.operations import OPERATIONS
 from ProxyPatternPool._transparency.transparent_type import is_special, take_on, transparent_type
-from ProxyPatternPool._transparency.type_hints import Anything
+from ProxyPatternPool._transparency.type_hints import AnyOperations
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -38,8 +38,8 @@ class ProxyScope(Enum):
     WERKZEUG = GEVENT = EVENTLET = VERSATILE
 
 
-class BaseProxy(Generic[T], Anything):
-    """Stands for what its `Target` finds, once it is set."""
+class BaseProxy(Generic[T], AnyOperations):
+    """Stands for what its `Provider` finds, once it is set."""
 
     Scope: TypeAlias = ProxyScope
 
@@ -48,8 +48,8 @@ class BaseProxy(Generic[T], Anything):
     __set_name: str | None
     __parameters: dict[str, Any]  # of the pool that there is, or will be
     __contents: dict[str, Any]  # what it was set with: obj, or fun, or nothing
-    _proxy_target: Target[T]  # replaced as a whole by setting
-    __earlier: list[Target[T]]  # those of which some owner may have an object still
+    _proxy_provider: Provider[T]  # replaced as a whole by setting
+    __earlier: list[Provider[T]]  # those of which some owner may have an object still
     __setting: FreshLock  # of these
 
     def __init__(
@@ -77,8 +77,8 @@ class BaseProxy(Generic[T], Anything):
         self.__earlier = []
         self.__setting = FreshLock()
         self.__name_setters(set_name)
-        unset: Target[T] = Target(f"{name}: the proxy is not set yet: {_advice(set_name)}")
-        self._proxy_target = unset
+        unset: Provider[T] = Provider(f"{name}: the proxy is not set yet: {_advice(set_name)}")
+        self._proxy_provider = unset
         if obj is None and fun is None:
             self.__take_on(unset)
         else:
@@ -111,12 +111,12 @@ class BaseProxy(Generic[T], Anything):
         """Set the object which everybody shares, None included. `ProxyException` when the scope is not shared."""
         if self.__scope not in (ProxyScope.AUTO, ProxyScope.SHARED):
             raise ProxyException(f"an object is shared by everybody: scope {self.__scope.name} needs fun")
-        if leads_to(obj, self._proxy_target):
+        if leads_to(obj, self._proxy_provider):
             raise ProxyException("a proxy cannot stand for itself")
         set_name = self.__set_name
         if set_name is not None and hasattr(type(obj), set_name):
             log.warning("a proxy hides %s() of its %s: choose another set_name", set_name, type(obj).__name__)
-        self.__point_to(SharedObject(obj), {"obj": obj})
+        self.__point_to(ObjectProvider(obj), {"obj": obj})
 
     def _set_fun(self, fun: Callable[[int], T], **parameters: Unpack[ProxyParameters[T]]) -> None:
         """Set the function that makes objects, and change what `parameters` the pool is to have.
@@ -126,12 +126,12 @@ class BaseProxy(Generic[T], Anything):
         """
         config = self.__configure(fun, parameters)
         pooled = self.__parameters.get("max_size", 0) is not None
-        target = self._proxy_target_of(self.__scope, config, pooled, self.__take_on)
-        if vain := [name for name in config.given_on_objects() if name not in target.obeyed]:
+        provider = self._proxy_provider_of(self.__scope, config, pooled, self.__take_on)
+        if vain := [name for name in config.given_on_objects() if name not in provider.obeyed]:
             scope = self.__scope
             setting = f"scope {scope.name}" if scope in (ProxyScope.SHARED, ProxyScope.LOOP) else "max_size=None"
             log.warning("%s: with %s there is no pool, and nothing comes of %s", config.name, setting, ", ".join(vain))
-        self.__point_to(target, {"fun": fun})
+        self.__point_to(provider, {"fun": fun})
 
     def _set_pool(self, **parameters: Unpack[ProxyParameters[T]]) -> None:
         """Change parameters of the pool that will be: before the proxy is set, `ProxyException` afterwards."""
@@ -143,48 +143,48 @@ class BaseProxy(Generic[T], Anything):
 
     def _has_obj(self) -> bool:
         """Tell whether the current owner has an object. Never makes one."""
-        return self._proxy_target.has()
+        return self._proxy_provider.has()
 
     @property
     def _nobjs(self) -> int:
         """How many objects there are."""
-        return self._proxy_target.count()
+        return self._proxy_provider.count()
 
     @property
     def _local(self) -> SimpleNamespace:
         """What the current owner has: ``_local.obj``, None if nothing."""
-        target = self._proxy_target
-        return SimpleNamespace(obj=target.get() if target.has() else None)
+        provider = self._proxy_provider
+        return SimpleNamespace(obj=provider.get() if provider.has() else None)
 
     # -- inside
 
     @abstractmethod
-    def _proxy_target_of(
-        self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Target[T]], None]
-    ) -> Target[T]:
+    def _proxy_provider_of(
+        self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Provider[T]], None]
+    ) -> Provider[T]:
         """Return what makes or lends the objects of a function, and calls `reshape` when it knows more of them."""
 
-    def _proxy_targets(self) -> list[Target[T]]:
-        return [self._proxy_target, *self.__earlier]
+    def _proxy_providers(self) -> list[Provider[T]]:
+        return [self._proxy_provider, *self.__earlier]
 
-    def __point_to(self, target: Target[T], contents: dict[str, Any]) -> None:
+    def __point_to(self, provider: Provider[T], contents: dict[str, Any]) -> None:
         with self.__setting.lock:
-            previous = self._proxy_target
+            previous = self._proxy_provider
             for earlier in self.__earlier:  # and not by way of those between, which would be kept for that
-                earlier.successor = target
+                earlier.successor = provider
             self.__earlier = [previous, *self.__earlier]
-            self._proxy_target = target
+            self._proxy_provider = provider
             self.__contents = contents
-            self.__take_on(target)
-        previous.end(target)  # from here on, nobody gets an object of it any more
+            self.__take_on(provider)
+        previous.end(provider)  # from here on, nobody gets an object of it any more
         with self.__setting.lock:
             self.__earlier = [earlier for earlier in self.__earlier if earlier.in_use()]
 
-    def __take_on(self, target: Target[T]) -> None:
+    def __take_on(self, provider: Provider[T]) -> None:
         """Have the operations of what the proxy stands for, all at once: they are those of its type."""
         with self.__setting.lock:
-            if target is self._proxy_target:
-                take_on(self, transparent_type(self.__kind, self.__own_names(), target))
+            if provider is self._proxy_provider:
+                take_on(self, transparent_type(self.__kind, self.__own_names(), provider))
 
     def __own_names(self) -> frozenset[str]:
         """Return the names of attributes which are the proxy's own."""

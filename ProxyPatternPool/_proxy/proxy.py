@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ProxyPatternPool._config import Default, PoolConfig
-from ProxyPatternPool._owner import PerOwner, PerThread, this_owner
+from ProxyPatternPool._owner import OwnerStorage, ThreadStorage, this_owner
 from ProxyPatternPool._proxy.base import BaseProxy, ProxyScope
-from ProxyPatternPool._scopes.per_owner import Pooled, Unpooled
-from ProxyPatternPool._scopes.provider import SharedFunction, Target
+from ProxyPatternPool._scopes.per_owner import PooledProvider, UnpooledProvider
+from ProxyPatternPool._scopes.provider import Provider, SingletonProvider
 from ProxyPatternPool._threads.pool import Pool
 
 if TYPE_CHECKING:
-    from ProxyPatternPool._scopes.per_loop import MadePerLoop
+    from ProxyPatternPool._scopes.per_loop import MadeLoopProvider
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Proxy(BaseProxy[T]):
 
         `ProxyException` when nothing is set.
         """
-        return self._proxy_target.get(timeout)
+        return self._proxy_provider.get(timeout)
 
     def _ret_obj(self) -> None:
         """Give the current owner's object back to the pool that it is from. Never blocks.
@@ -59,8 +59,8 @@ class Proxy(BaseProxy[T]):
         Does nothing without one, or without a pool. An object that is broken is given back with
         ``_pool.discard(_get_obj())`` instead; the next use takes another.
         """
-        for target in self._proxy_targets():
-            target.ret()
+        for provider in self._proxy_providers():
+            provider.ret()
 
     @contextmanager
     def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> Iterator[T]:
@@ -71,9 +71,9 @@ class Proxy(BaseProxy[T]):
         But two such generators that one thread has begun share its object: where that can be, as with the dependencies
         of FastAPI that are no coroutines, each takes its own, ``with db._pool.obj() as connection: yield connection``.
         """
-        had = {target for target in self._proxy_targets() if target.has()}
+        had = {provider for provider in self._proxy_providers() if provider.has()}
         owner, obj = this_owner(), self._get_obj(timeout)
-        taken = [target.kept() for target in self._proxy_targets() if target not in had]
+        taken = [provider.kept() for provider in self._proxy_providers() if provider not in had]
         try:
             yield obj
         finally:
@@ -81,9 +81,11 @@ class Proxy(BaseProxy[T]):
                 for kept in filter(None, taken):
                     kept.end()
             else:
-                for target in self._proxy_targets():  # all of them: it may have been set again, and used, in the block
-                    if target not in had:
-                        target.ret()
+                for (
+                    provider
+                ) in self._proxy_providers():  # all of them: it may have been set again, and used, in the block
+                    if provider not in had:
+                        provider.ret()
 
     @property
     def _pool(self) -> Pool[T]:
@@ -91,17 +93,17 @@ class Proxy(BaseProxy[T]):
 
         Its type does not say so: a program knows how it sets its proxy, and would have to say so at each use.
         """
-        return cast("Pool[T]", self._proxy_target.pool)
+        return cast("Pool[T]", self._proxy_provider.pool)
 
-    def _proxy_target_of(
-        self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Target[T]], None]
-    ) -> Target[T]:
+    def _proxy_provider_of(
+        self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Provider[T]], None]
+    ) -> Provider[T]:
         if scope is ProxyScope.SHARED:
-            return SharedFunction(config.make, reshape)
+            return SingletonProvider(config.make, reshape)
         if scope is ProxyScope.LOOP:
             return _per_loop()(config, reshape)
-        storage: PerThread[Any] = PerOwner() if scope is ProxyScope.VERSATILE else PerThread()
-        return (Pooled if pooled else Unpooled)(storage, reshape, config)
+        storage: ThreadStorage[Any] = OwnerStorage() if scope is ProxyScope.VERSATILE else ThreadStorage()
+        return (PooledProvider if pooled else UnpooledProvider)(storage, reshape, config)
 
 
 def transparent(proxy: Proxy[T]) -> T:
@@ -112,7 +114,7 @@ def transparent(proxy: Proxy[T]) -> T:
     return cast(T, proxy)
 
 
-def _per_loop() -> type[MadePerLoop[Any]]:
+def _per_loop() -> type[MadeLoopProvider[Any]]:
     """Load what needs asyncio: a program without an event loop does not pay for one."""
-    kind: type[MadePerLoop[Any]] = import_module("ProxyPatternPool._scopes.per_loop").MadePerLoop
+    kind: type[MadeLoopProvider[Any]] = import_module("ProxyPatternPool._scopes.per_loop").MadeLoopProvider
     return kind

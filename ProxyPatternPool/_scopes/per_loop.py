@@ -17,23 +17,23 @@ from weakref import WeakSet
 
 from ProxyPatternPool._config import Default, PoolConfig, checked_timeout, nothing
 from ProxyPatternPool._errors import ProxyException, TimeOut
-from ProxyPatternPool._loops.pooled import Opening
+from ProxyPatternPool._loops.pooled import PooledContext
 from ProxyPatternPool._owner import this_owner
-from ProxyPatternPool._scopes.provider import Function, Target
+from ProxyPatternPool._scopes.provider import FunctionProvider, Provider
 from ProxyPatternPool.loop_local import at_exit, enter_once, singleton
 
 T = TypeVar("T")
 
 
-class Hung(Generic[T]):
+class LoopEntry(Generic[T]):
     """What hangs on a loop for one proxy: an object, as ``obj``."""
 
     def __init__(self, obj: T) -> None:
         self.obj = obj
 
 
-class NearLoop:
-    """A place where each event loop has its own object at hand; otherwise as `AtHand`."""
+class LoopCache:
+    """A place where each event loop has its own object at hand; otherwise as `ThreadCache`."""
 
     def __init__(self, find: Callable[[], Any], name: str | None) -> None:
         self._find = find
@@ -76,19 +76,19 @@ class NearLoop:
         self._key = object()
 
 
-class PerLoop(Function[T]):
+class LoopProvider(FunctionProvider[T]):
     """An object for each event loop. The loop's end closes it, before what `fun` has used to make it."""
 
-    def __init__(self, config: PoolConfig[T], reshape: Callable[[Target[T]], None]) -> None:
+    def __init__(self, config: PoolConfig[T], reshape: Callable[[Provider[T]], None]) -> None:
         super().__init__(reshape)
-        self.place: NearLoop = NearLoop(self.find, config.name)
+        self.place: LoopCache = LoopCache(self.find, config.name)
         self._config = config
         self._begin()
 
     def _begin(self) -> None:
         self._numbers = count()
         self._makers: set[object] = set()  # who runs `fun` just now
-        self._all: WeakSet[Hung[T]] = WeakSet()
+        self._all: WeakSet[LoopEntry[T]] = WeakSet()
 
     def _renew(self) -> None:
         super()._renew()
@@ -112,7 +112,7 @@ class PerLoop(Function[T]):
 
     def _hang(self, obj: T) -> None:
         self._see(obj)
-        hung = Hung(obj)
+        hung = LoopEntry(obj)
         self._all.add(hung)
         self.place.hang(hung)
 
@@ -129,13 +129,13 @@ class PerLoop(Function[T]):
         return len(self._all)
 
 
-class MadePerLoop(PerLoop[T]):
+class MadeLoopProvider(LoopProvider[T]):
     """It is what `fun` returns, and made where it is first used."""
 
     obeyed = ("close",)
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        hung: Hung[T] | None = self.place.look()
+        hung: LoopEntry[T] | None = self.place.look()
         if hung is not None:
             return hung.obj
         return self._make() if self.successor is None else self.successor.get(timeout)
@@ -150,7 +150,7 @@ class MadePerLoop(PerLoop[T]):
         return obj
 
 
-class EnteredPerLoop(PerLoop[T]):
+class EnteredLoopProvider(LoopProvider[T]):
     """It takes awaiting to make, and so it is made by `fetch` alone; it is at hand after that."""
 
     obeyed = ("opener", "close")
@@ -163,7 +163,7 @@ class EnteredPerLoop(PerLoop[T]):
     async def _open(self) -> AsyncIterator[T]:
         config = self._config
         close = None if config.close is None else config.closer()
-        opening: Opening[T] = Opening(self._call, on_made=nothing, opener=config.opener, close=close)
+        opening: PooledContext[T] = PooledContext(self._call, on_made=nothing, opener=config.opener, close=close)
         async with AsyncExitStack() as stack:
             stack.callback(self.place.take_down)  # last: it finds itself until it has ended
             with self._marked_as_maker():
@@ -175,7 +175,7 @@ class EnteredPerLoop(PerLoop[T]):
         return super().lacks() or (None if self.has() else f"{self._config.name}: this event loop has no object")
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        hung: Hung[T] | None = self.place.look()
+        hung: LoopEntry[T] | None = self.place.look()
         if hung is not None:
             return hung.obj
         if self.successor is None:
@@ -186,7 +186,7 @@ class EnteredPerLoop(PerLoop[T]):
         return self.successor.get(timeout)
 
     async def fetch(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        hung: Hung[T] | None = self.place.look()
+        hung: LoopEntry[T] | None = self.place.look()
         if hung is not None:
             return hung.obj
         if self.successor is not None:

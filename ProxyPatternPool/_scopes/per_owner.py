@@ -15,24 +15,24 @@ from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._errors import PoolClosed
-from ProxyPatternPool._owner import PerOwner, PerThread
+from ProxyPatternPool._owner import OwnerStorage, ThreadStorage
 from ProxyPatternPool._process import keep_in_children
-from ProxyPatternPool._scopes.cache import NearOwner, at_hand
+from ProxyPatternPool._scopes.cache import OwnerCache, thread_cache
 from ProxyPatternPool._scopes.lazy_pool import LazyPool
-from ProxyPatternPool._scopes.provider import Function, Kept, Target
+from ProxyPatternPool._scopes.provider import FunctionProvider, Kept, Provider
 from ProxyPatternPool._threads.lease import KeptLease
 from ProxyPatternPool._threads.pool import Pool
 
 T = TypeVar("T")
 
 
-class Owned(Function[T], ABC):
+class OwnerProvider(FunctionProvider[T], ABC):
     """An object for each owner, from its first use on."""
 
-    def __init__(self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None]) -> None:
+    def __init__(self, storage: ThreadStorage[Kept[T]], reshape: Callable[[Provider[T]], None]) -> None:
         super().__init__(reshape)
         self._storage = storage
-        self.place = NearOwner(storage, self.find) if isinstance(storage, PerOwner) else at_hand(self.find)
+        self.place = OwnerCache(storage, self.find) if isinstance(storage, OwnerStorage) else thread_cache(self.find)
 
     @abstractmethod
     def take(self, timeout: float | Default | None) -> Kept[T]:
@@ -50,7 +50,7 @@ class Owned(Function[T], ABC):
                     raise
                 return self.successor.get(timeout)  # just now
             self._keep(kept)
-        kept.show_in(self.place.hand())
+        kept.cache_in(self.place.cache())
         return kept.held
 
     def _still_out(self) -> Kept[T] | None:
@@ -87,14 +87,14 @@ class Owned(Function[T], ABC):
             kept.end()
 
 
-class Unpooled(Owned[T]):
+class UnpooledProvider(OwnerProvider[T]):
     """An object for each owner, made at its first use; it goes with its owner.
 
     With `auto_return`, it is closed then: by the owner itself, if that is a thread.
     """
 
     def __init__(
-        self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]
+        self, storage: ThreadStorage[Kept[T]], reshape: Callable[[Provider[T]], None], config: PoolConfig[T]
     ) -> None:
         super().__init__(storage, reshape)
         self._make = config.make
@@ -104,14 +104,16 @@ class Unpooled(Owned[T]):
 
     def _begin(self) -> None:
         self._numbers = count()
-        self._owns: set[weakref.ref[Own[T]]] = set()  # those that are still there; a WeakSet is five times as large
+        self._owns: set[weakref.ref[OwnedObject[T]]] = (
+            set()
+        )  # those that are still there; a WeakSet is five times as large
 
     def _renew(self) -> None:
         super()._renew()
         self._begin()
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        own = Own(self._make(next(self._numbers)), self._close)
+        own = OwnedObject(self._make(next(self._numbers)), self._close)
         keep_in_children(own)
         self._owns.add(weakref.ref(own, self._owns.discard))
         return own
@@ -127,7 +129,7 @@ class Unpooled(Owned[T]):
         return len(self._owns)
 
 
-class Own(Generic[T]):
+class OwnedObject(Generic[T]):
     """An object that stays with its owner."""
 
     def __init__(self, obj: T, close: Callable[[T], object] | None) -> None:
@@ -143,8 +145,8 @@ class Own(Generic[T]):
 
     def check(self) -> None: ...
 
-    def show_in(self, hand: dict[str, Any]) -> None:
-        hand["obj"] = self._obj
+    def cache_in(self, cache: dict[str, Any]) -> None:
+        cache["obj"] = self._obj
 
     def end(self) -> None: ...
 
@@ -154,7 +156,7 @@ class Own(Generic[T]):
             self._close(self._obj)
 
 
-class Pooled(Owned[T]):
+class PooledProvider(OwnerProvider[T]):
     """An object of the pool for each owner, from its first use until it is given back.
 
     What is kept is the lease, not only the object: so that giving it back never touches a later lease of the same
@@ -162,7 +164,7 @@ class Pooled(Owned[T]):
     """
 
     def __init__(
-        self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]
+        self, storage: ThreadStorage[Kept[T]], reshape: Callable[[Provider[T]], None], config: PoolConfig[T]
     ) -> None:
         super().__init__(storage, reshape)
         self._pool = LazyPool(config)
@@ -174,7 +176,7 @@ class Pooled(Owned[T]):
     def take(self, timeout: float | Default | None) -> Kept[T]:
         return KeptLease(self.pool, timeout, self._storage.holder())
 
-    def end(self, successor: Target[T]) -> None:
+    def end(self, successor: Provider[T]) -> None:
         super().end(successor)
         self._pool.end()
 

@@ -1,4 +1,4 @@
-"""PerTask: lends a proxy's object to each task, from a pool which is awaited.
+"""TaskProvider: lends a proxy's object to each task, from a pool which is awaited.
 
 This is a file of its own because it needs asyncio. Taking an object takes awaiting, and so `fetch` does it; using it
 does not: it is at hand, as with the pools of threads, and the bookkeeping is theirs, see `_target`.
@@ -15,9 +15,9 @@ from ProxyPatternPool._async_pool.lease import AsyncLease
 from ProxyPatternPool._async_pool.pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig, checked_timeout
 from ProxyPatternPool._errors import PoolClosed, ProxyException
-from ProxyPatternPool._owner import Holder, PerOwner
-from ProxyPatternPool._scopes.per_owner import Owned
-from ProxyPatternPool._scopes.provider import Kept, Target
+from ProxyPatternPool._owner import Holder, OwnerStorage
+from ProxyPatternPool._scopes.per_owner import OwnerProvider
+from ProxyPatternPool._scopes.provider import Kept, Provider
 from ProxyPatternPool._threads.lease import OVER, KeptUse
 
 T = TypeVar("T")
@@ -60,16 +60,16 @@ class OnlyLease(KeptAsyncLease[T]):
         self.give_up()
 
 
-class PerTask(Owned[T]):
+class TaskProvider(OwnerProvider[T]):
     """An object of an `AsyncPool` for each task, from its `fetch` until it is given back.
 
     Without a pool, each is made for its task, and ends with it.
     """
 
-    def __init__(self, config: PoolConfig[T], pooled: bool, reshape: Callable[[Target[T]], None]) -> None:
-        storage: PerOwner[Any] = PerOwner()
+    def __init__(self, config: PoolConfig[T], pooled: bool, reshape: Callable[[Provider[T]], None]) -> None:
+        storage: OwnerStorage[Any] = OwnerStorage()
         super().__init__(storage, reshape)
-        self._leases: PerOwner[KeptAsyncLease[T]] = storage
+        self._leases: OwnerStorage[KeptAsyncLease[T]] = storage
         self._new_lease = KeptAsyncLease if pooled else OnlyLease
         if not pooled:  # an object must not be left open: its task cannot exit it when it has ended
             config = replace(config, min_size=0, max_use=1, auto_return=True)
@@ -106,7 +106,7 @@ class PerTask(Owned[T]):
         elif lease is not None:
             await lease.__aexit__(None, None, None)
 
-    def end(self, successor: Target[T]) -> None:
+    def end(self, successor: Provider[T]) -> None:
         super().end(successor)
         self.lender._shutdown_soon()
 

@@ -1,6 +1,6 @@
 """What a proxy stands for: nothing yet, one object, or a function that makes one, for all or for each owner.
 
-There is one way to the object: ``target.place.obj``. Where it is not at hand there, the target finds it. `Proxy.set`
+There is one way to the object: ``provider.place.obj``. Where it is not cached, the provider finds it. `Proxy.set`
 chooses one of these classes; from then on the proxy knows nothing of scopes itself.
 """
 
@@ -15,7 +15,7 @@ from ProxyPatternPool._config import ON_OBJECTS, Default, PoolConfig
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._process import keep, renew_after_fork
-from ProxyPatternPool._scopes.cache import Found
+from ProxyPatternPool._scopes.cache import CacheMiss
 from ProxyPatternPool._scopes.lazy_pool import LazyPool
 from ProxyPatternPool._threads.pool import Pool
 from ProxyPatternPool._transparency.transparent_type import UNKNOWN, UNSET, Shape, shape_of
@@ -43,7 +43,7 @@ class Kept(Protocol[T_co]):
         """Raise `PoolException` when the object was taken away, and its owner may not know of it."""
         ...
 
-    def show_in(self, hand: dict[str, Any]) -> None:
+    def cache_in(self, cache: dict[str, Any]) -> None:
         """Put the object into a place, as ``obj``, for as long as it is the owner's."""
         ...
 
@@ -52,23 +52,25 @@ class Kept(Protocol[T_co]):
         ...
 
 
-def leads_to(obj: object, target: Target[Any]) -> bool:
-    """Tell whether an object is a proxy of `target`, or of another proxy that is."""
+def leads_to(obj: object, provider: Provider[Any]) -> bool:
+    """Tell whether an object is a proxy of `provider`, or of another proxy that is."""
     source = getattr(type(obj), "_proxy_source", None)
-    return isinstance(source, Target) and (source is target or (source.fixed and leads_to(source.place.obj, target)))
+    return isinstance(source, Provider) and (
+        source is provider or (source.fixed and leads_to(source.place.obj, provider))
+    )
 
 
-class Target(Generic[T]):
+class Provider(Generic[T]):
     """Nothing yet: what a proxy stands for before it is set, and what all the other targets are like."""
 
-    obj = Found()
+    obj = CacheMiss()
     fixed = False  # there is one object already, and there will never be another
     obeyed: Collection[str] = ON_OBJECTS  # those of them which hold here
 
     def __init__(self, advice: str = "") -> None:
         self._advice = advice
         self.place: Any = self
-        self.successor: Target[T] | None = None  # what the proxy stands for now
+        self.successor: Provider[T] | None = None  # what the proxy stands for now
 
     def shape(self) -> Shape:
         """Return what the objects are like, as far as they are known."""
@@ -116,7 +118,7 @@ class Target(Generic[T]):
         `failed`: what it was used for has come to no good end.
         """
 
-    def end(self, successor: Target[T]) -> None:
+    def end(self, successor: Provider[T]) -> None:
         """Close what is not in use: the proxy stands for something else now."""
         self.successor = successor
 
@@ -129,7 +131,7 @@ class Target(Generic[T]):
         return 0
 
 
-class SharedObject(Target[T]):
+class ObjectProvider(Provider[T]):
     """One object for everybody."""
 
     fixed = True
@@ -154,13 +156,13 @@ class SharedObject(Target[T]):
         return 1
 
 
-class Function(Target[T]):
+class FunctionProvider(Provider[T]):
     """A function which makes objects. What they can do is known when the first one of its type is made.
 
     `reshape` is called whenever more is known than before.
     """
 
-    def __init__(self, reshape: Callable[[Target[T]], None]) -> None:
+    def __init__(self, reshape: Callable[[Provider[T]], None]) -> None:
         super().__init__()
         self._reshape = reshape
         self._shape = UNKNOWN
@@ -192,7 +194,7 @@ class Function(Target[T]):
         return self.place.obj.__class__ if len(classes) > 1 else next(iter(classes), unknown)
 
 
-class SharedFunction(Function[T]):
+class SingletonProvider(FunctionProvider[T]):
     """One object for everybody, made by whoever needs it first; the others wait for it meanwhile.
 
     They queue at a pool of one: so a greenlet that waits leaves its thread to the others, and when `fun` fails, the
@@ -201,7 +203,7 @@ class SharedFunction(Function[T]):
 
     obeyed = ()
 
-    def __init__(self, fun: Callable[[int], T], reshape: Callable[[Target[T]], None]) -> None:
+    def __init__(self, fun: Callable[[int], T], reshape: Callable[[Provider[T]], None]) -> None:
         super().__init__(reshape)
         self._fun = fun
         self._maker: object = None  # who runs `fun`
@@ -236,7 +238,7 @@ class SharedFunction(Function[T]):
         return self.obj
 
     def drop(self) -> object:
-        """Have nothing at hand any more, see `AtHand`: this target is its own place."""
+        """Have nothing at hand any more, see `ThreadCache`: this target is its own place."""
         return vars(self).pop("obj", None)
 
     def has(self) -> bool:

@@ -15,12 +15,12 @@ from typing import Final, TypeVar, cast
 
 from ProxyPatternPool._callables import plain_object, plain_result
 from ProxyPatternPool._config import checked_seconds
-from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._process import end_with_program
-from ProxyPatternPool._report import BasePool
+from ProxyPatternPool._report import PoolReport
 from ProxyPatternPool._threads.background import Worker
 from ProxyPatternPool._threads.housekeeper import RETRY, housekeeper
 from ProxyPatternPool._threads.parking import new_lock, new_parker
@@ -48,14 +48,14 @@ class ParkedWaiter(Waiter[T]):
         self.parker = new_parker()
 
 
-class ThreadedPool(BasePool[T]):
+class ThreadedPool(PoolReport[T]):
     """What callers of a `Pool` do not see of it."""
 
     def _start(self) -> None:
         super()._start()
         self._lock = new_lock()
         self._worker = Worker()
-        self._complaints: deque[str] = deque()  # warnings to be logged
+        self._bad_returns: deque[str] = deque()  # warnings to be logged
         self._failed_refill: int | None = None  # the number of the object, until that is told
         self._kept = False  # the housekeeper knows that time matters here
         self._ending = False  # the program is: whoever waits sleeps on
@@ -94,10 +94,10 @@ class ThreadedPool(BasePool[T]):
                 if self._hold(False, core.match) is BUSY:
                     break
         finally:
-            while waiter := popped(core.wakes):
+            while waiter := popped(core.to_wake):
                 woken = cast(ParkedWaiter[T], waiter).parker.unpark()
-                if not woken and self._hold(False, core.abandon, waiter) is BUSY:
-                    core.wakes.append(waiter)  # its thread has ended: the holder of the lock comes by here
+                if not woken and self._hold(False, core.cancel, waiter) is BUSY:
+                    core.to_wake.append(waiter)  # its thread has ended: the holder of the lock comes by here
                     break
 
     def _follow_up(self) -> None:
@@ -119,9 +119,9 @@ class ThreadedPool(BasePool[T]):
 
     # -- user code. The core is the one which the slot is of: should user code fork, the pool has another in the child
 
-    def _create(self, core: PoolCore[T], slot: Slot[T]) -> None:
+    def _create(self, core: PoolMachine[T], slot: Slot[T]) -> None:
         """Make the object of a slot, and open it. When this fails, the slot is given up, and the error raised."""
-        core.begin(slot, self._clock())
+        core.create(slot, self._clock())
         try:
             obj = plain_object(self._config.make(slot.number))
         except BaseException as error:
@@ -131,7 +131,7 @@ class ThreadedPool(BasePool[T]):
             self._locked(core.made, slot, obj, random.random())
         except AlreadyPooled:
             self._locked(core.failed, slot)
-            raise self._twice_error(slot, obj) from None
+            raise self._duplicate_error(slot, obj) from None
         try:
             plain_result("opener", self._opener(obj))
         except BaseException as error:
@@ -139,12 +139,12 @@ class ThreadedPool(BasePool[T]):
             raise
         self._succeeded()
 
-    def _fail(self, core: PoolCore[T], slot: Slot[T], error: BaseException) -> None:
+    def _fail(self, core: PoolMachine[T], slot: Slot[T], error: BaseException) -> None:
         self._last_error = error
         self._locked(core.failed, slot)
-        self._blame_making(error, slot)
+        self._note_creation(error, slot)
 
-    def _refill(self, core: PoolCore[T], slot: Slot[T]) -> None:
+    def _refill(self, core: PoolMachine[T], slot: Slot[T]) -> None:
         """Make the object of a slot that nobody waits for: it becomes idle."""
         try:
             self._create(core, slot)
@@ -154,17 +154,17 @@ class ThreadedPool(BasePool[T]):
             raise
         self._locked(core.stocked, slot)
 
-    def _end(self, core: PoolCore[T], slot: Slot[T]) -> None:
+    def _end(self, core: PoolMachine[T], slot: Slot[T]) -> None:
         """Close the object of a doomed slot. What `close` raises is logged, but passed on when it is no Exception."""
         try:
             plain_result("close", self._closer(slot.obj))
         except Exception:
             self._log.exception("%s: closing %s failed", self.name, self._describe(slot.obj))
         except BaseException as error:
-            self._blame(error, "close")
+            self._note(error, "close")
             raise
         finally:
-            self._locked(core.ended, slot)
+            self._locked(core.closed, slot)
 
     def _is_healthy(self, slot: Slot[T]) -> bool:
         """Ask `health`. What it raises is logged, and means no; but it is passed on when it is no Exception."""
@@ -172,16 +172,16 @@ class ThreadedPool(BasePool[T]):
             answer = self._health(slot.obj)
             healthy = bool(answer)
         except Exception as error:
-            self._tell_failed_check(slot, error)
+            self._log_failed_check(slot, error)
             return False
         plain_result("health", answer)  # that is no answer: whoever asks has to know
         if not healthy:
             self._log.warning("%s: %s is in bad health: closed", self.name, self._describe(slot.obj))
         return healthy
 
-    def _check(self, core: PoolCore[T], slot: Slot[T]) -> None:
+    def _check(self, core: PoolMachine[T], slot: Slot[T]) -> None:
         """Check an object which is idle, if it still is."""
-        if not self._locked(core.reserve, slot):
+        if not self._locked(core.reserve_idle, slot):
             return
         healthy = False
         try:
@@ -189,7 +189,7 @@ class ThreadedPool(BasePool[T]):
         finally:
             self._locked(core.checked, slot, healthy)
 
-    def _tidy(self, core: PoolCore[T], slot: Slot[T]) -> None:
+    def _tidy(self, core: PoolMachine[T], slot: Slot[T]) -> None:
         """Have the retter tidy the object up, which is closed if that fails, and put it back."""
         reason: Reason | None = Reason.RETTER
         try:
@@ -198,10 +198,10 @@ class ThreadedPool(BasePool[T]):
         except Exception:
             self._log.exception("%s: tidying up %s failed", self.name, self._describe(slot.obj))
         except BaseException as error:
-            self._blame(error, "retter")
+            self._note(error, "retter")
             raise
         finally:
-            if core.restock(slot, reason, self._clock()):
+            if core.put_back(slot, reason, self._clock()):
                 self._follow_up()
 
     # -- the background
@@ -209,18 +209,18 @@ class ThreadedPool(BasePool[T]):
     def _work(self) -> None:
         """Do what is to be done, until nothing is left. Safe in several threads at once."""
         core = self._core
-        while text := popped(self._complaints):
+        while text := popped(self._bad_returns):
             self._log.warning(text)
         while core is self._core:  # and not in a child which user code has forked: what is left is the parent's
             if overdue := popped(core.overdue):
-                self._tell_overdue(*overdue)
-            elif slot := popped(core.untidy):
+                self._log_overdue(*overdue)
+            elif slot := popped(core.to_tidy):
                 self._tidy(core, slot)
-            elif slot := popped(core.doomed):
+            elif slot := popped(core.to_close):
                 self._end(core, slot)
-            elif slot := popped(core.refills):
+            elif slot := popped(core.to_create):
                 self._refill(core, slot)
-            elif slot := popped(core.suspects):
+            elif slot := popped(core.to_check):
                 self._check(core, slot)
             else:
                 break
@@ -228,7 +228,7 @@ class ThreadedPool(BasePool[T]):
 
     def _has_work(self) -> bool:
         core = self._core
-        todo = (core.doomed, core.refills, core.suspects, core.untidy, core.overdue, core.gone, self._complaints)
+        todo = (core.to_close, core.to_create, core.to_check, core.to_tidy, core.overdue, core.gone, self._bad_returns)
         return any(todo)
 
     def _round(self) -> float:
@@ -243,12 +243,12 @@ class ThreadedPool(BasePool[T]):
             self._work()
         except BaseException as error:
             # whatever user code raises, SystemExit included, ends nothing but the call that raised it
-            self._tell_failed_work(error)
+            self._log_failed_work(error)
 
-    def _tell_failed_work(self, error: BaseException) -> None:
+    def _log_failed_work(self, error: BaseException) -> None:
         number, self._failed_refill = self._failed_refill, None
         if number is not None:
-            self._tell_failed_creation(number, error, self._outlook())
+            self._log_failed_creation(number, error, self._outlook())
         else:
             self._log.error("%s: failed in the background", self.name, exc_info=error)
 
@@ -261,14 +261,14 @@ class ThreadedPool(BasePool[T]):
         """Ask for a round: to go on after a failure, with what came after the last look, or when a pause is over."""
         housekeeper.call(self)
 
-    def _complain(self, obj: T) -> None:
+    def _report_bad_return(self, obj: T) -> None:
         """Count what is not out, and complain in the background: a log handler may block, a finaliser must not."""
         if id(obj) in self._parents:
             return  # the parent process has it, and knows nothing of this
         self._core.counters.bad_returns += 1
         slot = self._core.known.get(id(obj))
         what = f"{type(obj).__name__} object" + (f" number {slot.number}" if slot else "")
-        self._complaints.append(f"{self.name}: {what} given back, but it is not out: ignored")
+        self._bad_returns.append(f"{self.name}: {what} given back, but it is not out: ignored")
         housekeeper.call(self)
 
     # -- the end
@@ -312,8 +312,8 @@ class ThreadedPool(BasePool[T]):
     def __del__(self) -> None:
         # In a finaliser: nothing may block, no user code may run. The call keeps the pool alive until it is empty;
         # should the program end before that, it must be listed again: the collector has ended the weak entry.
-        core: PoolCore[T] | None = getattr(self, "_core", None)
-        if core is not None and core.closes and (core.idle or core.doomed):
+        core: PoolMachine[T] | None = getattr(self, "_core", None)
+        if core is not None and core.closes and (core.idle or core.to_close):
             end_with_program(self)
             self._hold(False, core.shutdown)
             housekeeper.call(self)

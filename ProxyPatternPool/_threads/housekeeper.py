@@ -71,24 +71,24 @@ class Housekeeper:
     def _run(self) -> None:
         alive = self._alive
         try:
-            self._keep_on(alive)
+            self._run_rounds(alive)
         finally:
             alive.release()
         self._calls.rotate(0)  # locks the deque: without the GIL a bare length may be a stale one
         if self._calls:
             self._start()
 
-    def _keep_on(self, alive: object) -> None:
+    def _run_rounds(self, alive: object) -> None:
         lingering = False
         # a green thread of eventlet's lives on in a forked child, which has begun anew: it has to go
         while alive is self._alive and (not lingering or self._due or self._calls):
             # published before the calls are looked at: one that comes after that unparks it
             self._parker = parker = new_parker()
-            self._keep_house()
+            self._visit_due()
             lingering = not self._due
             parker.park(LINGER if lingering else max(0.0, min(self._due.values()) - monotonic()))
 
-    def _keep_house(self) -> None:
+    def _visit_due(self) -> None:
         while True:
             try:
                 pool = self._calls.popleft()

@@ -92,15 +92,15 @@ class KeptUse(Generic[T]):
         if self._held.was_killed(self._use):
             raise self._pool._killed_error()
 
-    def show_in(self, hand: dict[str, Any]) -> None:
+    def cache_in(self, cache: dict[str, Any]) -> None:
         """Put the object where its owner has it at hand, until the lease ends, by whomever."""
         slot = self._held
-        if hand.get("obj", slot) is slot.obj:
+        if cache.get("obj", slot) is slot.obj:
             return
-        slot.hands.append(hand)  # and not put in place of another: this lease may be over, and the next one's there
-        hand["obj"] = slot.obj
+        slot.caches.append(cache)  # and not put in place of another: this lease may be over, and the next one's there
+        cache["obj"] = slot.obj
         if not self.is_out():  # it has ended before there was something in the hand that could be taken away
-            hand.pop("obj", None)
+            cache.pop("obj", None)
 
     def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
         # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone

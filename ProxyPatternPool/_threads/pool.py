@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from ProxyPatternPool._callables import plain_result
 from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_timeout, configure
-from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import CREATING, LEASED, Reason, Slot
 from ProxyPatternPool._core.transitions import NotLeased
 from ProxyPatternPool._errors import PoolClosed, PoolException
@@ -30,7 +30,7 @@ T = TypeVar("T")
 CONFIGURED: Final = Default.TIMEOUT
 
 #: Seconds after which a waiting caller looks around.
-LOOK = 1.0
+RECHECK = 1.0
 
 
 class Pool(ThreadedPool[T]):
@@ -120,7 +120,7 @@ class Pool(ThreadedPool[T]):
             if self._give(obj, self._clock()):
                 self._follow_up()
         except NotLeased:
-            self._complain(obj)
+            self._report_bad_return(obj)
 
     def discard(self, obj: T) -> None:
         """Give an object back broken: it is closed in the background, not lent again. Never blocks; else as `ret`."""
@@ -128,7 +128,7 @@ class Pool(ThreadedPool[T]):
             self._core.discard(obj, self._clock())
             self._follow_up()
         except NotLeased:
-            self._complain(obj)
+            self._report_bad_return(obj)
 
     def obj(self, timeout: float | Default | None = CONFIGURED) -> Lease[T]:
         """Borrow an object for a ``with`` block, at whose end it is returned, whatever ended it. Waits as `get`."""
@@ -187,36 +187,45 @@ class Pool(ThreadedPool[T]):
                 raise PoolException(f"{self.name}: the process was forked meanwhile: this object is the parent's")
             return slot
         except BaseException:
-            self._locked(core.abandon, waiter)
+            self._locked(core.cancel, waiter)
             raise
         finally:
             self._finish()
 
     def _served(
-        self, core: PoolCore[T], waiter: ParkedWaiter[T], deadline: float, patience: float | None, first: bool = False
+        self,
+        core: PoolMachine[T],
+        waiter: ParkedWaiter[T],
+        deadline: float,
+        patience: float | None,
+        first: bool = False,
     ) -> Slot[T]:
         """Queue up until a slot is served, or until the deadline: `TimeOut`."""
         if not self._locked(core.enter, waiter, first):
-            raise self._closed_error() if core.closed else self._full_error()
+            raise self._closed_error() if core.is_shut_down else self._full_error()
         if waiter.parked:
             self._finish()  # what was doomed on the way here is to be closed meanwhile: its place may be what comes
-            self._reclaim()
+            self._return_ended()
             self._park(waiter, deadline)
         if waiter.parked or first:
-            self._locked(core.leave, waiter, monotonic() >= deadline)
+            self._locked(core.time_out, waiter, monotonic() >= deadline)
         if waiter.slot is None:
-            raise self._closed_error() if core.closed else self._timeout_error(patience or 0.0)
+            raise self._closed_error() if core.is_shut_down else self._timeout_error(patience or 0.0)
         return waiter.slot
 
     def _park(self, waiter: ParkedWaiter[T], deadline: float) -> None:
         """Wait to be served, until the deadline.
 
-        Looks around each `LOOK` seconds: a signal handler that raised in another thread may have lost the wake-up.
+        Looks around each `RECHECK` seconds: a signal handler that raised in another thread may have lost the wake-up.
         """
-        while waiter.slot is None and (self._ending or not self._core.closed) and (left := deadline - monotonic()) > 0:
-            waiter.parker.park(min(left, LOOK))
+        while (
+            waiter.slot is None
+            and (self._ending or not self._core.is_shut_down)
+            and (left := deadline - monotonic()) > 0
+        ):
+            waiter.parker.park(min(left, RECHECK))
             if waiter.slot is None:
-                self._reclaim()
+                self._return_ended()
                 self._locked(self._core.match)
                 self._work_if_nobody_does()
                 self._give_up_if_deserted()
@@ -228,7 +237,7 @@ class Pool(ThreadedPool[T]):
         ):
             raise PoolClosed(f"{self.name}: the program has ended, and so has everybody who had an object")
 
-    def _reclaim(self) -> None:
+    def _return_ended(self) -> None:
         """With `auto_return`, take back what is kept for owners whose end nobody has told.
 
         That is a raw greenlet which is dead, but which somebody still refers to.
@@ -239,38 +248,38 @@ class Pool(ThreadedPool[T]):
                     self._give_use(slot, use, self._clock())
             self._pump()
 
-    def _is_fit(self, core: PoolCore[T], slot: Slot[T]) -> bool:
+    def _is_fit(self, core: PoolMachine[T], slot: Slot[T]) -> bool:
         """Make the object of a slot that was served, or see whether it is alive; False when it was not."""
         if slot.state is CREATING:
             self._create(core, slot)
             if not self._locked(core.delivered, slot, me.thread):
                 raise self._closed_error()
-        elif core.doubts(slot, self._clock()):
+        elif core.needs_check(slot, self._clock()):
             healthy = False
             try:
                 healthy = self._is_healthy(slot)
             finally:
                 if not healthy:
-                    self._locked(core.condemn, slot, Reason.HEALTH)
+                    self._locked(core.reject, slot, Reason.HEALTH)
             if not healthy:
                 return False
         try:
             plain_result("getter", self._getter(slot.obj))
         except BaseException as error:
-            self._locked(core.condemn, slot, Reason.GETTER)
-            self._blame(error, "getter")
+            self._locked(core.reject, slot, Reason.GETTER)
+            self._note(error, "getter")
             raise
         return core.holds(slot, slot.uses)  # or it has been taken away meanwhile, as held for too long
 
     # -- returning, with a retter
 
     def _give_tidied(self, obj: T, _now: float) -> bool:
-        self._tidy(self._core, self._core.reclaim(obj))
+        self._tidy(self._core, self._core.reserve(obj))
         return False
 
     def _give_use_tidied(self, slot: Slot[T], use: int, _now: float) -> bool:
         core = self._core
-        if core.reclaim_use(slot, use):
+        if core.reserve_use(slot, use):
             self._tidy(core, slot)
         return False
 
@@ -279,8 +288,8 @@ class Pool(ThreadedPool[T]):
         core = self._core
         if self._config.retter is None:
             core.give_use(slot, use, self._clock())
-        elif core.reclaim_use(slot, use):
-            core.untidy.append(slot)
+        elif core.reserve_use(slot, use):
+            core.to_tidy.append(slot)
         self._follow_up()
 
     # -- the beginning

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 
 
-class Anything:
+class AnyOperations:
     """Has no operation at all, but to type checkers: there it has every one."""
 
     __slots__ = ()

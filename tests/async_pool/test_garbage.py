@@ -32,7 +32,7 @@ async def in_block(db: Any) -> None:
         await asyncio.get_running_loop().create_future()
 
 
-async def at_hand(db: Any) -> None:
+async def thread_cache(db: Any) -> None:
     await db._get_obj()
     await asyncio.get_running_loop().create_future()
 
@@ -54,7 +54,7 @@ async def use_all(pool: Pool) -> None:
         await pool.ret(part)
 
 
-@pytest.mark.parametrize("task", [in_block_of_pool, in_block, at_hand])
+@pytest.mark.parametrize("task", [in_block_of_pool, in_block, thread_cache])
 @pytest.mark.parametrize("retter", [None, turns])
 def test_a_task_is_collected_at_any_bytecode(task: Callable[[Any], Awaitable[None]], retter: Any) -> None:
     """Otherwise what it had, or what somebody is just being served, would be lost, with a riddle of a traceback."""

@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool._config import Limits
-from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import Reason, Slot, State, Waiter
 from ProxyPatternPool._errors import IllegalMove
 
 
-def new_core(*, closes: bool = True, checks: bool = False, **limits: Any) -> PoolCore[object]:
+def new_core(*, closes: bool = True, checks: bool = False, **limits: Any) -> PoolMachine[object]:
     """Make a core of a pool which keeps nothing of its own accord."""
-    return PoolCore(Limits(**{"min_size": 0, **limits}), closes=closes, checks=checks)
+    return PoolMachine(Limits(**{"min_size": 0, **limits}), closes=closes, checks=checks)
 
 
-def deliver(core: PoolCore[object], slot: Slot[object], obj: object, now: float) -> bool:
+def deliver(core: PoolMachine[object], slot: Slot[object], obj: object, now: float) -> bool:
     """Make the object of a slot, as a driver does."""
     core.made(slot, obj, 0.0, now)
     return core.delivered(slot, "me", now)
 
 
-def lease(core: PoolCore[object], now: float = 0.0) -> Slot[object]:
+def lease(core: PoolMachine[object], now: float = 0.0) -> Slot[object]:
     """Get an object as a driver does."""
     slot = core.take(now, "me")
     if slot is None:
@@ -36,7 +36,7 @@ def lease(core: PoolCore[object], now: float = 0.0) -> Slot[object]:
         assert slot is not None
         if slot.state is State.CREATING:
             assert deliver(core, slot, object(), now)
-    core.wakes.clear()
+    core.to_wake.clear()
     return slot
 
 
@@ -62,7 +62,7 @@ def test_durations_are_counted_where_they_belong() -> None:
     lease(core, 20.0)
     core.give(slot.obj, 20.5)  # worn out
     assert core.counters.use.count == 0
-    core.ended(core.doomed.popleft(), 21.0)
+    core.closed(core.to_close.popleft(), 21.0)
     assert core.counters.use.snapshot() == {"count": 3, "sum": 5.5, "max": 4.0}
 
 
@@ -73,8 +73,8 @@ def test_a_wait_is_counted_whatever_comes_of_it() -> None:
     waiters: list[Waiter[object]] = [Waiter("me") for _ in range(2)]
     for waiter in waiters:
         core.enter(waiter, False, 1.0)
-    core.leave(waiters[0], True, 3.0)
-    core.abandon(waiters[1], 4.0)
+    core.time_out(waiters[0], True, 3.0)
+    core.cancel(waiters[1], 4.0)
     assert core.counters.wait.snapshot() == {"count": 2, "sum": 5.0, "max": 3.0}
     assert core.counters.timeouts == 1
 
@@ -99,7 +99,7 @@ def test_the_next_sweep_is_when_the_next_object_expires() -> None:
     core.give(two.obj, 2.0)
     assert core.sweep(3.0) == 6.0
     assert core.sweep(6.0) == 7.0
-    assert list(core.doomed) == [one]
+    assert list(core.to_close) == [one]
     core.shutdown(6.5)
     assert core.sweep(6.5) == inf
     assert new_core().sweep(0.0) == inf
@@ -109,14 +109,14 @@ def test_a_failed_refill_is_tried_again_when_its_pause_is_over() -> None:
     """Otherwise min_size would be forgotten after the first failure, or tried without a pause."""
     core = new_core(min_size=2)
     core.match(0.0)
-    assert len(core.refills) == 2
-    core.failed(core.refills.popleft(), 0.0)
+    assert len(core.to_create) == 2
+    core.failed(core.to_create.popleft(), 0.0)
     core.back_off(0.0, 0.0)
-    assert not core.refills
+    assert not core.to_create
     assert core.sweep(0.05) == pytest.approx(0.1)
-    assert not core.refills
+    assert not core.to_create
     assert core.sweep(0.1) == inf
-    assert len(core.refills) == 2
+    assert len(core.to_create) == 2
 
 
 def test_slots_that_are_gone_are_kept_until_the_lock_is_free() -> None:
@@ -168,7 +168,7 @@ def test_nobody_times_out_beside_an_idle_object() -> None:
     waiter: Waiter[object] = Waiter("me")
     core.enter(waiter, False, 1.0)
     assert core.give(slot.obj, 2.0)  # and whoever did that was interrupted before it could match
-    core.leave(waiter, True, 3.0)
+    core.time_out(waiter, True, 3.0)
     assert waiter.slot is slot
     assert core.counters.timeouts == 0
 
@@ -210,7 +210,7 @@ def test_a_lease_that_is_over_never_ends_another_one_of_the_same_object() -> Non
     first = lease(core)
     obj, use = first.obj, first.uses
     core.discard(obj, 0.0)
-    core.ended(core.doomed.popleft(), 0.0)
+    core.closed(core.to_close.popleft(), 0.0)
     waiter: Waiter[object] = Waiter("me")
     core.enter(waiter, False, 0.0)
     second = waiter.slot
@@ -232,9 +232,9 @@ def test_who_wanted_nothing_any_more_is_forgotten_at_once() -> None:
     core.give(slot.obj, 2.0)
     core.match(2.0)
     assert gone.slot is slot
-    core.abandon(gone, 3.0)
+    core.cancel(gone, 3.0)
     assert core.take(4.0, "next") is slot
-    core.abandon(gone, 5.0)
+    core.cancel(gone, 5.0)
     assert core.holds(slot, slot.uses)
 
 
@@ -252,7 +252,7 @@ def test_who_takes_the_last_idle_object_while_the_others_are_looked_over_may() -
     core.give(slot.obj, 0.0)
     core.idle = Idle(core.idle)
     core.sweep(100.0)
-    assert list(core.doomed) == [slot]
+    assert list(core.to_close) == [slot]
 
 
 def test_what_comes_back_just_before_it_is_taken_away_is_not() -> None:
@@ -279,8 +279,8 @@ def test_what_was_taken_away_is_not_condemned_again() -> None:
     core = new_core(max_using_delay_kill=5.0)
     slot = lease(core)
     core.sweep(10.0)
-    core.condemn(slot, Reason.HEALTH, 11.0)
-    assert list(core.doomed) == [slot]
+    core.reject(slot, Reason.HEALTH, 11.0)
+    assert list(core.to_close) == [slot]
     assert slot.reason is Reason.KILL
 
 
@@ -290,7 +290,7 @@ def test_who_gives_up_what_is_still_to_be_made_leaves_its_place() -> None:
     waiter: Waiter[object] = Waiter("me")
     core.enter(waiter, False, 0.0)
     assert waiter.slot is not None
-    core.abandon(waiter, 1.0)
+    core.cancel(waiter, 1.0)
     assert not core.registry
     assert lease(core, 2.0) in core.registry
 
@@ -301,7 +301,7 @@ def test_nothing_expires_that_is_in_use() -> None:
     used, unused = lease(core), lease(core)
     core.give(unused.obj, 1.0)
     core.sweep(10.0)
-    assert list(core.doomed) == [unused]
+    assert list(core.to_close) == [unused]
     assert list(core.leased.values()) == [used]
 
 
@@ -315,6 +315,6 @@ def test_who_was_served_just_before_an_interrupt_is_woken_with_what_it_has() -> 
         core.give(slot.obj, 2.0)
     assert core._serve(waiter, 2.0)  # and there the interrupt came: it is still in the queue
     core.match(3.0)
-    assert list(core.wakes) == [waiter]
+    assert list(core.to_wake) == [waiter]
     assert not core.waiters
     assert list(core.leased.values()) == [waiter.slot]

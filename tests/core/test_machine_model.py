@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ProxyPatternPool._config import Limits
-from ProxyPatternPool._core.machine import BACKOFF, BACKOFF_MAX, PoolCore
+from ProxyPatternPool._core.machine import BACKOFF, BACKOFF_MAX, PoolMachine
 from ProxyPatternPool._core.maintenance import PERIOD
 from ProxyPatternPool._core.slot import Reason, Slot, State, Waiter
 from ProxyPatternPool._core.transitions import AlreadyPooled, NotLeased
@@ -40,7 +40,7 @@ Place = Slot[Thing]
 
 
 class CoreMachine(RuleBasedStateMachine):
-    """Drives a `PoolCore` and the model side by side."""
+    """Drives a `PoolMachine` and the model side by side."""
 
     @initialize(
         max_size=st.integers(0, 4),
@@ -62,7 +62,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.limits = Limits(**limits, health_delay=1.0)
         self.max_size, self.min_size = self.limits.max_size, self.limits.min_size
         self.closes, self.checks = closes, checks
-        self.core: PoolCore[Thing] = PoolCore(self.limits, closes=closes, checks=checks)
+        self.core: PoolMachine[Thing] = PoolMachine(self.limits, closes=closes, checks=checks)
         self.now = 100.0
         self.settled = True  # False between a return and the pump that follows it
         # the model
@@ -71,14 +71,14 @@ class CoreMachine(RuleBasedStateMachine):
         self.queue: list[Queued] = []
         self.served: list[Queued] = []  # woken, but not running yet
         self.making: list[Queued] = []  # callers in `fun`
-        self.refills: list[Place] = []  # asked for
+        self.to_create: list[Place] = []  # asked for
         self.refilling: list[Place] = []  # in the worker
-        self.doomed: list[tuple[Place, str]] = []  # and why
+        self.to_close: list[tuple[Place, str]] = []  # and why
         self.closing: list[tuple[Place, str]] = []  # in the worker
         self.tidying: list[Place] = []  # on return
         self.checking: list[tuple[Place, float]] = []  # in the background; and since when it was idle
         self.drainers: list[Queued] = []
-        self.closed = False
+        self.is_shut_down = False
         self.failures = 0  # of refills, in a row
         self.uses: dict[int, int] = {}  # by number of the slot, as those that follow
         self.alive: dict[int, float] = {}  # when it was known to be so
@@ -88,7 +88,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.warned: dict[int, int] = {}  # of which use
         self.generation = 0
         self.shrinking = False
-        self.suspects: list[Place] = []
+        self.to_check: list[Place] = []
         self.before = 0  # the size at the last look
         # for the ledger
         self.made: list[Place] = []
@@ -99,11 +99,11 @@ class CoreMachine(RuleBasedStateMachine):
 
     def size(self) -> int:
         making = [waiter for waiter in self.served + self.making if waiter.slot and waiter.slot.state is State.CREATING]
-        lists: list[list[Any]] = [self.idle, self.leased, making, self.refills, self.refilling, self.tidying]
-        return sum(map(len, [*lists, self.checking, self.doomed, self.closing]))
+        lists: list[list[Any]] = [self.idle, self.leased, making, self.to_create, self.refilling, self.tidying]
+        return sum(map(len, [*lists, self.checking, self.to_close, self.closing]))
 
     def excess(self, in_hand: int = 0) -> int:
-        return self.size() + in_hand - len(self.doomed) - len(self.closing) - self.max_size
+        return self.size() + in_hand - len(self.to_close) - len(self.closing) - self.max_size
 
     def unfit(self, slot: Place) -> str | None:
         """Why a slot that was just taken from its list must not be used any more."""
@@ -132,53 +132,53 @@ class CoreMachine(RuleBasedStateMachine):
         """Let the driver pump; then the one rule: serve in order while there is something to serve."""
         while self.core.due():
             self.core.match(self.now)
-        woken_by_pump = len(self.core.wakes)
+        woken_by_pump = len(self.core.to_wake)
         self.core.match(self.now)  # as the next holder of the lock will: it may refill, but owes nobody anything
-        assert len(self.core.wakes) == woken_by_pump, "`due` did not tell all that there was to do"
+        assert len(self.core.to_wake) == woken_by_pump, "`due` did not tell all that there was to do"
         self.settled = True
         woken: list[Queued] = []
-        if self.closed:
-            self.doomed += [(slot, "shutdown") for slot, _ in self.idle]
+        if self.is_shut_down:
+            self.to_close += [(slot, "shutdown") for slot, _ in self.idle]
             self.idle.clear()
-            self.refills.clear()
+            self.to_create.clear()
         self.bury()
-        if not self.closed and self.excess() <= 0:
+        if not self.is_shut_down and self.excess() <= 0:
             self.shrinking = False
-        while self.queue and not self.closed:
+        while self.queue and not self.is_shut_down:
             fit = self.pop_idle()
-            if not (fit or self.refills or self.room()):
+            if not (fit or self.to_create or self.room()):
                 break
             waiter = self.queue.pop(0)
             assert waiter.slot is not None, "a waiter beside an idle object or free capacity"
             if fit:
                 assert waiter.slot is fit, "not the object that was used last"
                 self.lease(fit)
-            elif self.refills:
-                assert waiter.slot is self.refills.pop(0), "a refill that nobody has begun was left alone"
+            elif self.to_create:
+                assert waiter.slot is self.to_create.pop(0), "a refill that nobody has begun was left alone"
             else:
                 assert waiter.slot.state is State.CREATING
                 self.note_new(waiter.slot)
             self.served.append(waiter)
             woken.append(waiter)
-        new = list(self.core.refills)[len(self.refills) :]
-        if not self.closed and self.now >= self.core.refill_at:
-            assert len(new) == max(0, self.min_size - self.size()), "not as many refills as are missing"
+        new = list(self.core.to_create)[len(self.to_create) :]
+        if not self.is_shut_down and self.now >= self.core.refill_at:
+            assert len(new) == max(0, self.min_size - self.size()), "not as many to_create as are missing"
         else:
             assert not new, "a refill too soon, or after the end"
         for slot in new:
             self.note_new(slot)
-        self.refills += new
-        if self.closed and not self.size():
+        self.to_create += new
+        if self.is_shut_down and not self.size():
             woken += self.drainers
             self.drainers.clear()
-        assert list(self.core.wakes) == woken, "not first come, first served"
-        self.core.wakes.clear()
+        assert list(self.core.to_wake) == woken, "not first come, first served"
+        self.core.to_wake.clear()
         self.core.gone.clear()
 
     def bury(self) -> None:
         if not self.closes:
-            self.ended += self.doomed
-            self.doomed.clear()
+            self.ended += self.to_close
+            self.to_close.clear()
 
     def pop_idle(self) -> Place | None:
         """Take the one used last that is fit for use; the others on the way there are doomed."""
@@ -187,7 +187,7 @@ class CoreMachine(RuleBasedStateMachine):
             reason = self.unfit(slot)
             if reason is None:
                 return slot
-            self.doomed.append((slot, reason))
+            self.to_close.append((slot, reason))
             self.bury()
         return None
 
@@ -208,7 +208,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule()
     def get(self) -> None:
         slot = self.core.take(self.now, "me")
-        if self.idle and not self.queue and not self.closed:
+        if self.idle and not self.queue and not self.is_shut_down:
             last, since = self.idle.pop()
             if not self.doubtful(last) and self.unfit(last) is None:
                 assert slot is last, "not the object that was used last"
@@ -218,7 +218,7 @@ class CoreMachine(RuleBasedStateMachine):
         assert slot is None, "a newcomer overtook those who wait, or came in after the end, or got what is unfit"
         waiter = Queued("me")
         accepted = self.core.enter(waiter, False, self.now)
-        if self.closed:
+        if self.is_shut_down:
             assert not accepted
             return
         self.queue.append(waiter)
@@ -254,7 +254,9 @@ class CoreMachine(RuleBasedStateMachine):
         waiter = self.served.pop(index % len(self.served))
         slot = waiter.slot
         assert slot is not None
-        self.core.leave(waiter, late, self.now)  # as one whose time was up just when it was served: it keeps its slot
+        self.core.time_out(
+            waiter, late, self.now
+        )  # as one whose time was up just when it was served: it keeps its slot
         if slot.state is State.CREATING:
             self.making.append(waiter)
         elif slot in self.leased and self.doubtful(slot) and (late or not alive):
@@ -263,12 +265,12 @@ class CoreMachine(RuleBasedStateMachine):
                 assert waiter.slot is None, "there is no time left to check it"
                 self.idle.append((slot, self.now))
             else:
-                self.core.condemn(slot, Reason.HEALTH, self.now)
-                self.doomed.append((slot, "health"))
+                self.core.reject(slot, Reason.HEALTH, self.now)
+                self.to_close.append((slot, "health"))
                 self.settle()
                 again = Queued("me")
-                assert self.core.enter(again, True, self.now) is not self.closed
-                self.queue[:0] = [] if self.closed else [again]
+                assert self.core.enter(again, True, self.now) is not self.is_shut_down
+                self.queue[:0] = [] if self.is_shut_down else [again]
         self.settle()
 
     @precondition(lambda self: self.making)
@@ -279,11 +281,11 @@ class CoreMachine(RuleBasedStateMachine):
         self.core.made(slot, Thing(), 0.5, self.now)
         delivered = self.core.delivered(slot, "me", self.now)
         self.note_made(slot)
-        assert delivered is not self.closed
+        assert delivered is not self.is_shut_down
         if delivered:
             self.lease(slot)
         else:
-            self.doomed.append((slot, "shutdown"))
+            self.to_close.append((slot, "shutdown"))
         self.settle()
 
     @precondition(lambda self: self.making)
@@ -305,10 +307,10 @@ class CoreMachine(RuleBasedStateMachine):
         self.core.made(slot, Thing(), 0.5, self.now)
         self.note_made(slot)
         if interrupted:
-            self.core.abandon(waiter, self.now)
+            self.core.cancel(waiter, self.now)
         else:
             self.core.failed(slot, self.now)
-        self.doomed.append((slot, "discard" if interrupted else "opener"))
+        self.to_close.append((slot, "discard" if interrupted else "opener"))
         self.settle()
 
     @precondition(lambda self: self.leased)
@@ -326,7 +328,7 @@ class CoreMachine(RuleBasedStateMachine):
         reason = "max_use" if max_use and self.uses[slot.number] >= max_use else self.unfit(slot)
         self.alive[slot.number] = self.now
         if reason:
-            self.doomed.append((slot, reason))
+            self.to_close.append((slot, reason))
             assert work
         else:
             self.idle.append((slot, self.now))
@@ -339,19 +341,19 @@ class CoreMachine(RuleBasedStateMachine):
         if slot is None:
             return
         if of_use:
-            assert self.core.reclaim_use(slot, slot.uses)
-            assert not self.core.reclaim_use(slot, slot.uses)
+            assert self.core.reserve_use(slot, slot.uses)
+            assert not self.core.reserve_use(slot, slot.uses)
         else:
-            assert self.core.reclaim(slot.obj) is slot
+            assert self.core.reserve(slot.obj) is slot
         self.tidying.append(slot)
 
     @precondition(lambda self: self.tidying)
     @rule(index=INDEX, fails=st.booleans(), pump=st.booleans())
     def end_tidying(self, index: int, fails: bool, pump: bool) -> None:
         slot = self.tidying.pop(index % len(self.tidying))
-        work = self.core.restock(slot, Reason.RETTER if fails else None, self.now)
+        work = self.core.put_back(slot, Reason.RETTER if fails else None, self.now)
         if fails:
-            self.doomed.append((slot, "retter"))
+            self.to_close.append((slot, "retter"))
         else:
             self.take_back(slot, work)
         self.pump(pump)
@@ -362,7 +364,7 @@ class CoreMachine(RuleBasedStateMachine):
         slot = self.pick_lease(index)
         if slot is not None:
             self.core.discard(slot.obj, self.now)
-            self.doomed.append((slot, "discard"))
+            self.to_close.append((slot, "discard"))
             self.pump(pump)
 
     def pick_lease(self, index: int) -> Place | None:
@@ -391,7 +393,7 @@ class CoreMachine(RuleBasedStateMachine):
     def time_out(self, index: int) -> None:
         waiter = self.queue[index % len(self.queue)]
         self.settle()
-        self.core.leave(waiter, False, self.now)
+        self.core.time_out(waiter, False, self.now)
         self.settle()  # first who can be served is served: nobody times out beside an idle object
         if waiter in self.queue:
             self.queue.remove(waiter)
@@ -409,7 +411,7 @@ class CoreMachine(RuleBasedStateMachine):
             assert waiter.slot is not None
             self.unlease(waiter.slot)
             self.idle.append((waiter.slot, self.now))
-        self.core.abandon(waiter, self.now)
+        self.core.cancel(waiter, self.now)
         self.settle()
 
     # -- maintenance
@@ -435,14 +437,14 @@ class CoreMachine(RuleBasedStateMachine):
         due = self.core.sweep(self.now)
         spare = self.excess() + self.max_size - self.min_size
         while max_delay and spare > 0 and self.idle and self.idle[0][1] + max_delay <= self.now:
-            self.doomed.append((self.idle.pop(0)[0], "max_delay"))
+            self.to_close.append((self.idle.pop(0)[0], "max_delay"))
             spare -= 1
         self.cull()
         kill, warn = self.limits.max_using_delay_kill, self.limits.max_using_delay
         told = [slot for slot in self.leased if kill and self.lent[slot.number] + kill <= self.now]
         for slot in told:
             self.leased.remove(slot)
-            self.doomed.append((slot, "max_using_delay_kill"))
+            self.to_close.append((slot, "max_using_delay_kill"))
             assert slot.was_killed(slot.uses)
         for slot in self.leased if warn else ():
             if self.lent[slot.number] + warn <= self.now and self.warned.get(slot.number) != slot.uses:
@@ -450,13 +452,13 @@ class CoreMachine(RuleBasedStateMachine):
                 told.append(slot)
         assert list(self.core.overdue) == [(slot, slot.uses, slot.holder) for slot in told]
         self.core.overdue.clear()
-        if self.checks and not self.suspects:
+        if self.checks and not self.to_check:
             period = (self.limits.delay or PERIOD) * self.limits.health_freq
-            self.suspects = [slot for slot, _ in reversed(self.idle) if self.alive[slot.number] + period <= self.now]
-        assert list(self.core.suspects) == self.suspects
+            self.to_check = [slot for slot, _ in reversed(self.idle) if self.alive[slot.number] + period <= self.now]
+        assert list(self.core.to_check) == self.to_check
         self.settle()
         assert due > self.now
-        if self.closed:
+        if self.is_shut_down:
             assert due == inf
         else:
             self.in_time(due, spare)
@@ -490,20 +492,20 @@ class CoreMachine(RuleBasedStateMachine):
             self.idle += kept  # it counts
             reason = self.unfit(slot)
             del self.idle[len(self.idle) - len(kept) :]
-            if reason is None or (reason == "refresh" and self.closes and (self.doomed or self.closing)):
+            if reason is None or (reason == "refresh" and self.closes and (self.to_close or self.closing)):
                 kept.append((slot, since))
             else:
-                self.doomed.append((slot, reason))
+                self.to_close.append((slot, reason))
         self.idle = kept
 
-    @precondition(lambda self: self.core.suspects)
+    @precondition(lambda self: self.core.to_check)
     @rule()
     def start_check(self) -> None:
         self.settle()
-        slot = self.core.suspects.popleft()
-        assert slot is self.suspects.pop(0)
+        slot = self.core.to_check.popleft()
+        assert slot is self.to_check.pop(0)
         found = [entry for entry in self.idle if entry[0] is slot]
-        assert self.core.reserve(slot, self.now) is bool(found)
+        assert self.core.reserve_idle(slot, self.now) is bool(found)
         for entry in found:
             self.idle.remove(entry)
             self.checking.append(entry)
@@ -518,7 +520,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.alive[slot.number] = self.now
             self.idle.insert(0, (slot, since))
         else:
-            self.doomed.append((slot, "health"))
+            self.to_close.append((slot, "health"))
         self.settle()
 
     @rule(min_size=st.integers(0, 3), max_size=st.integers(0, 4), sure=st.integers(0, 4))
@@ -529,11 +531,11 @@ class CoreMachine(RuleBasedStateMachine):
         self.max_size, self.min_size = max_size, min(min_size, max_size) if max_size else min_size
         self.core.resize(self.min_size, max_size, self.now)
         self.shrinking = bool(max_size)
-        while self.shrinking and self.excess() > 0 and (self.refills or self.idle):
-            if self.refills:
-                self.refills.pop(0)
+        while self.shrinking and self.excess() > 0 and (self.to_create or self.idle):
+            if self.to_create:
+                self.to_create.pop(0)
             else:
-                self.doomed.append((self.idle.pop(0)[0], "resize"))
+                self.to_close.append((self.idle.pop(0)[0], "resize"))
         self.settle()
 
     @rule(sure=st.integers(0, 9))
@@ -546,11 +548,11 @@ class CoreMachine(RuleBasedStateMachine):
         self.cull()
         self.settle()
 
-    @precondition(lambda self: self.core.doomed)
+    @precondition(lambda self: self.core.to_close)
     @rule()
     def start_closing(self) -> None:
-        slot = self.core.doomed.popleft()
-        expected, reason = self.doomed.pop(0)
+        slot = self.core.to_close.popleft()
+        expected, reason = self.to_close.pop(0)
         assert slot is expected
         self.closing.append((slot, reason))
 
@@ -558,15 +560,15 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(index=INDEX)
     def end_closing(self, index: int) -> None:
         slot, reason = self.closing.pop(index % len(self.closing))
-        self.core.ended(slot, self.now)
+        self.core.closed(slot, self.now)
         self.ended.append((slot, reason))
         self.settle()
 
-    @precondition(lambda self: self.core.refills)
+    @precondition(lambda self: self.core.to_create)
     @rule()
     def start_refill(self) -> None:
-        slot = self.core.refills.popleft()
-        assert slot is self.refills.pop(0)
+        slot = self.core.to_create.popleft()
+        assert slot is self.to_create.pop(0)
         self.refilling.append(slot)
 
     @precondition(lambda self: self.refilling)
@@ -589,7 +591,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.core.failed(slot, self.now)
         self.settle()
         self.core.back_off(jitter, self.now)
-        self.refills.clear()
+        self.to_create.clear()
         pause = min(BACKOFF * 2**self.failures, BACKOFF_MAX)
         assert pause / 2 <= round(self.core.refill_at - self.now, 6) <= pause
         self.failures += 1
@@ -597,20 +599,20 @@ class CoreMachine(RuleBasedStateMachine):
 
     # -- the end
 
-    @precondition(lambda self: not self.closed or self.now % 2 < 1)
+    @precondition(lambda self: not self.is_shut_down or self.now % 2 < 1)
     @rule(sure=st.integers(0, 9))
     def shutdown(self, sure: int) -> None:
         if sure:
             return  # not too often, or there is little to see
         self.core.shutdown(self.now)
-        if not self.closed:
-            self.closed = True
-            assert [self.core.wakes.popleft() for _ in self.queue] == self.queue, "who waits was not sent away"
+        if not self.is_shut_down:
+            self.is_shut_down = True
+            assert [self.core.to_wake.popleft() for _ in self.queue] == self.queue, "who waits was not sent away"
             assert all(waiter.slot is None for waiter in self.queue)
             self.queue.clear()
         self.settle()
 
-    @precondition(lambda self: self.closed)
+    @precondition(lambda self: self.is_shut_down)
     @rule()
     def drain(self) -> None:
         waiter = Queued("drainer")
@@ -630,7 +632,9 @@ class CoreMachine(RuleBasedStateMachine):
 
     def snapshot(self) -> object:
         core = self.core
-        queues = [list(queue) for queue in (core.idle, core.waiters, core.wakes, core.doomed, core.refills, core.gone)]
+        queues = [
+            list(queue) for queue in (core.idle, core.waiters, core.to_wake, core.to_close, core.to_create, core.gone)
+        ]
         states = sorted((slot.number, slot.state.value, slot.uses) for slot in core.registry)
         return queues, states, dict(core.leased), dict(core.known), core.numbers, core.counters.created
 
@@ -649,7 +653,7 @@ class CoreMachine(RuleBasedStateMachine):
         if slot.state is not State.RESERVED:
             self.refused(IllegalMove, lambda: core.checked(slot, True, now))
         if slot.state is not State.CLOSING:
-            self.refused(IllegalMove, lambda: core.ended(slot, now))
+            self.refused(IllegalMove, lambda: core.closed(slot, now))
         if slot.state is not State.LEASED:
             self.refused(NotLeased, lambda: core.give(slot.obj, now))
 
@@ -663,7 +667,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_beside_what_he_waits_for(self) -> None:
-        if self.settled and not self.closed and self.core.waiters:
+        if self.settled and not self.is_shut_down and self.core.waiters:
             assert not self.core.idle
             assert not self.room()
 
@@ -672,14 +676,14 @@ class CoreMachine(RuleBasedStateMachine):
         core = self.core
         assert [slot for slot, _ in self.idle] == list(core.idle)
         assert {(slot, slot.uses): slot for slot in self.leased} == core.leased
-        assert [slot for slot, _ in self.doomed] == list(core.doomed)
+        assert [slot for slot, _ in self.to_close] == list(core.to_close)
         making = [w.slot for w in self.served + self.making if w.slot and w.slot.state is State.CREATING]
-        hands = making + self.refilling + self.tidying + [slot for slot, _ in self.closing + self.checking]
-        owners = list(core.idle) + list(core.leased.values()) + list(core.doomed) + list(core.refills) + hands
+        caches = making + self.refilling + self.tidying + [slot for slot, _ in self.closing + self.checking]
+        owners = list(core.idle) + list(core.leased.values()) + list(core.to_close) + list(core.to_create) + caches
         assert len(owners) == len(set(owners))
         assert set(owners) == core.registry
         assert set(core.known) == {id(slot.obj) for slot in owners if slot.state is not State.CREATING}
-        assert core.watchful or (not self.checks and not self.expires and not self.generation and not self.shrinking)
+        assert core.inspecting or (not self.checks and not self.expires and not self.generation and not self.shrinking)
 
     @invariant()
     def every_object_is_closed_once_and_for_the_right_reason(self) -> None:

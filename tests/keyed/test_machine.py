@@ -9,23 +9,23 @@ from typing import ClassVar
 import pytest
 
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._keyed.instance import Instance, Phase, Waiter
-from ProxyPatternPool._keyed.machine import KeyedCore
+from ProxyPatternPool._keyed.instance import Instance, State, Waiter
+from ProxyPatternPool._keyed.machine import KeyedMachine
 
 
-def opened(core: KeyedCore[str], key: Hashable, now: float = 0.0) -> Instance[str]:
+def opened(core: KeyedMachine[str], key: Hashable, now: float = 0.0) -> Instance[str]:
     """Ask for an instance as a driver does, and have it entered; be its user."""
     waiter: Waiter[str] = Waiter()
     assert core.ask(key, None, waiter, now)
     core.entered(waiter.instance, f"object of {key}", now)
     core.starts.clear()
-    core.wakes.clear()
+    core.to_wake.clear()
     return waiter.instance
 
 
 def test_durations_are_counted_where_they_belong() -> None:
     """Otherwise the statistics would blame the server for the pool, or the pool for its users."""
-    core: KeyedCore[str] = KeyedCore(max_size=1)
+    core: KeyedMachine[str] = KeyedMachine(max_size=1)
     first = opened(core, "a", 1.0)
     waiters: list[Waiter[str]] = [Waiter() for _ in range(3)]
     for waiter in waiters:
@@ -42,7 +42,7 @@ def test_durations_are_counted_where_they_belong() -> None:
 
 def test_a_failure_that_fails_all_is_where_it_came_from_for_each() -> None:
     """Otherwise a traceback would grow with each who hears of it."""
-    core: KeyedCore[str] = KeyedCore()
+    core: KeyedMachine[str] = KeyedMachine()
     waiter: Waiter[str] = Waiter()
     core.ask("a", None, waiter, 0.0)
     with pytest.raises(OSError, match="down") as caught:
@@ -54,7 +54,7 @@ def test_a_failure_that_fails_all_is_where_it_came_from_for_each() -> None:
 
 def test_the_next_expiry_is_that_of_the_one_unused_for_longest() -> None:
     """Otherwise instances would live longer than they may, or the loop would be woken for nothing."""
-    core: KeyedCore[str] = KeyedCore(ttl=5.0)
+    core: KeyedMachine[str] = KeyedMachine(ttl=5.0)
     one, two = opened(core, "a"), opened(core, "b")
     assert core.due() == inf
     core.leave(one, 1.0)
@@ -66,14 +66,14 @@ def test_the_next_expiry_is_that_of_the_one_unused_for_longest() -> None:
     assert core.due() == 7.0
     core.expire(100.0)
     assert list(core.stops) == [two]
-    never: KeyedCore[str] = KeyedCore(ttl=None)
+    never: KeyedMachine[str] = KeyedMachine(ttl=None)
     never.leave(opened(never, "a"), 1.0)
     assert never.due() == inf
 
 
 def test_room_that_is_being_made_is_not_made_twice() -> None:
     """Otherwise one newcomer would cost several idle instances their lives."""
-    core: KeyedCore[str] = KeyedCore(max_size=3)
+    core: KeyedMachine[str] = KeyedMachine(max_size=3)
     for key in "abc":
         core.leave(opened(core, key), 0.0)
     for key in "ddde":
@@ -86,7 +86,7 @@ def test_room_that_is_being_made_is_not_made_twice() -> None:
 
 def test_room_that_a_broken_one_will_leave_is_not_made_twice() -> None:
     """Otherwise who waits for its successor would cost an idle instance its life, for nothing."""
-    core: KeyedCore[str] = KeyedCore(max_size=3)
+    core: KeyedMachine[str] = KeyedMachine(max_size=3)
     broken = opened(core, "broken")
     for key in ("idle", "idle, too"):
         core.leave(opened(core, key), 0.0)
@@ -101,7 +101,7 @@ def test_room_that_a_broken_one_will_leave_is_not_made_twice() -> None:
 
 def test_a_broken_one_that_ends_by_itself_makes_way_for_its_successor() -> None:
     """Otherwise who waits for that would wait for users who have nothing to leave any more."""
-    core: KeyedCore[str] = KeyedCore()
+    core: KeyedMachine[str] = KeyedMachine()
     instance, waiter = opened(core, "a"), Waiter[str]()
     core.discard(instance.obj)
     core.ask("a", None, waiter, 0.0)
@@ -115,7 +115,7 @@ def test_a_broken_one_that_ends_by_itself_makes_way_for_its_successor() -> None:
 
 def test_all_instances_that_have_a_broken_object_go() -> None:
     """Otherwise a client that serves several keys would be handed out again for the others."""
-    core: KeyedCore[str] = KeyedCore()
+    core: KeyedMachine[str] = KeyedMachine()
     instances = [opened(core, key) for key in "abc"]
     waiter: Waiter[str] = Waiter()
     core.ask("not yet", None, waiter, 0.0)
@@ -130,7 +130,7 @@ def test_all_instances_that_have_a_broken_object_go() -> None:
 
 def test_who_waits_for_a_key_that_is_closed_keeps_its_place_in_the_queue() -> None:
     """Otherwise keys that are asked for often would never let others in, or never come in themselves."""
-    core: KeyedCore[str] = KeyedCore(max_size=1)
+    core: KeyedMachine[str] = KeyedMachine(max_size=1)
     first = opened(core, "a")
     core.leave(first, 0.0)
     for key in "bac":
@@ -149,7 +149,7 @@ def test_who_waits_for_a_key_that_is_closed_keeps_its_place_in_the_queue() -> No
 
 def test_who_follows_a_key_that_is_closed_may_give_up_at_any_time() -> None:
     """Otherwise the next one who asks would wait for ever for what nobody makes."""
-    core: KeyedCore[str] = KeyedCore(max_size=1, ttl=0.0)
+    core: KeyedMachine[str] = KeyedMachine(max_size=1, ttl=0.0)
     first = opened(core, "a")
     core.leave(first, 0.0)
     waiters: list[Waiter[str]] = [Waiter() for _ in range(4)]
@@ -167,17 +167,17 @@ def test_who_follows_a_key_that_is_closed_may_give_up_at_any_time() -> None:
 
 def test_what_belongs_to_another_process_is_left_without_effect() -> None:
     """Otherwise a forked child would close what its parent uses."""
-    core: KeyedCore[str] = KeyedCore(ttl=0.0)
+    core: KeyedMachine[str] = KeyedMachine(ttl=0.0)
     instance = opened(core, "a")
-    core.disown()
-    assert instance.phase is Phase.GONE
+    core.detach()
+    assert instance.state is State.GONE
     assert not core.leave(instance, 1.0)
     assert not core.stops
 
 
 def test_an_illegal_move_changes_nothing() -> None:
     """Otherwise one mistake of a driver would close what others use."""
-    core: KeyedCore[str] = KeyedCore()
+    core: KeyedMachine[str] = KeyedMachine()
     instance = opened(core, "a")
     with pytest.raises(IllegalMove, match="should be entering"):
         core.entered(instance, "another", 1.0)
@@ -228,7 +228,7 @@ def spoil(request: pytest.FixtureRequest) -> Iterator[Callable[[Whim], object]]:
 
 def test_a_key_that_goes_bad_harms_nobody_who_waits_for_it(spoil: Callable[[Whim], object]) -> None:
     """Otherwise a mistake in one tenant's key would have somebody wait for ever, or hide why it stops waiting."""
-    core: KeyedCore[str] = KeyedCore(max_size=2, ttl=0.0)
+    core: KeyedMachine[str] = KeyedMachine(max_size=2, ttl=0.0)
     held, other, key = opened(core, "held"), opened(core, Whim("other")), Whim("key")
     gives_up: Waiter[str] = Waiter()
     core.ask(key, None, gives_up, 0.0)
@@ -247,27 +247,27 @@ def test_a_key_that_goes_bad_harms_nobody_who_waits_for_it(spoil: Callable[[Whim
 
 def test_a_key_that_goes_bad_makes_room_for_others(spoil: Callable[[Whim], object]) -> None:
     """Otherwise a mistake in one tenant's key would fill the pool until nobody gets in."""
-    core: KeyedCore[str] = KeyedCore(max_size=1, ttl=0.0)
-    key, heir, other = Whim("key"), Waiter[str](), Waiter[str]()
+    core: KeyedMachine[str] = KeyedMachine(max_size=1, ttl=0.0)
+    key, successor, other = Whim("key"), Waiter[str](), Waiter[str]()
     instance = opened(core, key)
     core.leave(instance, 1.0)
-    core.ask(key, None, heir, 1.0)
+    core.ask(key, None, successor, 1.0)
     core.ask("other", None, other, 1.0)
     spoil(key)
     core.ended(instance, 2.0)
-    assert list(core.starts) == [heir.instance], "who has been waiting for longest"
+    assert list(core.starts) == [successor.instance], "who has been waiting for longest"
     core.entered(core.starts.popleft(), "object", 3.0)
-    core.leave(heir.instance, 3.0)
-    core.ended(heir.instance, 3.0)
+    core.leave(successor.instance, 3.0)
+    core.ended(successor.instance, 3.0)
     assert list(core.starts) == [other.instance]
     core.shutdown(4.0)
-    assert list(core.wakes) == [heir, other]
+    assert list(core.to_wake) == [successor, other]
     assert not core.waiting
 
 
 def test_a_key_that_was_bad_for_a_while_leads_to_what_lives() -> None:
     """Otherwise who asks with it would wait for something that has ended, until the timeout."""
-    core: KeyedCore[str] = KeyedCore(ttl=0.0)
+    core: KeyedMachine[str] = KeyedMachine(ttl=0.0)
     key = Whim("key")
     instance = opened(core, key)
     become(key, "another")
@@ -282,7 +282,7 @@ def test_a_key_that_was_bad_for_a_while_leads_to_what_lives() -> None:
 
 def test_a_key_that_has_become_equal_to_another_does_not_take_its_place() -> None:
     """Otherwise the end of the one would make the pool forget the other, and open it twice."""
-    core: KeyedCore[str] = KeyedCore(ttl=0.0)
+    core: KeyedMachine[str] = KeyedMachine(ttl=0.0)
     key = Whim("key")
     other, instance = opened(core, Whim("other")), opened(core, key)
     become(key, "other")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._keyed.instance import Instance, Phase, Waiter
-from ProxyPatternPool._keyed.machine import KeyedCore
+from ProxyPatternPool._keyed.instance import Instance, State, Waiter
+from ProxyPatternPool._keyed.machine import KeyedMachine
 
 INDEX = st.integers(0, 1000)  # which one of those there are
 KEYS = st.sampled_from([-1, -2, 1, True, 1.0, "a", "b"])  # two with the same hash, three that are equal
@@ -27,7 +27,7 @@ class Wanted:
 
     def __init__(self, key: object) -> None:
         self.key = key
-        self.phase = Phase.QUEUED
+        self.state = State.QUEUED
         self.waiters: list[Waiter[object]] = []
         self.users = 0
         self.uses = 0
@@ -36,23 +36,23 @@ class Wanted:
         self.real: Instance[object] | None = None
 
 
-class KeyedMachine(RuleBasedStateMachine):
-    """Drives a `KeyedCore` and the model side by side."""
+class KeyedRules(RuleBasedStateMachine):
+    """Drives a `KeyedMachine` and the model side by side."""
 
     @initialize(max_size=st.integers(0, 3), ttl=st.sampled_from([None, 0.0, 1.0, 3.0]))
     def start(self, max_size: int, ttl: float | None) -> None:
         self.max_size, self.ttl = max_size, inf if ttl is None else ttl
-        self.core: KeyedCore[object] = KeyedCore(max_size=max_size, ttl=ttl)
+        self.core: KeyedMachine[object] = KeyedMachine(max_size=max_size, ttl=ttl)
         self.now = 100.0
         # the model
         self.line: list[Wanted] = []  # not begun, in the order of asking
         self.live: list[Wanted] = []  # begun, and not gone
         self.resting: list[Wanted] = []  # those without users, the one which has been so for longest first
         self.users: list[Wanted] = []  # one entry for each user
-        self.closed = False
+        self.is_shut_down = False
         self.abandoned = False
         # what the core should put into its outboxes
-        self.wakes: list[Waiter[object]] = []
+        self.to_wake: list[Waiter[object]] = []
         self.starts: list[Wanted] = []
         self.stops: list[Wanted] = []
         # for the ledger
@@ -67,20 +67,20 @@ class KeyedMachine(RuleBasedStateMachine):
             self.line.remove(wanted)
             self.live.append(wanted)
             self.starts.append(wanted)
-            wanted.phase = Phase.ENTERING
-        if self.closed or not self.ttl:
-            self.close_resting(len(self.resting), "shutdown" if self.closed else "ttl")
+            wanted.state = State.ENTERING
+        if self.is_shut_down or not self.ttl:
+            self.close_resting(len(self.resting), "shutdown" if self.is_shut_down else "ttl")
         else:
             room = self.max_size - len(self.live) if self.max_size else inf
-            broken = self.keys_of(Phase.BROKEN)
-            lacking = sum(wanted.key not in broken for wanted in self.line) - room - self.count(Phase.CLOSING)
+            broken = self.keys_of(State.BROKEN)
+            lacking = sum(wanted.key not in broken for wanted in self.line) - room - self.count(State.CLOSING)
             self.close_resting(int(max(0, min(lacking, len(self.resting)))), "max_size")
         self.compare()
 
     def next_in_line(self) -> Wanted | None:
         if self.max_size and len(self.live) >= self.max_size:
             return None
-        taken = self.keys_of(*Phase)
+        taken = self.keys_of(*State)
         return next((wanted for wanted in self.line if wanted.key not in taken), None)
 
     def close_resting(self, number: int, reason: str) -> None:
@@ -88,30 +88,30 @@ class KeyedMachine(RuleBasedStateMachine):
             self.close(self.resting.pop(0), reason)
 
     def close(self, wanted: Wanted, reason: str) -> None:
-        wanted.phase = Phase.CLOSING
+        wanted.state = State.CLOSING
         wanted.reason = reason
         self.stops.append(wanted)
 
     def compare(self) -> None:
         core = self.core
-        assert list(core.wakes) == self.wakes, "not those who should be woken, or not in order"
+        assert list(core.to_wake) == self.to_wake, "not those who should be woken, or not in order"
         for wanted, instance in zip(self.starts, core.starts, strict=True):
             assert wanted.real in (None, instance)
             wanted.real = instance
             assert instance.key == wanted.key, "not first come, first served"
             assert instance.call == f"call {wanted.key}", "the arguments of another"
         assert list(core.stops) == [wanted.real for wanted in self.stops], "not those unused for longest"
-        for outbox in (core.wakes, core.starts, core.stops, self.wakes, self.starts, self.stops):
+        for outbox in (core.to_wake, core.starts, core.stops, self.to_wake, self.starts, self.stops):
             outbox.clear()
 
-    def keys_of(self, *phases: Phase) -> list[object]:
-        return [wanted.key for wanted in self.live if wanted.phase in phases]
+    def keys_of(self, *phases: State) -> list[object]:
+        return [wanted.key for wanted in self.live if wanted.state in phases]
 
-    def count(self, phase: Phase) -> int:
-        return sum(wanted.phase is phase for wanted in self.live)
+    def count(self, state: State) -> int:
+        return sum(wanted.state is state for wanted in self.live)
 
-    def pick(self, phase: Phase, index: int) -> Wanted | None:
-        some = [wanted for wanted in self.live if wanted.phase is phase]
+    def pick(self, state: State, index: int) -> Wanted | None:
+        some = [wanted for wanted in self.live if wanted.state is state]
         return some[index % len(some)] if some else None
 
     def rest(self, wanted: Wanted) -> None:
@@ -127,8 +127,8 @@ class KeyedMachine(RuleBasedStateMachine):
     @rule(key=KEYS)
     def get(self, key: Any) -> None:
         instance = self.core.join(key, self.now)
-        open_one = next((w for w in self.live if w.key == key and w.phase is Phase.OPEN), None)
-        if open_one and not self.closed:
+        open_one = next((w for w in self.live if w.key == key and w.state is State.OPEN), None)
+        if open_one and not self.is_shut_down:
             assert instance is open_one.real, "another instance of the same key, or none"
             if open_one in self.resting:
                 self.resting.remove(open_one)
@@ -138,14 +138,14 @@ class KeyedMachine(RuleBasedStateMachine):
             return
         assert instance is None, "something that is not open"
         waiter: Waiter[object] = Waiter()
-        assert self.core.ask(key, f"call {key}", waiter, self.now) is not self.closed
-        if not self.closed:
+        assert self.core.ask(key, f"call {key}", waiter, self.now) is not self.is_shut_down
+        if not self.is_shut_down:
             self.wait_for(key, waiter)
         self.settle()
 
     def wait_for(self, key: object, waiter: Waiter[object]) -> None:
-        ending = (Phase.BROKEN, Phase.CLOSING)
-        coming = [w for w in [*self.live, *self.line] if w.key == key and w.phase not in ending]
+        ending = (State.BROKEN, State.CLOSING)
+        coming = [w for w in [*self.live, *self.line] if w.key == key and w.state not in ending]
         if not coming:
             coming = [Wanted(key)]
             self.line += coming
@@ -159,20 +159,20 @@ class KeyedMachine(RuleBasedStateMachine):
         wanted.users -= 1
         told = self.core.leave(wanted.real, self.now)
         assert told is bool(self.core.stops)
-        if not wanted.users and wanted.phase is Phase.OPEN:
+        if not wanted.users and wanted.state is State.OPEN:
             self.rest(wanted)
-        if not wanted.users and wanted.phase is Phase.BROKEN:
+        if not wanted.users and wanted.state is State.BROKEN:
             self.close(wanted, "discard")
         self.settle()
 
     @rule(index=INDEX)
     def discard(self, index: int) -> None:
-        wanted = self.pick(Phase.OPEN, index)
+        wanted = self.pick(State.OPEN, index)
         if wanted is None or wanted.real is None:
             return
         assert self.core.discard(wanted.real.obj)
         if wanted.users:
-            wanted.phase = Phase.BROKEN
+            wanted.state = State.BROKEN
             assert self.core.discard(wanted.real.obj), "twice is once"
         else:
             self.resting.remove(wanted)
@@ -206,17 +206,17 @@ class KeyedMachine(RuleBasedStateMachine):
 
     @rule(index=INDEX)
     def entered(self, index: int) -> None:
-        wanted = self.pick(Phase.ENTERING, index)
+        wanted = self.pick(State.ENTERING, index)
         if wanted is None or wanted.real is None:
             return
         obj = object()
         self.core.entered(wanted.real, obj, self.now)
         assert wanted.real.obj is obj
         self.nentered += 1
-        wanted.phase = Phase.OPEN
+        wanted.state = State.OPEN
         assert all(waiter.served and waiter.instance is wanted.real for waiter in wanted.waiters)
         self.answer(wanted)
-        wanted.users = wanted.uses = len(self.wakes)
+        wanted.users = wanted.uses = len(self.to_wake)
         self.users += [wanted] * wanted.users
         if not wanted.users:
             self.rest(wanted)
@@ -224,7 +224,7 @@ class KeyedMachine(RuleBasedStateMachine):
 
     @rule(index=INDEX)
     def failed(self, index: int) -> None:
-        wanted = self.pick(Phase.ENTERING, index)
+        wanted = self.pick(State.ENTERING, index)
         if wanted is None or wanted.real is None:
             return
         error = OSError()
@@ -236,25 +236,25 @@ class KeyedMachine(RuleBasedStateMachine):
         self.settle()
 
     def answer(self, wanted: Wanted) -> None:
-        self.wakes += wanted.waiters
+        self.to_wake += wanted.waiters
         wanted.waiters.clear()
 
     @rule(index=INDEX)
     def ended(self, index: int) -> None:
-        wanted = self.pick(Phase.CLOSING, index)
+        wanted = self.pick(State.CLOSING, index)
         if wanted is None or wanted.real is None:
             return
         self.core.ended(wanted.real, self.now)
         self.forget(wanted)
         self.settle()
 
-    @rule(index=INDEX, phase=st.sampled_from([Phase.OPEN, Phase.BROKEN]))
-    def lost(self, index: int, phase: Phase) -> None:
-        wanted = self.pick(phase, index)
+    @rule(index=INDEX, state=st.sampled_from([State.OPEN, State.BROKEN]))
+    def lost(self, index: int, state: State) -> None:
+        wanted = self.pick(state, index)
         if wanted is None or wanted.real is None:
             return
         self.core.lost(wanted.real, self.now)
-        wanted.phase = Phase.GONE
+        wanted.state = State.GONE
         wanted.reason = "lost"
         if wanted in self.resting:
             self.resting.remove(wanted)
@@ -281,15 +281,15 @@ class KeyedMachine(RuleBasedStateMachine):
         if sure:
             return  # not too often, or there is little to see
         (self.core.abandon if for_good else self.core.shutdown)(self.now)
-        if not self.closed:
-            self.closed = True
+        if not self.is_shut_down:
+            self.is_shut_down = True
             self.send_everybody_away()
-            self.stops += [wanted for wanted in self.oldest_first() if wanted.phase is Phase.ENTERING]
+            self.stops += [wanted for wanted in self.oldest_first() if wanted.state is State.ENTERING]
             self.close_resting(len(self.resting), "shutdown")
         if for_good:
             self.abandoned = True
             for wanted in self.oldest_first():
-                if wanted.phase in (Phase.OPEN, Phase.BROKEN):
+                if wanted.state in (State.OPEN, State.BROKEN):
                     self.close(wanted, "shutdown")
         self.settle()
 
@@ -300,8 +300,8 @@ class KeyedMachine(RuleBasedStateMachine):
     def send_everybody_away(self) -> None:
         waiters = [waiter for wanted in [*self.live, *self.line] for waiter in wanted.waiters]
         assert not any(waiter.served or waiter.error for waiter in waiters)
-        assert set(self.core.wakes) == set(waiters), "who waits was not sent away"
-        self.wakes += self.core.wakes
+        assert set(self.core.to_wake) == set(waiters), "who waits was not sent away"
+        self.to_wake += self.core.to_wake
         self.line.clear()
         for wanted in self.live:
             wanted.waiters.clear()
@@ -316,10 +316,10 @@ class KeyedMachine(RuleBasedStateMachine):
             return
         instance, core, now = some[index % len(some)], self.core, self.now
         moves: list[tuple[bool, Any]] = [
-            (instance.phase is Phase.ENTERING, lambda: core.entered(instance, object(), now)),
-            (instance.phase is Phase.ENTERING, lambda: core.failed(instance, OSError(), now)),
-            (instance.phase is Phase.CLOSING, lambda: core.ended(instance, now)),
-            (instance.phase in (Phase.OPEN, Phase.BROKEN), lambda: core.lost(instance, now)),
+            (instance.state is State.ENTERING, lambda: core.entered(instance, object(), now)),
+            (instance.state is State.ENTERING, lambda: core.failed(instance, OSError(), now)),
+            (instance.state is State.CLOSING, lambda: core.ended(instance, now)),
+            (instance.state in (State.OPEN, State.BROKEN), lambda: core.lost(instance, now)),
             (instance.users > 0, lambda: core.leave(instance, now)),
         ]
         before = self.snapshot()
@@ -331,25 +331,25 @@ class KeyedMachine(RuleBasedStateMachine):
 
     def snapshot(self) -> object:
         core = self.core
-        phases = sorted((i.number, i.phase.value, i.users, i.uses, len(i.waiters)) for i in core.registry)
-        boxes = [list(box) for box in (core.wakes, core.starts, core.stops, core.queue, core.idle)]
-        return phases, boxes, dict(core.known), set(core.heirs), core.counters.entered, dict(core.counters.closed)
+        phases = sorted((i.number, i.state.value, i.users, i.uses, len(i.waiters)) for i in core.registry)
+        boxes = [list(box) for box in (core.to_wake, core.starts, core.stops, core.queue, core.idle)]
+        return phases, boxes, dict(core.known), set(core.successors), core.counters.entered, dict(core.counters.closed)
 
     # -- what always holds
 
     @invariant()
     def the_phases_are_those_of_the_model(self) -> None:
         core = self.core
-        assert {wanted.real: wanted.phase for wanted in self.live} == {i: i.phase for i in core.registry}
+        assert {wanted.real: wanted.state for wanted in self.live} == {i: i.state for i in core.registry}
         assert len(core.registry) == len(self.live)
         assert [wanted.real for wanted in self.resting] == list(core.idle)
         assert [w.key for w in self.line] == [
-            i.key for i in sorted([*core.queue, *core.heirs], key=lambda one: one.number)
+            i.key for i in sorted([*core.queue, *core.successors], key=lambda one: one.number)
         ]
-        assert {i for i in core.registry if i.phase is Phase.ENTERING} == core.entering
-        assert {i for i in core.registry if i.phase is Phase.BROKEN} == core.broken
+        assert {i for i in core.registry if i.state is State.ENTERING} == core.entering
+        assert {i for i in core.registry if i.state is State.BROKEN} == core.broken
         assert core.waiting == {waiter for wanted in [*self.line, *self.live] for waiter in wanted.waiters}
-        assert {i for i in core.registry if i.phase is Phase.CLOSING} == core.closing
+        assert {i for i in core.registry if i.state is State.CLOSING} == core.closing
 
     @invariant()
     def never_over_size(self) -> None:
@@ -359,7 +359,7 @@ class KeyedMachine(RuleBasedStateMachine):
     def never_two_of_a_key(self) -> None:
         keys = [instance.key for instance in self.core.registry]
         assert len(keys) == len(set(keys))
-        if not self.closed:
+        if not self.is_shut_down:
             assert set(self.core.known) == set(keys) | {wanted.key for wanted in self.line}
 
     @invariant()
@@ -367,14 +367,14 @@ class KeyedMachine(RuleBasedStateMachine):
         for wanted in self.live:
             assert wanted.real
             assert wanted.real.users == self.users.count(wanted)
-            assert self.abandoned or wanted.phase is not Phase.CLOSING or not wanted.users
+            assert self.abandoned or wanted.state is not State.CLOSING or not wanted.users
 
     @invariant()
     def nobody_waits_beside_room(self) -> None:
         if self.core.queue:
             assert self.max_size
             assert len(self.core.registry) == self.max_size
-            broken = self.keys_of(Phase.BROKEN)
+            broken = self.keys_of(State.BROKEN)
             assert not self.core.idle or len(self.core.closing) >= sum(w.key not in broken for w in self.line)
 
     @invariant()
@@ -389,5 +389,5 @@ class KeyedMachine(RuleBasedStateMachine):
             assert wanted.real.uses == wanted.uses
 
 
-KeyedMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
-TestKeyedCore = pytest.mark.no_cover(KeyedMachine.TestCase)
+KeyedRules.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestKeyedCore = pytest.mark.no_cover(KeyedRules.TestCase)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool._loops.context_task import Keeper
+from ProxyPatternPool._loops.context_task import ContextTask
 from tests.support.loops import Run
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="nobody's")
@@ -51,7 +51,7 @@ class Manager:
         self.contexts.append(request_id.get())
 
 
-async def ended(keeper: Keeper[Any], error: BaseException | None = None) -> None:
+async def ended(keeper: ContextTask[Any], error: BaseException | None = None) -> None:
     keeper.release(error)
     await keeper.ended()
 
@@ -62,7 +62,7 @@ def test_an_object_is_entered_and_exited_by_one_task_in_an_empty_context(run_loo
     async def main() -> None:
         request_id.set("mine")
         manager = Manager()
-        keeper = Keeper(manager)
+        keeper = ContextTask(manager)
         assert await keeper.entered() is manager
         await ended(keeper)
         assert manager.tasks[0] is manager.tasks[1] is not asyncio.current_task()
@@ -76,7 +76,7 @@ def test_a_waiter_that_is_cancelled_leaves_the_entering_to_the_others(run_loop: 
     async def main() -> None:
         manager = Manager()
         manager.may_enter.clear()
-        keeper = Keeper(manager)
+        keeper = ContextTask(manager)
         first, second = (asyncio.create_task(keeper.entered()) for _ in range(2))
         await manager.begun.wait()
         first.cancel()
@@ -92,7 +92,7 @@ def test_a_waiter_that_is_cancelled_leaves_the_entering_to_the_others(run_loop: 
 def test_a_waiter_for_the_end_that_is_cancelled_does_not_stop_the_exit(run_loop: Run) -> None:
     async def main() -> None:
         manager = Manager()
-        keeper = Keeper(manager)
+        keeper = ContextTask(manager)
         await keeper.entered()
         manager.may_exit.clear()
         keeper.release()
@@ -113,7 +113,7 @@ def test_cancelling_all_tasks_does_not_reach_a_keeper(run_loop: Run) -> None:
 
     async def main() -> None:
         manager = Manager()
-        keeper = Keeper(manager)
+        keeper = ContextTask(manager)
         await keeper.entered()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         await asyncio.sleep(0)
@@ -126,7 +126,7 @@ def test_cancelling_all_tasks_does_not_reach_a_keeper(run_loop: Run) -> None:
 @pytest.mark.parametrize("error", [ValueError("no server"), SystemExit(3)])
 def test_what_entering_raises_reaches_all_who_wait(run_loop: Run, error: BaseException) -> None:
     async def main() -> None:
-        keeper = Keeper(Manager(entering=error))
+        keeper = ContextTask(Manager(entering=error))
         for _ in range(2):
             with pytest.raises(type(error)) as caught:
                 await keeper.entered()
@@ -141,7 +141,7 @@ def test_what_entering_raises_reaches_all_who_wait(run_loop: Run, error: BaseExc
 def test_what_exiting_raises_reaches_who_waits_for_it(run_loop: Run) -> None:
     async def main() -> None:
         error = ValueError("cannot say goodbye")
-        keeper = Keeper(Manager(exiting=error))
+        keeper = ContextTask(Manager(exiting=error))
         await keeper.entered()
         assert keeper.failure() is None
         with pytest.raises(ValueError, match="goodbye"):
@@ -156,7 +156,7 @@ def test_an_object_is_exited_with_what_it_is_released_with(run_loop: Run) -> Non
 
     async def main() -> None:
         manager, error = Manager(), RuntimeError("broken")
-        keeper = Keeper(manager)
+        keeper = ContextTask(manager)
         await keeper.entered()
         keeper.release(error)
         keeper.release()  # too late
@@ -171,11 +171,11 @@ def test_a_group_that_tells_the_reason_again_has_not_failed(run_loop: Run) -> No
 
     async def main() -> None:
         broken = RuntimeError("broken")
-        keeper = Keeper(asyncio.TaskGroup())
+        keeper = ContextTask(asyncio.TaskGroup())
         await keeper.entered()
         await ended(keeper, broken)
 
-        other = Keeper(Manager(exiting=ExceptionGroup("", [broken, ValueError("new")])))
+        other = ContextTask(Manager(exiting=ExceptionGroup("", [broken, ValueError("new")])))
         await other.entered()
         with pytest.raises(ExceptionGroup):
             await ended(other, broken)
@@ -192,7 +192,7 @@ def test_an_entering_that_raises_stopiteration_hangs_nobody(run_loop: Run) -> No
 
     async def main() -> None:
         with pytest.raises(RuntimeError, match="StopIteration"):
-            await Keeper(Exhausted()).entered()
+            await ContextTask(Exhausted()).entered()
 
     run_loop(main())
 
@@ -204,7 +204,7 @@ def test_releasing_what_is_being_entered_cancels_that(run_loop: Run, begun: bool
     async def main() -> None:
         manager = Manager()
         manager.may_enter.clear()
-        keeper = Keeper(manager)
+        keeper = ContextTask(manager)
         waiter = asyncio.create_task(keeper.entered())
         if begun:
             await manager.begun.wait()
@@ -229,7 +229,7 @@ def test_an_entering_that_is_released_but_succeeds_is_exited(run_loop: Run) -> N
     async def main() -> None:
         manager = Stubborn()
         manager.may_enter.clear()
-        keeper = Keeper(manager)
+        keeper = ContextTask(manager)
         await manager.begun.wait()
         await ended(keeper)
         assert manager.exits == 1
@@ -245,7 +245,9 @@ def test_its_maker_is_told_before_those_who_wait(run_loop: Run) -> None:
             await keeper.entered()
             events.append("waiter")
 
-        keeper = Keeper(Manager(), on_entered=lambda: events.append("entered"), on_ended=lambda: events.append("ended"))
+        keeper = ContextTask(
+            Manager(), on_entered=lambda: events.append("entered"), on_ended=lambda: events.append("ended")
+        )
         await wait_for_it()
         await ended(keeper)
         assert events == ["entered", "waiter", "ended"]
@@ -259,7 +261,7 @@ def test_a_manager_that_cancels_its_task_is_exited_at_once(run_loop: Run) -> Non
     async def main() -> None:
         told = asyncio.Event()
         group = asyncio.TaskGroup()
-        keeper = Keeper(group, on_ended=told.set)
+        keeper = ContextTask(group, on_ended=told.set)
         await keeper.entered()
 
         async def child() -> None:
@@ -277,7 +279,7 @@ def test_a_manager_that_cancels_its_task_is_exited_at_once(run_loop: Run) -> Non
 def test_a_cancelled_hold_is_no_failure_of_the_exit(run_loop: Run) -> None:
     async def main() -> None:
         manager, told = Manager(), asyncio.Event()
-        keeper = Keeper(manager, on_ended=told.set)
+        keeper = ContextTask(manager, on_ended=told.set)
         await keeper.entered()
         task: Any = manager.tasks[0]
         task.cancel()
@@ -297,7 +299,7 @@ def test_a_failure_that_nobody_has_seen_is_reported_by_the_loop(run_loop: Run, w
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context["message"]))
         told = asyncio.Event()
-        keeper = Keeper(Manager(**{when: ValueError(when)}), on_ended=told.set)
+        keeper = ContextTask(Manager(**{when: ValueError(when)}), on_ended=told.set)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         keeper.release()

@@ -81,8 +81,8 @@ BREAKS = [
         "only a successful pop makes an owner",
         "a check in the background goes on when the object has been taken",
         "_threads/engine.py",
-        "        if not self._locked(core.reserve, slot):\n            return\n",
-        "        self._locked(core.reserve, slot)\n",
+        "        if not self._locked(core.reserve_idle, slot):\n            return\n",
+        "        self._locked(core.reserve_idle, slot)\n",
         "threads/test_health.py::test_what_is_taken_meanwhile_is_not_checked",
     ),
     Break(
@@ -97,16 +97,16 @@ BREAKS = [
         "take only when nobody waits",
         "a newcomer does not look at who waits once it has a slot",
         "_core/machine.py",
-        "        if self.waiters or (self.watchful and",
-        "        if (self.watchful and",
+        "        if self.waiters or (self.inspecting and",
+        "        if (self.inspecting and",
         "core/test_machine.py::test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn",
     ),
     Break(
         "what may have changed is checked after the pop",
         "age is not looked at when an object is taken",
         "_core/machine.py",
-        "(self.doubts(slot, now) or self._verdict(slot, now))",
-        "self.doubts(slot, now)",
+        "(self.needs_check(slot, now) or self._unfit_reason(slot, now))",
+        "self.needs_check(slot, now)",
         "threads/test_limits.py::test_an_object_past_its_lifetime_is_not_lent",
     ),
     Break(
@@ -121,7 +121,7 @@ BREAKS = [
         "who returns appends to idle, then looks at who waits",
         "the look comes first",
         "_core/transitions.py",
-        "        self.idle.append(slot)  # published before the waiters are looked at: see the essay of `PoolCore`\n"
+        "        self.idle.append(slot)  # published before the waiters are looked at: see the essay of `PoolMachine`\n"
         "        return bool(self.waiters)\n",
         "        waiting = bool(self.waiters)\n        self.idle.append(slot)\n        return waiting\n",
         "threads/test_ordering.py::test_who_comes_at_each_bytecode_of_a_return_is_served",
@@ -139,10 +139,10 @@ BREAKS = [
         "the youngest is",
         "_core/machine.py",
         "        while self.waiters and self._serve(self.waiters[0], now):\n"
-        "            self.wakes.append(self.waiters[0])\n"
+        "            self.to_wake.append(self.waiters[0])\n"
         "            self.waiters.popleft()",
         "        while self.waiters and self._serve(self.waiters[-1], now):\n"
-        "            self.wakes.append(self.waiters[-1])\n"
+        "            self.to_wake.append(self.waiters[-1])\n"
         "            self.waiters.pop()",
         "threads/test_pool.py::test_first_come_first_served",
     ),
@@ -150,8 +150,8 @@ BREAKS = [
         "a free place is a slot for who waits",
         "only returned objects are",
         "_core/machine.py",
-        "popped(self.refills) or (self._new_slot(now) if self._has_room() else None)",
-        "popped(self.refills) or (self._new_slot(now) if not self.registry else None)",
+        "popped(self.to_create) or (self._new_slot(now) if self._has_room() else None)",
+        "popped(self.to_create) or (self._new_slot(now) if not self.registry else None)",
         "threads/test_pool.py::test_objects_are_made_in_parallel_and_stop_nobody",
     ),
     Break(
@@ -182,7 +182,7 @@ BREAKS = [
         "what was served to one who gives up goes to the next one",
         "it is lost",
         "_threads/pool.py",
-        "        except BaseException:\n            self._locked(core.abandon, waiter)\n            raise\n",
+        "        except BaseException:\n            self._locked(core.cancel, waiter)\n            raise\n",
         "        except BaseException:\n            raise\n",
         "threads/test_pool.py::test_who_is_interrupted_while_waiting_leaves_the_queue",
     ),
@@ -190,15 +190,15 @@ BREAKS = [
         "a failed creation frees its place",
         "it does not",
         "_core/transitions.py",
-        "            self._doom(slot, reason)\n        else:\n            self._retire(slot)\n",
-        "            self._doom(slot, reason)\n",
+        "            self._close_slot(slot, reason)\n        else:\n            self._remove(slot)\n",
+        "            self._close_slot(slot, reason)\n",
         "threads/test_pool.py::test_a_failed_creation_is_raised_to_its_caller_and_loses_nothing",
     ),
     Break(
         "a finished close frees its place",
         "it does not",
         "_core/machine.py",
-        "        self._check(slot, CLOSING)\n        self._retire(slot)\n",
+        "        self._check(slot, CLOSING)\n        self._remove(slot)\n",
         "        self._check(slot, CLOSING)\n",
         "threads/test_pool.py::test_a_broken_object_is_closed_and_replaced",
     ),
@@ -214,10 +214,10 @@ BREAKS = [
         "user code is settled whatever it raises",
         "`close` only when it raises nothing",
         "_threads/engine.py",
-        '            self._blame(error, "close")\n            raise\n'
-        "        finally:\n            self._locked(core.ended, slot)\n",
-        '            self._blame(error, "close")\n            raise\n'
-        "        else:\n            self._locked(core.ended, slot)\n",
+        '            self._note(error, "close")\n            raise\n'
+        "        finally:\n            self._locked(core.closed, slot)\n",
+        '            self._note(error, "close")\n            raise\n'
+        "        else:\n            self._locked(core.closed, slot)\n",
         "threads/test_pool.py::test_a_close_that_raises_loses_nothing",
     ),
     Break(
@@ -345,7 +345,7 @@ BREAKS = [
         "what is broken is exited with an exception",
         "it is exited with None",
         "_keyed/pool.py",
-        ".release(self._reproach(instance))",
+        ".release(self._exit_error(instance))",
         ".release()",
         "keyed/test_pool.py::test_what_is_discarded_goes_with_its_last_user_and_is_made_again",
     ),
@@ -433,7 +433,7 @@ BREAKS = [
         "a task that is cancelled forsakes what it waits for",
         "what was served to it is not passed on",
         "_async_pool/pool.py",
-        "            self._core.abandon(waiter, self._clock())\n            self._act()\n",
+        "            self._core.cancel(waiter, self._clock())\n            self._act()\n",
         "            pass\n",
         "async_pool/test_cancellation.py::test_cancelled_at_every_suspension",
     ),
@@ -441,7 +441,7 @@ BREAKS = [
         "a hook outlives its caller",
         "being cancelled cancels the retter",
         "_async_pool/hooks.py",
-        "            self._house.linger(task, PATIENCE)\n            raise\n",
+        "            self._resources.cancel_after(task, PATIENCE)\n            raise\n",
         "            task.cancel()\n            raise\n",
         "async_pool/test_pool.py::test_a_return_that_is_cancelled_tidies_up_all_the_same",
     ),
@@ -449,8 +449,8 @@ BREAKS = [
         "a hook is settled whether its task has begun or not",
         "what is given up at the loop's end is not settled",
         "_async_pool/resources.py",
-        "            desert(task)\n            self._hook_ended(task)\n",
-        "            desert(task)\n",
+        "            abandon(task)\n            self._hook_ended(task)\n",
+        "            abandon(task)\n",
         "async_pool/test_ends.py::test_what_a_hook_does_not_let_go_of_is_closed_as_broken",
     ),
     Break(
@@ -489,8 +489,8 @@ BREAKS = [
         "who is sent away by the end of its loop begins nothing in the next one",
         "it leaves the pool that has begun anew",
         "_async_pool/pool.py",
-        "            if core is self._core:\n                self._forsake(waiter)\n",
-        "            self._forsake(waiter)\n",
+        "            if core is self._core:\n                self._cancel(waiter)\n",
+        "            self._cancel(waiter)\n",
         "async_pool/test_ends.py::test_who_still_waits_when_its_loop_is_closed_begins_nothing",
     ),
     Break(

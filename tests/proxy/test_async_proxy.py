@@ -201,14 +201,14 @@ def test_the_end(run_loop: Run, bench: Bench) -> None:
 
 def test_an_object_that_ends_by_itself_is_replaced(run_loop: Run) -> None:
     """Otherwise one dead connection would be used until the end of the loop."""
-    keepers: list[asyncio.Task[Any]] = []
+    tasks: list[asyncio.Task[Any]] = []
     ended: list[int] = []
 
     @asynccontextmanager
     async def connect(number: int) -> AsyncIterator[list[int]]:
         task = asyncio.current_task()
         assert task is not None
-        keepers.append(task)
+        tasks.append(task)
         try:
             yield [number]
         finally:
@@ -218,8 +218,8 @@ def test_an_object_that_ends_by_itself_is_replaced(run_loop: Run) -> None:
 
     async def main() -> None:
         assert await values._get_obj() == [0]
-        keepers[0].cancel()  # as a group of tasks does one of whose tasks has failed
-        await asyncio.wait((keepers[0],))
+        tasks[0].cancel()  # as a group of tasks does one of whose tasks has failed
+        await asyncio.wait((tasks[0],))
         assert not values._has_obj()
         with pytest.raises(ProxyException, match="no object yet"):
             values.append(1)
@@ -327,7 +327,7 @@ def test_setting_it_later(run_loop: Run, bench: Bench) -> None:
 def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(run_loop: Run, bench: Bench) -> None:
     """Otherwise a function that was replaced would still open a connection, to the old server."""
     values: Any = AsyncProxy(fun=lambda _: pytest.fail("the old one"), scope=LOOP, name="db")
-    late = values._proxy_target  # looked up before the setting, and asked after it
+    late = values._proxy_provider  # looked up before the setting, and asked after it
     values.set_fun(bench.come)
 
     async def main() -> None:

@@ -20,7 +20,7 @@ import pytest
 
 import ProxyPatternPool
 from ProxyPatternPool import Pool, PoolClosed, Proxy, ProxyException, TimeOut
-from ProxyPatternPool._owner import PerThread
+from ProxyPatternPool._owner import ThreadStorage
 from ProxyPatternPool._proxy.base import _no_function
 from tests.conftest import Crew, Factory, Thing, run, until
 from tests.support.bytecodes import at_bytecode, at_each_bytecode
@@ -298,10 +298,10 @@ def test_who_asks_while_the_proxy_is_set_again_gets_the_new_one(factory: Factory
         db.set_fun(factory)
         raise PoolClosed
 
-    early = db._proxy_target
+    early = db._proxy_provider
     early.take = reload
     assert db.number == 0
-    assert early is not db._proxy_target
+    assert early is not db._proxy_provider
     db._ret_obj()
     db._pool.shutdown()
     with pytest.raises(PoolClosed):
@@ -325,7 +325,7 @@ def test_an_object_of_an_earlier_setting_keeps_none_of_those_since(factory: Fact
 def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(options: dict[str, Any]) -> None:
     """Otherwise a function that was replaced would still open a connection, to the old server."""
     db: Any = Proxy(fun=lambda _: pytest.fail("the old one"), **options)
-    late = db._proxy_target  # looked up before the setting, and asked after it
+    late = db._proxy_provider  # looked up before the setting, and asked after it
     db.set_fun(lambda n: ["new"])
 
     async def main() -> None:
@@ -502,7 +502,7 @@ def test_an_object_that_cannot_be_kept_is_returned(factory: Factory, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(PerThread, "set", fail)
+        patch.setattr(ThreadStorage, "set", fail)
         with pytest.raises(KeyboardInterrupt):
             db._get_obj()
     assert db._pool.stats()["in_use"] == 0
@@ -569,7 +569,7 @@ def test_a_shared_function_is_called_once(factory: Factory, crew: Crew) -> None:
     making.set()
     crew.join()
     assert (proxy._has_obj(), proxy._nobjs, proxy._local.obj) == (True, 1, factory.things[0])
-    late = proxy._proxy_target._queue.pool  # where one waits who has looked before, and asks after
+    late = proxy._proxy_provider._queue.pool  # where one waits who has looked before, and asks after
     assert late.get() == (factory.things[0],)
     assert len(factory.things) == 1
     proxy._ret_obj()
@@ -588,7 +588,7 @@ def test_a_shared_function_is_called_once_whoever_comes_when(crew: Crew) -> None
             return made
 
         proxy: Any = Proxy(fun=fun, scope=Scope.SHARED)
-        queue = proxy._proxy_target._queue
+        queue = proxy._proxy_provider._queue
 
         def come() -> None:
             if not made:  # whoever comes after that is in the same queue, or finds the object
@@ -672,7 +672,7 @@ def test_without_a_pool(factory: Factory, crew: Crew) -> None:
 # -- what reaches the object
 
 
-class Target:
+class Provider:
     """Has an attribute and a method named as some of the proxy's own internals would be."""
 
     kind = "target"
@@ -694,7 +694,7 @@ class Target:
 
 def test_attributes() -> None:
     """Otherwise the proxy would be something else than its object."""
-    target = Target()
+    target = Provider()
     proxy: Any = Proxy(target)
     assert proxy.kind == "target"
     proxy.colour = "red"
@@ -703,7 +703,7 @@ def test_attributes() -> None:
     assert not hasattr(target, "colour")
     assert not hasattr(proxy, "colour")
     assert "log" in dir(proxy)
-    with pytest.raises(AttributeError, match="'Target' object has no attribute 'missing'"):
+    with pytest.raises(AttributeError, match="'Provider' object has no attribute 'missing'"):
         proxy.missing  # noqa: B018  # the access is what is tested
 
 
@@ -715,7 +715,7 @@ def test_the_proxys_own_attributes_stay_its_own() -> None:
 
         note = "default"
 
-    reference = Reference(Target())
+    reference = Reference(Provider())
     reference.note = "own"
     assert not hasattr(reference._get_obj(), "note")
     del reference.note
@@ -753,7 +753,7 @@ def test_operations() -> None:
     items: Any = Proxy(iter("ab"))
     assert next(items) == "a"
     assert list(items) == ["b"]
-    call: Any = Proxy(Target())
+    call: Any = Proxy(Provider())
     assert call(1, self=2, operation=3) == (1, ("self", 2), ("operation", 3))
     with call as entered:
         assert entered == "entered"
@@ -837,7 +837,7 @@ def test_nobody_takes_an_object_by_asking_for_its_class(factory: Factory, crew: 
     crew.join()
     db._ret_obj()
     assert (isinstance(db, Thing), db._has_obj()) == (True, False)
-    obj: Any = Target()
+    obj: Any = Provider()
     shared: Any = Proxy(obj)
     shared.__class__ = Thing
     assert type(obj) is Thing
@@ -847,8 +847,8 @@ def test_nobody_takes_an_object_by_saying_its_type(factory: Factory) -> None:
     """Otherwise `Proxy[T](fun=connect)` would connect while it is imported, and `Proxy[T](obj)` change its object."""
     db = Proxy[Thing](fun=factory)
     assert (db._has_obj(), factory.things) == (False, [])
-    target = Target()
-    assert vars(Proxy[Target](target)) == vars(Target())
+    target = Provider()
+    assert vars(Proxy[Provider](target)) == vars(Provider())
 
 
 def test_a_proxy_is_collected() -> None:
@@ -858,16 +858,16 @@ def test_a_proxy_is_collected() -> None:
         import gc, weakref
         from ProxyPatternPool import Proxy
 
-        class Target: ...
+        class Provider: ...
 
         def references(proxy):
             proxy._get_obj()
             before = type(proxy)
-            proxy.set_fun(lambda _: Target())
+            proxy.set_fun(lambda _: Provider())
             proxy._get_obj()
             return [weakref.ref(proxy), weakref.ref(type(proxy)), weakref.ref(before)]
 
-        seen = references(Proxy(Target())) + references(Proxy(fun=lambda _: Target()))
+        seen = references(Proxy(Provider())) + references(Proxy(fun=lambda _: Provider()))
         gc.collect()
         print([reference() for reference in seen])
         """

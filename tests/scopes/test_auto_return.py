@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import Pool, Proxy, TimeOut
-from ProxyPatternPool._owner import Holder, _Room
+from ProxyPatternPool._owner import Holder, _Entry
 from ProxyPatternPool._threads.lease import KeptLease
 from tests.conftest import Crew, Factory, run, until
 from tests.support.memory import collect, where_classes_go
@@ -249,14 +249,14 @@ def test_a_task_remembers_no_greenlet_that_has_ended(factory: Factory) -> None:
     greenlet = pytest.importorskip("greenlet")
     db: Any = Proxy(fun=factory, scope=VERSATILE)
 
-    def rooms() -> int:
-        return sum(type(thing) is _Room for thing in gc.get_objects())
+    def entries() -> int:
+        return sum(type(thing) is _Entry for thing in gc.get_objects())
 
     async def task() -> int:
-        before = rooms()
+        before = entries()
         for _ in range(10):
             greenlet.greenlet(db._get_obj).switch()
-        return rooms() - before
+        return entries() - before
 
     assert asyncio.run(task()) == 0
 
@@ -435,13 +435,13 @@ def test_an_object_is_not_at_hand_after_its_lease(factory: Factory) -> None:
     """Otherwise an object that is taken away at the very moment when it is taken would be used all the same."""
     pool = Pool(factory, 1)
     lease = KeptLease(pool, 0, Holder(threading.current_thread()))
-    hand: dict[str, Any] = {}
-    lease.show_in(hand)
-    assert hand == {"obj": factory.things[0]}
+    cache: dict[str, Any] = {}
+    lease.cache_in(cache)
+    assert cache == {"obj": factory.things[0]}
     pool.ret(lease.held)
-    assert hand == {}
-    lease.show_in(hand)
-    assert hand == {}
+    assert cache == {}
+    lease.cache_in(cache)
+    assert cache == {}
 
 
 def test_an_object_is_not_at_hand_while_it_is_tidied_up(factory: Factory, crew: Crew) -> None:
@@ -466,15 +466,15 @@ def test_who_shows_an_object_late_takes_it_out_of_nobodys_hand(
 ) -> None:
     """Otherwise the next one to have it would go on using it after having discarded it."""
     late, go = threading.Event(), threading.Event()
-    show_in = KeptLease.show_in
+    cache_in = KeptLease.cache_in
 
-    def show_late(self: KeptLease[Any], hand: dict[str, Any]) -> None:
+    def show_late(self: KeptLease[Any], cache: dict[str, Any]) -> None:
         if not late.is_set():
             late.set()
             assert go.wait(20)
-        show_in(self, hand)
+        cache_in(self, cache)
 
-    monkeypatch.setattr(KeptLease, "show_in", show_late)
+    monkeypatch.setattr(KeptLease, "cache_in", show_late)
     db: Any = Proxy(fun=factory, max_size=1)
     crew.start(lambda: db._get_obj())
     assert late.wait(20)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool._owner import PerOwner, PerThread, _Room, current_greenlet, current_task, this_owner
+from ProxyPatternPool._owner import OwnerStorage, ThreadStorage, _Entry, current_greenlet, current_task, this_owner
 from tests.conftest import Crew
 
 
-@pytest.mark.parametrize("kind", [PerThread, PerOwner])
-def test_each_thread_has_its_own(kind: type[PerThread[str]], crew: Crew) -> None:
+@pytest.mark.parametrize("kind", [ThreadStorage, OwnerStorage])
+def test_each_thread_has_its_own(kind: type[ThreadStorage[str]], crew: Crew) -> None:
     """Otherwise two threads would use one connection."""
     storage = kind()
     storage.set("main")
@@ -59,7 +59,7 @@ def test_who_has_ended_is_nobody_who_comes_later() -> None:
 
 def test_no_task_nor_thread_sees_its_parents() -> None:
     """Otherwise a child task would write into its parent's transaction."""
-    storage: PerOwner[str] = PerOwner()
+    storage: OwnerStorage[str] = OwnerStorage()
     storage.set("thread")
 
     async def child() -> str | None:
@@ -83,7 +83,7 @@ def test_no_task_nor_thread_sees_its_parents() -> None:
 
 def test_what_a_task_leaves_goes_with_it() -> None:
     """Otherwise a later task, at the same address, could get it; or memory would grow with each request."""
-    storage: PerOwner[str] = PerOwner()
+    storage: OwnerStorage[str] = OwnerStorage()
 
     async def leave() -> None:
         assert storage.get() is None
@@ -95,13 +95,13 @@ def test_what_a_task_leaves_goes_with_it() -> None:
 
     asyncio.run(parent())
     gc.collect()
-    assert not storage._rooms
+    assert not storage._entries
 
 
 def test_greenlets() -> None:
     """Otherwise two greenlets would share a connection."""
     greenlet = pytest.importorskip("greenlet")
-    storage: PerOwner[str] = PerOwner()
+    storage: OwnerStorage[str] = OwnerStorage()
     storage.set("thread")
 
     def work() -> str | None:
@@ -119,7 +119,7 @@ def test_greenlets() -> None:
 def test_a_greenlet_in_a_task_and_a_loop_in_a_greenlet() -> None:
     """Otherwise code that mixes both worlds would share in one of them."""
     greenlet = pytest.importorskip("greenlet")
-    storage: PerOwner[str] = PerOwner()
+    storage: OwnerStorage[str] = OwnerStorage()
 
     async def task() -> None:
         storage.set("task")
@@ -150,10 +150,10 @@ def test_nothing_is_imported_to_find_out(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_room_that_is_left_twice_takes_nobody_elses_away() -> None:
     """Otherwise the late end of one owner would lose what belongs to the next one of the same identity."""
-    rooms: dict[tuple[int, int], _Room[str]] = {}
-    first = _Room(rooms, None, None)
-    second = _Room(rooms, None, None)
+    entries: dict[tuple[int, int], _Entry[str]] = {}
+    first = _Entry(entries, None, None)
+    second = _Entry(entries, None, None)
     first.leave()
-    assert list(rooms.values()) == [second]
+    assert list(entries.values()) == [second]
     second.leave()
-    assert not rooms
+    assert not entries

@@ -190,7 +190,7 @@ def _tell(name: str) -> Callable[..., object]:
     return lambda self, *args: (name, *args)
 
 
-def _change(name: str) -> Callable[..., object]:
+def _notifier(name: str) -> Callable[..., object]:
     def change(self: InPlace, *args: object) -> object:
         self.log.append((name, *args))
         return self
@@ -217,7 +217,7 @@ BINARY = [
 for _name in BINARY:
     setattr(Number, f"__{_name}__", _tell(_name))
     setattr(Number, f"__r{_name}__", _tell(f"reflected {_name}"))
-    setattr(InPlace, f"__i{_name}__", _change(_name))
+    setattr(InPlace, f"__i{_name}__", _notifier(_name))
 for _name in ["neg", "pos", "abs", "invert", "trunc", "floor", "ceil", "round"]:
     setattr(Number, f"__{_name}__", _tell(_name))
 

@@ -18,7 +18,7 @@ EXIT = """
     from ProxyPatternPool import Pool, PoolException
     from ProxyPatternPool._threads import housekeeper as _housekeeper
     from ProxyPatternPool._threads import pool as _pool
-    _pool.LOOK = _pool.PATIENCE = _housekeeper.LINGER = 3600.0  # whoever waits at the end waits for too long
+    _pool.RECHECK = _pool.PATIENCE = _housekeeper.LINGER = 3600.0  # whoever waits at the end waits for too long
 
     def until(condition):
         deadline = time.monotonic() + 20
@@ -44,7 +44,7 @@ EXITS = {
     held = pool.get()
     """,
     "a daemon waits": """
-    _pool.LOOK = 0.01  # it looks around meanwhile
+    _pool.RECHECK = 0.01  # it looks around meanwhile
     start(busy.get, daemon=True)
     until(lambda: busy.stats()["nwaiting"])
     """,
@@ -171,7 +171,7 @@ def test_who_waits_for_an_ended_thread_goes_on_while_the_program_does() -> None:
         import threading, time
         from ProxyPatternPool import Pool
         from ProxyPatternPool._threads import pool as _pool
-        _pool.LOOK = 0.01
+        _pool.RECHECK = 0.01
         pool = Pool(lambda n: n, 1, timeout=20)
         passed = []
         first = threading.Thread(target=lambda: passed.append(pool.get()))
@@ -200,7 +200,7 @@ def test_who_waits_for_a_living_thread_goes_on_after_the_main_thread() -> None:
         import threading, time
         from ProxyPatternPool import Pool
         from ProxyPatternPool._threads import pool as _pool
-        _pool.LOOK = 0.01
+        _pool.RECHECK = 0.01
         pool = Pool(lambda n: n, 1, timeout=20)
         looks = 0
         give_up = pool._give_up_if_deserted

@@ -302,7 +302,7 @@ def test_who_waits_does_what_no_thread_can_be_had_for(factory: Factory, monkeypa
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(_pool, "LOOK", 0.005)
+    monkeypatch.setattr(_pool, "RECHECK", 0.005)
     monkeypatch.setattr(_thread, "start_new_thread", refuse)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     pool = Pool(factory, 1, close="close")

@@ -25,7 +25,7 @@ def test_a_thousand_pools_made_and_dropped_leave_nothing() -> None:
     program = f"""
         import gc, threading, time, tracemalloc
         from ProxyPatternPool import Pool
-        from ProxyPatternPool._core.machine import PoolCore
+        from ProxyPatternPool._core.machine import PoolMachine
         from ProxyPatternPool._core.slot import Slot
 
         class Thing:
@@ -52,7 +52,7 @@ def test_a_thousand_pools_made_and_dropped_leave_nothing() -> None:
                 pool.cycle = pool  # for the collector
 
         def alive():
-            return [kind for kind in map(type, gc.get_objects()) if kind in (Pool, PoolCore, Slot, threading.Thread)]
+            return [kind for kind in map(type, gc.get_objects()) if kind in (Pool, PoolMachine, Slot, threading.Thread)]
 
         sizes, before = [], alive()
         tracemalloc.start()

@@ -122,7 +122,7 @@ def test_waiting_at_every_bytecode() -> None:
 
 def test_a_return_that_somebody_waits_for_at_every_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise an interrupt in one thread would leave another asleep beside an idle object."""
-    monkeypatch.setattr(_pool, "LOOK", 0.005)
+    monkeypatch.setattr(_pool, "RECHECK", 0.005)
     crew = Crew()
 
     def prepare() -> tuple[Pool[Thing], Callable[[], object]]:

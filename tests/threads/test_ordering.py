@@ -66,7 +66,7 @@ def test_returns_and_requests_at_the_same_moment() -> None:
         from ProxyPatternPool import Pool
         from ProxyPatternPool._threads import pool as _pool
 
-        _pool.LOOK = 3600.0
+        _pool.RECHECK = 3600.0
         sys.setswitchinterval(1e-6)
         with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
         turns = 2_000 if with_gil else 20_000  # without it the two really are at it at the same moment

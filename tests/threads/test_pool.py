@@ -17,7 +17,7 @@ from fractions import Fraction
 import pytest
 
 from ProxyPatternPool import Pool, PoolClosed, PoolException, TimeOut
-from ProxyPatternPool._core.machine import PoolCore
+from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._threads import engine as _threaded
 from tests.conftest import Crew, Factory, Thing, run, until
 
@@ -660,7 +660,7 @@ def test_an_interrupt_while_returning_leaves_nobody_asleep(factory: Factory, cre
         looks += 1
         if looks == 2:
             raise KeyboardInterrupt
-        return PoolCore.due(pool._core)
+        return PoolMachine.due(pool._core)
 
     pool._core.due = due  # type: ignore[method-assign]  # a fault is injected there
     with pytest.raises(KeyboardInterrupt):
