@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ProxyPatternPool._core.stats import Duration, LeaseInfo, ObjectInfo, PoolStats
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, PPPException, ProxyException, TimeOut
 from ProxyPatternPool._proxy.proxy import Proxy, transparent
 from ProxyPatternPool._threads.pool import Pool
@@ -11,17 +12,23 @@ if TYPE_CHECKING:
     from ProxyPatternPool import loop_local
     from ProxyPatternPool._async_pool.pool import AsyncPool
     from ProxyPatternPool._keyed.pool import AsyncKeyedPool
+    from ProxyPatternPool._keyed.stats import KeyedStats
     from ProxyPatternPool._proxy.async_proxy import AsyncProxy
 
 __all__ = [
     "AsyncKeyedPool",
     "AsyncPool",
     "AsyncProxy",
+    "Duration",
+    "KeyedStats",
+    "LeaseInfo",
+    "ObjectInfo",
     "PPPException",
     "Pool",
     "PoolClosed",
     "PoolException",
     "PoolFull",
+    "PoolStats",
     "Proxy",
     "ProxyException",
     "TimeOut",
@@ -31,7 +38,12 @@ __all__ = [
 __version__ = "26.11.0"
 
 #: What needs asyncio, and where it is.
-_ELSEWHERE = {"AsyncKeyedPool": "_keyed.pool", "AsyncPool": "_async_pool.pool", "AsyncProxy": "_proxy.async_proxy"}
+_ELSEWHERE = {
+    "AsyncKeyedPool": "_keyed.pool",
+    "KeyedStats": "_keyed.stats",
+    "AsyncPool": "_async_pool.pool",
+    "AsyncProxy": "_proxy.async_proxy",
+}
 
 
 def __getattr__(name: str) -> Any:

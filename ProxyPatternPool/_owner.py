@@ -1,12 +1,8 @@
-"""Who runs this code, and where that one's value is kept: until it is taken away, or its owner ends.
+"""Identifies the current thread, task or greenlet.
 
-Two kinds of owner: the thread, and the innermost of asyncio task, greenlet, thread. An owner is never found through
-context variables: a child task, `asyncio.to_thread` and many greenlets run in a copy of their parent's context,
-and would share its object.
-
-When an owner ends, its value is let go of: in the dying thread, at the loop's next turn, or at the gevent hub's. A raw
-greenlet, and a task whose loop was closed, tell nobody, and are noticed when they are collected. That is all: what
-should happen then, the value does itself, in its ``__del__``.
+There are two kinds of owner: the thread, and the innermost of asyncio task, greenlet and thread. Context variables
+identify no owner: a child task, `asyncio.to_thread` and many greenlets run in a copy of their parent's context, and
+would share its object.
 """
 
 from __future__ import annotations
@@ -14,11 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from typing import Any, Generic, TypeVar
-
-from ProxyPatternPool._process import keep, renew_after_fork
-
-V = TypeVar("V")
+from typing import Any
 
 
 def current_task() -> Any:
@@ -103,154 +95,3 @@ def this_owner() -> tuple[object, ...]:
     """Return what tells who runs this code from all others, for good: an identity may soon be another's."""
     parts = (current_task(), current_greenlet())
     return (me.thread, *[None if part is None else weakref.ref(part) for part in parts])
-
-
-class ThreadStorage(Generic[V]):
-    """A value for each thread, which nobody else sees, and which is let go of when the thread ends.
-
-    A forked child starts with none; what it has inherited is kept, so that it is never finalised there.
-    """
-
-    def __init__(self) -> None:
-        self._local = threading.local()
-        renew_after_fork(self)
-
-    def _renew(self) -> None:
-        keep(self.pop())
-
-    def get(self) -> V | None:
-        """Return the current owner's value, None if it has none."""
-        return getattr(self._local, "value", None)
-
-    def set(self, value: V) -> None:
-        """Keep a value for the current owner, until that one ends."""
-        self._local.value = value
-
-    def pop(self) -> V | None:
-        """Forget the current owner's value, and return it."""
-        value: V | None = vars(self._local).pop("value", None)
-        return value
-
-    def holder(self) -> Holder:
-        """Return the current owner, for others to remember."""
-        return Holder(threading.current_thread())
-
-
-class OwnerStorage(ThreadStorage[V]):
-    """A value for each task, greenlet or thread: the innermost that runs the code.
-
-    A greenlet may run inside a task, and an event loop inside a greenlet: so the two together are the owner.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._entries: dict[tuple[int, int], _Entry[V]] = {}  # of tasks and greenlets, by their identities
-
-    def _renew(self) -> None:
-        super()._renew()
-        keep(*[entry.value for entry in self._entries.values()])
-        self._entries = {}
-
-    def get(self) -> V | None:
-        """Return the current owner's value, None if it has none."""
-        task, greenlet = current_task(), current_greenlet()
-        if task is None and greenlet is None:
-            return super().get()
-        entry = self._entries.get((id(task), id(greenlet)))
-        return None if entry is None else entry.value
-
-    def set(self, value: V) -> None:
-        """Keep a value for the current owner, until that one ends."""
-        task, greenlet = current_task(), current_greenlet()
-        if task is None and greenlet is None:
-            super().set(value)
-        else:
-            entry = self._entries.get((id(task), id(greenlet))) or _Entry(self._entries, task, greenlet)
-            entry.value = value
-
-    def pop(self) -> V | None:
-        """Forget the current owner's value, and return it."""
-        task, greenlet = current_task(), current_greenlet()
-        if task is None and greenlet is None:
-            return super().pop()
-        value, entry = None, self._entries.get((id(task), id(greenlet)))
-        if entry is not None:
-            value, entry.value = entry.value, None
-        return value
-
-    def cache(self) -> dict[str, Any] | None:
-        """Return a dictionary which the current owner has besides, until it ends; None when that is the thread."""
-        task, greenlet = current_task(), current_greenlet()
-        if task is None and greenlet is None:
-            return None
-        entry = self._entries.get((id(task), id(greenlet)))
-        return {} if entry is None else entry.cache
-
-    def holder(self) -> Holder:
-        """Return the current owner, for others to remember."""
-        owners = [owner for owner in (current_task(), current_greenlet()) if owner is not None]
-        return Holder(*owners) if owners else super().holder()
-
-
-class _Entry(Generic[V]):
-    """Where a task or a greenlet has its value; it leaves the table at its owner's end.
-
-    The table knows owners by their identity, which may be another's as soon as this one is no more: the end of it, at
-    the latest as it is collected, takes the room out before that.
-    """
-
-    __slots__ = ("__weakref__", "_entries", "_key", "cache", "value")
-
-    def __init__(self, entries: dict[tuple[int, int], _Entry[V]], task: Any, greenlet: Any) -> None:
-        self.value: V | None = None
-        self.cache: dict[str, Any] = {}
-        self._entries = entries
-        self._key = (id(task), id(greenlet))
-        for owner in (task, greenlet):
-            if owner is not None:
-                _end_of(owner).concerns(self)
-        entries[self._key] = self  # not before its end is watched for
-
-    def leave(self) -> None:
-        """Let go of the value."""
-        if self._entries.get(self._key) is self:  # it may be another's by now, when its second owner ends
-            del self._entries[self._key]
-        self.value = None
-        self.cache.clear()
-
-
-#: The ends that somebody waits for, by the identity of whose end it is.
-_ends: dict[int, _OwnerEnd] = {}
-
-
-def _end_of(owner: Any) -> _OwnerEnd:
-    return _ends.get(id(owner)) or _OwnerEnd(owner)
-
-
-class _OwnerEnd:
-    """The end of a task or a greenlet. It knows rooms, and they need not outlive their table for it.
-
-    There is one for all of an owner's rooms: a task may outlive any number of greenlets, and of settings of a proxy,
-    and must not remember all of them.
-    """
-
-    __slots__ = ("_entries", "_key", "_reference")
-
-    def __init__(self, owner: Any) -> None:
-        self._entries: set[weakref.ref[_Entry[Any]]] = set()
-        self._key = id(owner)
-        self._reference: weakref.ref[Any] | None = weakref.ref(owner, self._come)
-        hook = getattr(owner, "add_done_callback", None) or getattr(owner, "rawlink", None)  # asyncio's, or gevent's
-        if hook is not None:
-            hook(self._come)
-        _ends[self._key] = self
-
-    def concerns(self, entry: _Entry[Any]) -> None:
-        """Have a room left at the end, if it is still there."""
-        self._entries.add(weakref.ref(entry, self._entries.discard))
-
-    def _come(self, _owner: object) -> None:
-        self._reference = None
-        _ends.pop(self._key, None)
-        for entry in filter(None, [reference() for reference in self._entries.copy()]):
-            entry.leave()

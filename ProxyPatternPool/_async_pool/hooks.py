@@ -19,7 +19,7 @@ from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._callables import awaited_result
 from ProxyPatternPool._core.slot import Reason, Slot
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._loops.pooled import outcome
+from ProxyPatternPool._loops.factory import outcome
 from ProxyPatternPool._loops.system_task import failure
 from ProxyPatternPool._report import PoolReport
 

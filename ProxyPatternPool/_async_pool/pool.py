@@ -18,7 +18,8 @@ from ProxyPatternPool._async_pool.hooks import PATIENCE
 from ProxyPatternPool._async_pool.lease import AsyncLease
 from ProxyPatternPool._async_pool.resources import LoopResources
 from ProxyPatternPool._async_pool.waiter import TaskWaiter
-from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_seconds, checked_timeout, configure
+from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, configure
+from ProxyPatternPool._core.limits import checked_seconds, checked_timeout
 from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import CLOSING, CREATING, LEASED, RESERVED, Slot, State
 from ProxyPatternPool._core.transitions import NotLeased

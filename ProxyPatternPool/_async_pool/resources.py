@@ -18,7 +18,7 @@ from weakref import ref
 from ProxyPatternPool._core.slot import CREATING, LEASED, Slot
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._loops.context_task import ContextTask, EnteringCancelled
-from ProxyPatternPool._loops.pooled import PooledContext
+from ProxyPatternPool._loops.factory import PooledContext
 from ProxyPatternPool._loops.shutdown import at_end, before_end
 from ProxyPatternPool._loops.system_task import abandon, spawn_system_task
 from ProxyPatternPool._loops.waiting import GRACE, Notifier

@@ -9,23 +9,11 @@ from itertools import count
 from typing import Any, TypeVar
 
 from ProxyPatternPool._core.slot import Reason, Waiter
+from ProxyPatternPool._loops.waiting import Woken
 
 T = TypeVar("T")
 
 _numbers = count()  # of those who wait, in the order in which they came
-
-
-class Woken:
-    """Who waits in a loop, in either queue: in that of the objects, or in that of the shared instances."""
-
-    __slots__ = ()
-
-    future: asyncio.Future[None]
-
-    def wake(self) -> None:
-        """Let it look what has come: what it waits for, an error, the end of the pool, or of its patience."""
-        if not self.future.done():
-            self.future.set_result(None)
 
 
 class TaskWaiter(Waiter[T], Woken):

@@ -75,7 +75,7 @@ class Maintenance(SlotTable[T]):
         return [(slot, use) for slot, use in list(self.leased) if slot.since <= then]
 
     def _queue_checks(self, now: float) -> None:
-        """Name the idle objects that have not been checked for long; the ones used last first, see `PoolMachine.checked`."""
+        """Name the idle objects not checked for long; the ones used last first, see `PoolMachine.checked`."""
         if self.checks and not self.to_check:
             unheard = [slot for slot in self.resting() if slot.alive + self._check_period <= now]
             self.to_check.extend(sorted(unheard, key=lambda slot: slot.since, reverse=True))

@@ -9,7 +9,7 @@ from collections import deque
 from math import inf
 from typing import Generic, TypeVar
 
-from ProxyPatternPool._config import Limits
+from ProxyPatternPool._core.limits import Limits
 from ProxyPatternPool._core.slot import CLOSING, CREATING, GONE, IDLE, LEASED, RESERVED, Reason, Slot, State, Waiter
 from ProxyPatternPool._core.stats import Counters
 from ProxyPatternPool._errors import IllegalMove

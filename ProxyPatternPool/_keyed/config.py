@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from ProxyPatternPool._callables import PLAIN, check_fun, check_hook, check_plain
-from ProxyPatternPool._config import check_count, checked_seconds, checked_timeout
+from ProxyPatternPool._core.limits import check_count, checked_seconds, checked_timeout
 
 _numbers = count(1)  # of pools without a name
 

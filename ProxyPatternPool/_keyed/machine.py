@@ -30,7 +30,6 @@ from itertools import islice
 from math import inf
 from typing import Any, Generic, TypeVar
 
-from ProxyPatternPool._core.stats import KeyedCounters
 from ProxyPatternPool._errors import IllegalMove
 from ProxyPatternPool._keyed.instance import (
     BROKEN,
@@ -44,6 +43,7 @@ from ProxyPatternPool._keyed.instance import (
     State,
     Waiter,
 )
+from ProxyPatternPool._keyed.stats import KeyedCounters
 
 T = TypeVar("T")
 

@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 from weakref import WeakMethod
 
-from ProxyPatternPool._async_pool.waiter import Woken
-from ProxyPatternPool._config import checked_seconds, log
+from ProxyPatternPool._config import log
+from ProxyPatternPool._core.limits import checked_seconds
 from ProxyPatternPool._errors import PoolException, note_once
 from ProxyPatternPool._keyed.config import KeyedConfig
 from ProxyPatternPool._keyed.instance import Instance, Reason, State, Waiter
@@ -32,7 +32,7 @@ from ProxyPatternPool._loops.binding import LoopBinding, clock_of
 from ProxyPatternPool._loops.context_task import ContextTask, EnteringCancelled
 from ProxyPatternPool._loops.factory import FactoryContext
 from ProxyPatternPool._loops.shutdown import Exit, at_end, before_end
-from ProxyPatternPool._loops.waiting import GRACE, Notifier
+from ProxyPatternPool._loops.waiting import GRACE, Notifier, Woken
 from ProxyPatternPool._process import keep, keep_in_children, renew_after_fork
 
 P = ParamSpec("P")

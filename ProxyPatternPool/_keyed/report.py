@@ -6,11 +6,11 @@ from collections.abc import Callable, Hashable, Mapping
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar, cast
 
-from ProxyPatternPool._core.stats import KeyedStats
 from ProxyPatternPool._errors import PoolClosed, TimeOut, note_once
 from ProxyPatternPool._keyed.config import KeyedConfig
 from ProxyPatternPool._keyed.instance import Instance, State
 from ProxyPatternPool._keyed.machine import KeyedMachine
+from ProxyPatternPool._keyed.stats import KeyedStats
 
 T = TypeVar("T")
 

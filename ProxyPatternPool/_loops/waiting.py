@@ -29,3 +29,16 @@ class Notifier:
             if self._next is None:
                 self._next = loop.create_future()
             await asyncio.wait((self._next,), timeout=left)  # a bare await would cancel it for everybody
+
+
+class Woken:
+    """Who waits in a loop, in either queue: in that of the objects, or in that of the shared instances."""
+
+    __slots__ = ()
+
+    future: asyncio.Future[None]
+
+    def wake(self) -> None:
+        """Let it look what has come: what it waits for, an error, the end of the pool, or of its patience."""
+        if not self.future.done():
+            self.future.set_result(None)

@@ -1,8 +1,8 @@
 """What a proxy answers itself, whoever waits for its objects: how it is set, and what is known of it before that.
 
 Whose object it stands for, and where that comes from, is known to its `Provider`; what reaches the object is in the
-type that `transparent_type` makes for it. All names here that are not to be found in the documentation begin with ``_proxy``
-or with two underscores: any other one could be the object's.
+type that `transparent_type` makes for it. All names here that the documentation does not list begin with
+``_proxy`` or with two underscores: any other one could be the object's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure, log
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._process import FreshLock
-from ProxyPatternPool._scopes.provider import ObjectProvider, Provider, leads_to
+from ProxyPatternPool._scopes.provider import Provider, leads_to
+from ProxyPatternPool._scopes.shared import ObjectProvider
 from ProxyPatternPool._transparency.operations import OPERATIONS
 from ProxyPatternPool._transparency.transparent_type import is_special, take_on, transparent_type
 from ProxyPatternPool._transparency.type_hints import AnyOperations

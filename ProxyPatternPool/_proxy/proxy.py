@@ -8,10 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ProxyPatternPool._config import Default, PoolConfig
-from ProxyPatternPool._owner import OwnerStorage, ThreadStorage, this_owner
+from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._proxy.base import BaseProxy, ProxyScope
 from ProxyPatternPool._scopes.per_owner import PooledProvider, UnpooledProvider
-from ProxyPatternPool._scopes.provider import Provider, SingletonProvider
+from ProxyPatternPool._scopes.provider import Provider
+from ProxyPatternPool._scopes.shared import SingletonProvider
+from ProxyPatternPool._scopes.storage import OwnerStorage, ThreadStorage
 from ProxyPatternPool._threads.pool import Pool
 
 if TYPE_CHECKING:

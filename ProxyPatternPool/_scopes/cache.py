@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from ProxyPatternPool._owner import OwnerStorage
+from ProxyPatternPool._scopes.storage import OwnerStorage
 
 
 class CacheMiss:

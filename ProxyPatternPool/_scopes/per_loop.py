@@ -15,9 +15,10 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-from ProxyPatternPool._config import Default, PoolConfig, checked_timeout, nothing
+from ProxyPatternPool._config import Default, PoolConfig, nothing
+from ProxyPatternPool._core.limits import checked_timeout
 from ProxyPatternPool._errors import ProxyException, TimeOut
-from ProxyPatternPool._loops.pooled import PooledContext
+from ProxyPatternPool._loops.factory import PooledContext
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._scopes.provider import FunctionProvider, Provider
 from ProxyPatternPool.loop_local import at_exit, enter_once, singleton

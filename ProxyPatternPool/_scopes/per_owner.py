@@ -15,12 +15,12 @@ from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._errors import PoolClosed
-from ProxyPatternPool._owner import OwnerStorage, ThreadStorage
 from ProxyPatternPool._process import keep_in_children
 from ProxyPatternPool._scopes.cache import OwnerCache, thread_cache
+from ProxyPatternPool._scopes.kept import Kept, KeptLease
 from ProxyPatternPool._scopes.lazy_pool import LazyPool
-from ProxyPatternPool._scopes.provider import FunctionProvider, Kept, Provider
-from ProxyPatternPool._threads.lease import KeptLease
+from ProxyPatternPool._scopes.provider import FunctionProvider, Provider
+from ProxyPatternPool._scopes.storage import OwnerStorage, ThreadStorage
 from ProxyPatternPool._threads.pool import Pool
 
 T = TypeVar("T")

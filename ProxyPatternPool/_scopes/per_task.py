@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 
 from ProxyPatternPool._async_pool.lease import AsyncLease
 from ProxyPatternPool._async_pool.pool import AsyncPool
-from ProxyPatternPool._config import Default, PoolConfig, checked_timeout
+from ProxyPatternPool._config import Default, PoolConfig
+from ProxyPatternPool._core.limits import checked_timeout
 from ProxyPatternPool._errors import PoolClosed, ProxyException
-from ProxyPatternPool._owner import Holder, OwnerStorage
+from ProxyPatternPool._owner import Holder
+from ProxyPatternPool._scopes.kept import OVER, Kept, KeptUse
 from ProxyPatternPool._scopes.per_owner import OwnerProvider
-from ProxyPatternPool._scopes.provider import Kept, Provider
-from ProxyPatternPool._threads.lease import OVER, KeptUse
+from ProxyPatternPool._scopes.provider import Provider
+from ProxyPatternPool._scopes.storage import OwnerStorage
 
 T = TypeVar("T")
 

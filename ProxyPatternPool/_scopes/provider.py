@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import partial
 from types import FunctionType, MethodType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-from ProxyPatternPool._config import ON_OBJECTS, Default, PoolConfig
+from ProxyPatternPool._config import ON_OBJECTS, Default
 from ProxyPatternPool._errors import ProxyException
-from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._process import keep, renew_after_fork
 from ProxyPatternPool._scopes.cache import CacheMiss
-from ProxyPatternPool._scopes.lazy_pool import LazyPool
+from ProxyPatternPool._scopes.kept import Kept
 from ProxyPatternPool._threads.pool import Pool
 from ProxyPatternPool._transparency.transparent_type import UNKNOWN, UNSET, Shape, shape_of
 
@@ -25,31 +24,6 @@ T_co = TypeVar("T_co", covariant=True)
 
 #: Whoever finds one of these asks it for more, its code or its bases, which an owner that has none cannot tell.
 TELLING_MORE = (type, FunctionType, MethodType, partial)
-
-
-class Kept(Protocol[T_co]):
-    """What an owner keeps: an object, and the way to give it back."""
-
-    @property
-    def held(self) -> T_co:
-        """The object."""
-        ...
-
-    def is_out(self) -> bool:
-        """Tell whether the object is still the owner's."""
-        ...
-
-    def check(self) -> None:
-        """Raise `PoolException` when the object was taken away, and its owner may not know of it."""
-        ...
-
-    def cache_in(self, cache: dict[str, Any]) -> None:
-        """Put the object into a place, as ``obj``, for as long as it is the owner's."""
-        ...
-
-    def end(self) -> None:
-        """Give the object back, if it is still the owner's."""
-        ...
 
 
 def leads_to(obj: object, provider: Provider[Any]) -> bool:
@@ -131,31 +105,6 @@ class Provider(Generic[T]):
         return 0
 
 
-class ObjectProvider(Provider[T]):
-    """One object for everybody."""
-
-    fixed = True
-
-    def __init__(self, obj: T) -> None:
-        super().__init__()
-        self.obj: T = obj
-
-    def shape(self) -> Shape:
-        return shape_of(self.obj)
-
-    def class_of_all(self, unknown: type) -> Any:
-        return self.obj.__class__
-
-    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        return self.obj
-
-    def has(self) -> bool:
-        return True
-
-    def count(self) -> int:
-        return 1
-
-
 class FunctionProvider(Provider[T]):
     """A function which makes objects. What they can do is known when the first one of its type is made.
 
@@ -192,57 +141,3 @@ class FunctionProvider(Provider[T]):
         if self._tells_more and not self.has():
             return unknown
         return self.place.obj.__class__ if len(classes) > 1 else next(iter(classes), unknown)
-
-
-class SingletonProvider(FunctionProvider[T]):
-    """One object for everybody, made by whoever needs it first; the others wait for it meanwhile.
-
-    They queue at a pool of one: so a greenlet that waits leaves its thread to the others, and when `fun` fails, the
-    next one tries.
-    """
-
-    obeyed = ()
-
-    def __init__(self, fun: Callable[[int], T], reshape: Callable[[Provider[T]], None]) -> None:
-        super().__init__(reshape)
-        self._fun = fun
-        self._maker: object = None  # who runs `fun`
-        self._queue: LazyPool[tuple[T]] = LazyPool(PoolConfig(fun=self._make, max_size=1, min_size=0, timeout=None))
-
-    def _make(self, number: int) -> tuple[T]:
-        if self.has():
-            return (self.obj,)  # somebody has been so quick that this is another queue
-        self._maker = this_owner()
-        try:
-            return (self._fun(number),)  # wrapped: that may be a coroutine, too, which a pool refuses
-        finally:
-            self._maker = None
-
-    def _renew(self) -> None:
-        super()._renew()
-        self.fixed = False
-        self._reshape(self)
-
-    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        if not self.has():
-            if self.successor is not None:
-                return self.successor.get(timeout)
-            if self._maker == this_owner():
-                raise ProxyException("fun uses the proxy whose object it is to make")
-            with self._queue.pool.obj(timeout) as (obj,):
-                self._see(obj)
-                self.obj: T = obj
-            self._queue.drop()
-            self.fixed = True
-            self._reshape(self)
-        return self.obj
-
-    def drop(self) -> object:
-        """Have nothing at hand any more, see `ThreadCache`: this target is its own place."""
-        return vars(self).pop("obj", None)
-
-    def has(self) -> bool:
-        return "obj" in vars(self)
-
-    def count(self) -> int:
-        return int(self.has())

@@ -14,7 +14,7 @@ from math import inf
 from typing import Final, TypeVar, cast
 
 from ProxyPatternPool._callables import plain_object, plain_result
-from ProxyPatternPool._config import checked_seconds
+from ProxyPatternPool._core.limits import checked_seconds
 from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._core.transitions import AlreadyPooled, popped

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from ProxyPatternPool._callables import plain_result
-from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, checked_timeout, configure
+from ProxyPatternPool._config import Default, PoolConfig, PoolParameters, configure
+from ProxyPatternPool._core.limits import checked_timeout
 from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import CREATING, LEASED, Reason, Slot
 from ProxyPatternPool._core.transitions import NotLeased

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool._config import Limits
+from ProxyPatternPool._core.limits import Limits
 from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import Reason, Slot, State, Waiter
 from ProxyPatternPool._errors import IllegalMove

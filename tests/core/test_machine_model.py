@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ProxyPatternPool._config import Limits
+from ProxyPatternPool._core.limits import Limits
 from ProxyPatternPool._core.machine import BACKOFF, BACKOFF_MAX, PoolMachine
 from ProxyPatternPool._core.maintenance import PERIOD
 from ProxyPatternPool._core.slot import Reason, Slot, State, Waiter

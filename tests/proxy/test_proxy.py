@@ -20,8 +20,8 @@ import pytest
 
 import ProxyPatternPool
 from ProxyPatternPool import Pool, PoolClosed, Proxy, ProxyException, TimeOut
-from ProxyPatternPool._owner import ThreadStorage
 from ProxyPatternPool._proxy.base import _no_function
+from ProxyPatternPool._scopes.storage import ThreadStorage
 from tests.conftest import Crew, Factory, Thing, run, until
 from tests.support.bytecodes import at_bytecode, at_each_bytecode
 from tests.support.memory import collect, where_classes_go

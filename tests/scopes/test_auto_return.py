@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import Pool, Proxy, TimeOut
-from ProxyPatternPool._owner import Holder, _Entry
-from ProxyPatternPool._threads.lease import KeptLease
+from ProxyPatternPool._owner import Holder
+from ProxyPatternPool._scopes.kept import KeptLease
+from ProxyPatternPool._scopes.storage import _Entry
 from tests.conftest import Crew, Factory, run, until
 from tests.support.memory import collect, where_classes_go
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ProxyPatternPool._owner import OwnerStorage, ThreadStorage, _Entry, current_greenlet, current_task, this_owner
+from ProxyPatternPool._owner import current_greenlet, current_task, this_owner
+from ProxyPatternPool._scopes.storage import OwnerStorage, ThreadStorage, _Entry
 from tests.conftest import Crew
 
 

@@ -1,0 +1,63 @@
+"""The limits that the state machine obeys, and the checks of numbers that every parameter goes through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import inf, isfinite
+from numbers import Real
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the core obeys. Seconds are floats on the monotonic clock; a ``max_`` of 0 is no limit.
+
+    Raises TypeError or ValueError naming the parameter and the value.
+    """
+
+    max_size: int = 0  # objects at most, those being made or closed included
+    min_size: int = 1  # objects kept, idle or not
+    max_use: int = 0  # leases after which an object is closed
+    max_delay: float = 0.0  # seconds unused after which an idle object is closed, above min_size
+    max_lifetime: float = 0.0  # seconds after which an object is closed, idle, or on return; up to a tenth earlier
+    max_using_delay: float = 0.0  # seconds after which a lease is warned about
+    max_using_delay_kill: float = 0.0  # seconds after which the object is taken away from who has it
+    max_waiting: int = 0  # callers that wait at most: the next one gets `PoolFull` at once
+    health_delay: float = 0.5  # seconds unused after which `health` is asked before an object is lent; 0: always
+    health_freq: int = 1  # background rounds from one asking of `health` to the next
+    delay: float = 0.0  # seconds from one background round to the next; 0: as the limits ask for
+
+    def __post_init__(self) -> None:
+        for field in fields(Limits):
+            value = getattr(self, field.name)
+            if field.type == "int":
+                check_count(field.name, value, 1 if field.name == "health_freq" else 0)
+            else:
+                object.__setattr__(self, field.name, checked_seconds(field.name, value))
+        if 0 < self.max_size < self.min_size:
+            raise ValueError(f"min_size must not be above max_size ({self.max_size}), but is {self.min_size}")
+
+
+def checked_timeout(value: object) -> float | None:
+    """Return a number of seconds as a float, None as it is; refuse anything else."""
+    return None if value is None else checked_seconds("timeout", value)
+
+
+def checked_seconds(parameter: str, value: object) -> float:
+    """Return a number of seconds as a float; refuse what is not finite, negative, or no number."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{parameter} must be a number of seconds, not {value!r}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = inf
+    if not isfinite(seconds) or seconds < 0:
+        raise ValueError(f"{parameter} must be a finite number of seconds from 0, not {value!r}")
+    return seconds
+
+
+def check_count(parameter: str, value: object, least: int = 0) -> None:
+    """Refuse what is no whole number, or less than that."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{parameter} must be a whole number, not {value!r}")
+    if value < least:
+        raise ValueError(f"{parameter} must not be {'negative' if least == 0 else f'below {least}'}, but is {value!r}")

@@ -1,0 +1,123 @@
+"""What an owner keeps: the lease of an object, and with it the way to give the object back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import getpid
+from sys import is_finalizing
+from typing import Any, Generic, Protocol, TypeVar
+
+from ProxyPatternPool._config import Default
+from ProxyPatternPool._core.slot import Slot
+from ProxyPatternPool._owner import Holder
+from ProxyPatternPool._threads.lease import Lease
+from ProxyPatternPool._threads.pool import Pool
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Kept(Protocol[T_co]):
+    """What an owner keeps: an object, and the way to give it back."""
+
+    @property
+    def held(self) -> T_co:
+        """The object."""
+        ...
+
+    def is_out(self) -> bool:
+        """Tell whether the object is still the owner's."""
+        ...
+
+    def check(self) -> None:
+        """Raise `PoolException` when the object was taken away, and its owner may not know of it."""
+        ...
+
+    def cache_in(self, cache: dict[str, Any]) -> None:
+        """Put the object into a place, as ``obj``, for as long as it is the owner's."""
+        ...
+
+    def end(self) -> None:
+        """Give the object back, if it is still the owner's."""
+        ...
+
+
+#: The number of a use that is over: those of a slot begin with 1.
+OVER = 0
+
+
+class KeptUse(Generic[T]):
+    """One use of an object of either pool, as a proxy keeps it for an owner.
+
+    With `auto_return`, it is over when nobody keeps it: that is at the owner's end, in a finaliser. A forked child has
+    it in its memory, but it is the parent's.
+    """
+
+    __slots__ = ()
+
+    _pool: Any  # the one of its kind
+    _slot: Slot[T] | None
+    _use: int
+    _process: int
+
+    @property
+    def held(self) -> T:
+        """The object."""
+        return self._held.obj
+
+    @property
+    def _held(self) -> Slot[T]:
+        assert self._slot is not None
+        return self._slot
+
+    def is_out(self) -> bool:
+        """Tell whether the object has not been returned or discarded yet, by whomever."""
+        return self._slot is not None and bool(self._pool._core.holds(self._slot, self._use))
+
+    def check(self) -> None:
+        """Raise `PoolException` when the object was taken away: its user must not go on with another one unawares."""
+        if self._held.was_killed(self._use):
+            raise self._pool._killed_error()
+
+    def cache_in(self, cache: dict[str, Any]) -> None:
+        """Put the object where its owner has it at hand, until the lease ends, by whomever."""
+        slot = self._held
+        if cache.get("obj", slot) is slot.obj:
+            return
+        slot.caches.append(cache)  # and not put in place of another: this lease may be over, and the next one's there
+        cache["obj"] = slot.obj
+        if not self.is_out():  # it has ended before there was something in the hand that could be taken away
+            cache.pop("obj", None)
+
+    def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
+        # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
+        left = self._slot is not None and self._use != OVER and self._pool._config.auto_return
+        if left and getpid() == self._process and not is_finalizing():
+            self._leave_behind()
+
+    def _leave_behind(self) -> None:
+        """Have the pool take the object back: its owner has ended."""
+        self._pool._give_finally(self._held, self._use)
+
+
+class KeptLease(Lease[T], KeptUse[T]):
+    """A lease that a proxy keeps, taken at once. Nothing blocks in its finaliser: a `retter` runs in the background."""
+
+    __slots__ = ("_process",)
+
+    def __init__(self, pool: Pool[T], timeout: float | Default | None, holder: Holder) -> None:
+        super().__init__(pool, timeout)
+        self._process = getpid()
+        self.__enter__()
+        self._held.holder = holder
+
+    def end(self) -> None:
+        """Return the object, if it is still out. Safe from any thread: a block may be left by another than its owner.
+
+        That one still keeps the lease then, and may be reading it just now: so it is marked as over, not emptied.
+        """
+        pool = self._pool
+        given = pool._give_use(self._held, self._use, pool._clock())
+        self._use = OVER  # not before it is given: whatever interrupts this, it is either out, or over
+        if given:
+            pool._follow_up()
