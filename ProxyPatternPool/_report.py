@@ -1,85 +1,58 @@
-"""What both pools have in common: everything that does not wait."""
+"""Statistics, texts, log messages and errors of one pool, whatever drives it. Nothing here waits or takes a lock."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ProxyPatternPool._callables import PLAIN, plain_result
-from ProxyPatternPool._config import PoolConfig, nothing
+from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import Slot, State
 from ProxyPatternPool._core.stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
 from ProxyPatternPool._owner import Holder
-from ProxyPatternPool._process import keep
 
 T = TypeVar("T")
 
-#: What comes after the failure of a creation which is not repeated.
-UNWANTED = "and nobody waits for it"
+#: What the log says of a failed creation that is not repeated.
+UNWANTED = "and no caller waits for it"
 
 
 class PoolReport(Generic[T]):
-    """The configuration, the core, the statistics and the words of a pool."""
+    """Tells the state of one machine. An engine holds it, and it lives as long as the engine does.
 
-    def __init__(self, config: PoolConfig[T]) -> None:
+    `clock` is that of the engine, in seconds. `name_of` names the holder of a lease.
+    """
+
+    def __init__(
+        self,
+        config: PoolConfig[T],
+        machine: PoolMachine[T],
+        clock: Callable[[], float],
+        name_of: Callable[[object], str] = str,
+    ) -> None:
+        self.name = str(config.name)
+        self.log = config.logger()
+        self.last_error: BaseException | None = None  # of the last creation, if that failed
         self._config = config
-        self._limits = config.limits()  # changed by `resize`
-        self._clock = config.clock
-        self._closer = config.closer()
-        self._opener = nothing if config.opener is None else config.opener
-        self._getter = nothing if config.getter is None else config.getter
-        self._retter = nothing if config.retter is None else config.retter
-        self._health = nothing if config.health is None else config.health
-        self._log = config.logger()
-        self._parents: dict[int, Slot[T]] = {}  # id(obj) -> slot: the objects that a forked child must leave alone
-        self._start()
+        self.machine = machine
+        self._clock = clock
+        self._name_of = name_of
+        self._failing = False  # the last creations failed, and the log has been told why
 
-    def _start(self) -> None:
-        """Begin, or begin again in a forked child: with nothing."""
-        config = self._config
-        self._core: PoolMachine[T] = PoolMachine(self._limits, closes=self._closes(), checks=config.health is not None)
-        self._last_error: BaseException | None = None  # of the last creation, if that failed
-        self._failing = False  # no object could be made lately, and the log has been told why
-
-    def _holder_name(self, holder: object) -> str:
-        """Tell who has an object, for a message."""
-        return str(holder)
-
-    def _closes(self) -> bool:
-        """Tell whether it takes user code to end an object."""
-        return self._config.close is not None
-
-    def _renew(self) -> None:
-        parent = self._core
-        keep(parent)
-        self._parents = {**self._parents, **parent.known}
-        self._start()
-        if parent.is_shut_down:
-            self._core.shutdown(self._clock())
-
-    # -- what it tells
-
-    @property
-    def name(self) -> str:
-        """What the pool calls itself in logs, errors and statistics."""
-        return str(self._config.name)
+    # -- statistics
 
     @property
     def size(self) -> int:
-        """How many objects there are, those being made or closed included."""
-        return len(self._core.registry)
+        """The number of objects, those being made or closed included."""
+        return len(self.machine.registry)
 
     def stats(self) -> PoolStats:
-        """Tell configuration, sizes and counters as plain data. Takes no lock, never blocks.
-
-        The figures are read one after the other while others go on: each is right, but a sum may be off by those
-        who were just moving. `objects` calls the `stats` that the pool was given, for each object; otherwise no user
-        code runs.
-        """
-        config, limits, core = self._config, self._limits, self._core
-        counters = core.counters
+        """Return what `PoolFace.stats` tells."""
+        config, limits, machine = self._config, self.machine.limits, self.machine
+        counters = machine.counters
         use, slots = self._past_and_present()
         states = [slot.state for slot in slots]
         for slot in slots:
@@ -99,7 +72,7 @@ class PoolReport(Generic[T]):
             "health_delay": limits.health_delay,
             "health_freq": limits.health_freq,
             "delay": limits.delay,
-            "closed": core.is_shut_down,
+            "closed": machine.is_shut_down,
             "size": len(slots),
             "creating": states.count(State.CREATING),
             "in_use": states.count(State.LEASED),
@@ -125,37 +98,206 @@ class PoolReport(Generic[T]):
 
         Otherwise sums would now and then go down, which monitoring takes for a restart.
         """
-        core, past = self._core, Past()
+        machine, past = self.machine, Past()
         present: list[Slot[T]] = []
-        while past is not core.counters.use:  # not read yet, or a slot has gone while they were read
-            past, present = core.counters.use, list(core.registry)
+        while past is not machine.counters.use:  # not read yet, or a slot has gone while they were read
+            past, present = machine.counters.use, list(machine.registry)
         return past.copy(), [slot for slot in present if slot.number != past.latest]
 
     def leases(self) -> list[LeaseInfo]:
-        """Tell who has which object, and for how long; the one held for longest comes first. Takes no lock."""
+        """Return what `PoolFace.leases` tells."""
         now = self._clock()
-        leased = list(self._core.leased.values())
+        leased = list(self.machine.leased.values())
         leased.sort(key=lambda slot: slot.since)
         return [
             {
                 "number": slot.number,
-                "object": self._describe(slot.obj, slot),
-                "holder": self._holder_name(slot.holder),
+                "object": self.describe(slot.obj, slot),
+                "holder": self._name_of(slot.holder),
                 "seconds": max(0.0, now - slot.since),
                 "uses": slot.uses,
             }
             for slot in leased
         ]
 
+    # -- texts
+
+    def _object_info(self, slot: Slot[T]) -> ObjectInfo:
+        assert self._config.stats is not None
+        try:
+            data = plain_result("stats", self._config.stats(slot.obj), PLAIN)
+        except Exception as error:
+            data = f"stats raised {type(error).__name__}"
+        return {"number": slot.number, "state": slot.state.value, "uses": slot.uses, "stats": data}
+
+    def text(self, kind: str) -> str:
+        """Return what the `repr` of a pool of that kind tells."""
+        state = "closed" if self.machine.is_shut_down else "open"
+        limit = self.machine.limits.max_size or "unlimited"
+        return f"<{kind} {self.name} {state}: max {limit}, {self.sizes()}>"
+
+    def _nwaiting(self) -> int:
+        return len(self.machine.waiters) - self.machine.is_shut_down  # without the mark that shutdown leaves
+
+    def sizes(self) -> str:
+        """Return how many objects are in which state, and how many callers wait."""
+        states = [slot.state for slot in list(self.machine.registry)]
+        texts = [f"{states.count(State.LEASED)} in use", f"{states.count(State.IDLE)} idle"]
+        others = {
+            State.CREATING: "being made",
+            State.RESERVED: "being checked or tidied up",
+            State.CLOSING: "being closed",
+        }
+        texts += [f"{states.count(state)} {what}" for state, what in others.items() if state in states]
+        return ", ".join([*texts, f"{self._nwaiting()} waiting"])
+
+    def describe(self, obj: T, slot: Slot[T] | None = None) -> str:
+        """Return type, number and tracer's text of an object; never its own text, which may hold a password."""
+        slot = slot or self.machine.known.get(id(obj))
+        text = f"{type(obj).__name__} object" + (f" number {slot.number}" if slot else "")
+        if self._config.tracer is None:
+            return text
+        try:
+            return f"{text} ({plain_result('tracer', self._config.tracer(obj), PLAIN)})"
+        except Exception as error:
+            return f"{text} (tracer raised {type(error).__name__})"
+
+    def succeeded(self) -> None:
+        """Forget failures: an object has been made."""
+        self.last_error = None
+        self._failing = False
+
+    def log_failed_creation(self, number: int, error: BaseException, outlook: str) -> None:
+        """Log that an object could not be made in the background, and what comes next.
+
+        An outage may last for days, and each traceback would say the same: the first failure alone is told with one.
+        """
+        detail = not self._failing or self.log.isEnabledFor(logging.DEBUG)
+        self._failing = True
+        self.log.error(
+            "%s: making object %d failed in the background, %s: %s: %s",
+            self.name,
+            number,
+            outlook,
+            type(error).__name__,
+            error,
+            exc_info=error if detail else None,
+        )
+
+    def outlook(self) -> str:
+        """Return what the log says of the next try after a failed creation."""
+        if self.machine.is_shut_down:
+            return UNWANTED
+        return f"tried again in {max(0.0, self.machine.refill_at - self._clock()):.1f} s"
+
+    def log_failed_check(self, slot: Slot[T], error: Exception) -> None:
+        """Log that `health` has raised; with its traceback at DEBUG only, since a dead object is expected to raise."""
+        what, detail = self.describe(slot.obj), self.log.isEnabledFor(logging.DEBUG)
+        self.log.warning(
+            "%s: checking %s failed: %s: %s", self.name, what, type(error).__name__, error, exc_info=detail
+        )
+
+    def log_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
+        """Log that a lease lasts too long, or that its object was taken away for that."""
+        killed = slot.was_killed(use)
+        limit = self.machine.limits.max_using_delay_kill if killed else self.machine.limits.max_using_delay
+        self.log.warning(
+            "%s: %s %s within %s s by %s",
+            self.name,
+            self.describe(slot.obj, slot),
+            "was taken away: not given back" if killed else "was not given back",
+            limit,
+            self._name_of(holder),
+        )
+
+    def closed_error(self) -> PoolClosed:
+        """Return the error of a pool that was shut down."""
+        return PoolClosed(f"{self.name}: the pool has been shut down")
+
+    def full_error(self) -> PoolFull:
+        """Return the error of a caller whom `max_waiting` refuses."""
+        limit = self.machine.limits.max_waiting
+        return PoolFull(f"{self.name}: {limit} callers are waiting already (max_waiting): {self.sizes()}")
+
+    def timeout_error(self, timeout: float, why: str = "") -> TimeOut:
+        """Return the error of a caller whose time is over; its cause is the last creation error, if any."""
+        why = why or f"pool max size reached ({self.machine.limits.max_size})"
+        text = f"{self.name}: {why}, timeout after {float(timeout)} s: {self.sizes()}"
+        leased = list(self.machine.leased.values())
+        oldest = min(leased, key=lambda slot: slot.since, default=None)
+        if oldest is not None:
+            text += f"; oldest held {self._clock() - oldest.since:.1f} s by {self._name_of(oldest.holder)}"
+        left_behind = sum(isinstance(slot.holder, Holder) and slot.holder.ended for slot in leased)
+        if left_behind:
+            text += f"; {left_behind} held for owners that have ended: auto_return=True would give them back"
+        error = TimeOut(text)
+        error.__cause__ = self.last_error
+        return error
+
+    def killed_error(self) -> PoolException:
+        """Return the error of a holder whose object was taken away."""
+        limit = self.machine.limits.max_using_delay_kill
+        return PoolException(
+            f"{self.name}: the object was taken away, having been held for more than {limit} s: call _ret_obj()"
+        )
+
+    def duplicate_error(self, slot: Slot[T], obj: T) -> PoolException:
+        """Return the error of a `fun` that returned an object twice."""
+        return PoolException(
+            f"{self.name}: fun({slot.number}) returned an object that is already in the pool: {self.describe(obj)}"
+        )
+
+    def note(self, error: BaseException, what: str, arguments: str = "") -> None:
+        """Note on an exception of user code which pool it hit."""
+        note_once(error, f"{self.name}: raised by {what}", arguments)
+
+    def note_creation(self, error: BaseException, slot: Slot[T]) -> None:
+        """Note on an exception of `fun` or `opener` which object it has cost."""
+        if slot.made:
+            self.note(error, "opener")
+        else:
+            self.note(error, "fun", f"({slot.number})")
+
+
+class PoolFace(Generic[T]):
+    """What every pool tells of itself. None of it takes a lock or blocks; any thread may ask."""
+
+    _report: PoolReport[T]  # of the engine that the pool has now
+
+    @property
+    def name(self) -> str:
+        """What the pool calls itself in logs, errors and statistics."""
+        return self._report.name
+
+    @property
+    def size(self) -> int:
+        """The number of objects, those being made or closed included."""
+        return self._report.size
+
+    def stats(self) -> PoolStats:
+        """Return configuration, sizes and counters as plain data. Takes no lock, never blocks.
+
+        Callers go on while the figures are read: each figure is right, but a sum may be off by the objects that were
+        just moving. `objects` calls the `stats` that the pool was given, for each object; otherwise no user code runs.
+        """
+        return self._report.stats()
+
+    def leases(self) -> list[LeaseInfo]:
+        """Return the holder of each object in use, and for how long; the longest lease comes first. Takes no lock."""
+        return self._report.leases()
+
+    def __repr__(self) -> str:
+        return self._report.text(type(self).__name__)
+
     # -- names of earlier releases
 
     @property
     def _avail(self) -> list[T]:
-        return [slot.obj for slot in self._core.resting()]
+        return [slot.obj for slot in self._report.machine.resting()]
 
     @property
     def _using(self) -> list[T]:
-        return [slot.obj for slot in list(self._core.leased.values())]
+        return [slot.obj for slot in list(self._report.machine.leased.values())]
 
     @property
     def _nobjs(self) -> int:
@@ -167,131 +309,4 @@ class PoolReport(Generic[T]):
 
     @property
     def _ncreated(self) -> int:
-        return self._core.counters.created
-
-    # -- its words
-
-    def _object_info(self, slot: Slot[T]) -> ObjectInfo:
-        assert self._config.stats is not None
-        try:
-            data = plain_result("stats", self._config.stats(slot.obj), PLAIN)
-        except Exception as error:
-            data = f"stats raised {type(error).__name__}"
-        return {"number": slot.number, "state": slot.state.value, "uses": slot.uses, "stats": data}
-
-    def __repr__(self) -> str:
-        state = "closed" if self._core.is_shut_down else "open"
-        limit = self._limits.max_size or "unlimited"
-        return f"<{type(self).__name__} {self.name} {state}: max {limit}, {self._sizes()}>"
-
-    def _nwaiting(self) -> int:
-        return len(self._core.waiters) - self._core.is_shut_down  # the mark that shutdown leaves is nobody
-
-    def _sizes(self) -> str:
-        states = [slot.state for slot in list(self._core.registry)]
-        texts = [f"{states.count(State.LEASED)} in use", f"{states.count(State.IDLE)} idle"]
-        others = {
-            State.CREATING: "being made",
-            State.RESERVED: "being checked or tidied up",
-            State.CLOSING: "being closed",
-        }
-        texts += [f"{states.count(state)} {what}" for state, what in others.items() if state in states]
-        return ", ".join([*texts, f"{self._nwaiting()} waiting"])
-
-    def _describe(self, obj: T, slot: Slot[T] | None = None) -> str:
-        """Tell an object in a log or an error: in its tracer's words, never in its own, which may hold a password."""
-        slot = slot or self._core.known.get(id(obj))
-        text = f"{type(obj).__name__} object" + (f" number {slot.number}" if slot else "")
-        if self._config.tracer is None:
-            return text
-        try:
-            return f"{text} ({plain_result('tracer', self._config.tracer(obj), PLAIN)})"
-        except Exception as error:
-            return f"{text} (tracer raised {type(error).__name__})"
-
-    def _succeeded(self) -> None:
-        """Forget failures: an object has been made."""
-        self._last_error = None
-        self._failing = False
-
-    def _log_failed_creation(self, number: int, error: BaseException, outlook: str) -> None:
-        # an outage may last for days, and each traceback would tell the same: one of them is enough, until it ends
-        detail = not self._failing or self._log.isEnabledFor(logging.DEBUG)
-        self._failing = True
-        self._log.error(
-            "%s: making object %d failed in the background, %s: %s: %s",
-            self.name,
-            number,
-            outlook,
-            type(error).__name__,
-            error,
-            exc_info=error if detail else None,
-        )
-
-    def _outlook(self) -> str:
-        """Tell what comes after a refill that has failed."""
-        if self._core.is_shut_down:
-            return UNWANTED
-        return f"tried again in {max(0.0, self._core.refill_at - self._clock()):.1f} s"
-
-    def _log_failed_check(self, slot: Slot[T], error: Exception) -> None:
-        # it is expected of a dead one, and its traceback would tell the same for each of many
-        what, detail = self._describe(slot.obj), self._log.isEnabledFor(logging.DEBUG)
-        self._log.warning(
-            "%s: checking %s failed: %s: %s", self.name, what, type(error).__name__, error, exc_info=detail
-        )
-
-    def _log_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
-        killed = slot.was_killed(use)
-        limit = self._limits.max_using_delay_kill if killed else self._limits.max_using_delay
-        self._log.warning(
-            "%s: %s %s within %s s by %s",
-            self.name,
-            self._describe(slot.obj, slot),
-            "was taken away: not given back" if killed else "was not given back",
-            limit,
-            self._holder_name(holder),
-        )
-
-    def _closed_error(self) -> PoolClosed:
-        return PoolClosed(f"{self.name}: the pool has been shut down")
-
-    def _full_error(self) -> PoolFull:
-        limit = self._limits.max_waiting
-        return PoolFull(f"{self.name}: {limit} callers are waiting already (max_waiting): {self._sizes()}")
-
-    def _timeout_error(self, timeout: float, why: str = "") -> TimeOut:
-        why = why or f"pool max size reached ({self._limits.max_size})"
-        text = f"{self.name}: {why}, timeout after {float(timeout)} s: {self._sizes()}"
-        leased = list(self._core.leased.values())
-        oldest = min(leased, key=lambda slot: slot.since, default=None)
-        if oldest is not None:
-            text += f"; oldest held {self._clock() - oldest.since:.1f} s by {self._holder_name(oldest.holder)}"
-        left_behind = sum(isinstance(slot.holder, Holder) and slot.holder.ended for slot in leased)
-        if left_behind:
-            text += f"; {left_behind} held for owners that have ended: auto_return=True would give them back"
-        error = TimeOut(text)
-        error.__cause__ = self._last_error
-        return error
-
-    def _killed_error(self) -> PoolException:
-        limit = self._limits.max_using_delay_kill
-        return PoolException(
-            f"{self.name}: the object was taken away, having been held for more than {limit} s: call _ret_obj()"
-        )
-
-    def _duplicate_error(self, slot: Slot[T], obj: T) -> PoolException:
-        return PoolException(
-            f"{self.name}: fun({slot.number}) returned an object that is already in the pool: {self._describe(obj)}"
-        )
-
-    def _note(self, error: BaseException, what: str, arguments: str = "") -> None:
-        """Note on an exception of user code which pool it hit."""
-        note_once(error, f"{self.name}: raised by {what}", arguments)
-
-    def _note_creation(self, error: BaseException, slot: Slot[T]) -> None:
-        """Note on an exception of `fun` or `opener` which object it has cost."""
-        if slot.made:
-            self._note(error, "opener")
-        else:
-            self._note(error, "fun", f"({slot.number})")
+        return self._report.machine.counters.created

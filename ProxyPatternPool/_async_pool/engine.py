@@ -26,12 +26,12 @@ from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._core.slot import CLOSING, CREATING, Reason, Slot
 from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._legacy import UNWANTED
 from ProxyPatternPool._loops.binding import LoopBinding, clock_of
 from ProxyPatternPool._loops.context_task import EnteringCancelled
 from ProxyPatternPool._loops.factory import PooledContext
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
-from ProxyPatternPool._report import UNWANTED
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._callables import awaited_result
 from ProxyPatternPool._core.slot import Reason, Slot
 from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._legacy import PoolBase
 from ProxyPatternPool._loops.factory import outcome
 from ProxyPatternPool._loops.system_task import failure
-from ProxyPatternPool._report import PoolReport
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 PATIENCE = 5.0
 
 
-class HookedPool(PoolReport[T], ABC):
+class HookedPool(PoolBase[T], ABC):
     """What `health`, `getter` and `retter` do for those who wait, or for nobody."""
 
     def _start(self) -> None:

@@ -17,6 +17,7 @@ so did the entry into ``waiters``, and the deque's own lock hands that on to who
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 from ProxyPatternPool._core.maintenance import Maintenance
@@ -245,6 +246,7 @@ class PoolMachine(Maintenance[T]):
 
     def resize(self, min_size: int, max_size: int, now: float) -> None:
         """Have other sizes from now on. What is idle beyond them is doomed, what is lent when it comes back. Locked."""
+        self.limits = replace(self.limits, min_size=min_size, max_size=max_size)
         self.min_size, self.max_size = min_size, max_size
         self.shrinking = bool(max_size)
         self._watch()

@@ -18,9 +18,9 @@ from ProxyPatternPool._core.limits import checked_seconds
 from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._core.transitions import AlreadyPooled, popped
+from ProxyPatternPool._legacy import PoolBase
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._process import end_with_program
-from ProxyPatternPool._report import PoolReport
 from ProxyPatternPool._threads.background import Worker
 from ProxyPatternPool._threads.housekeeper import RETRY, housekeeper
 from ProxyPatternPool._threads.parking import new_lock, new_parker
@@ -48,7 +48,7 @@ class ParkedWaiter(Waiter[T]):
         self.parker = new_parker()
 
 
-class ThreadedPool(PoolReport[T]):
+class ThreadedPool(PoolBase[T]):
     """What callers of a `Pool` do not see of it."""
 
     def _start(self) -> None:
