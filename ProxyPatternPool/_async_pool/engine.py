@@ -94,7 +94,7 @@ class LoopedPool(HookedPool[T], LoopBinding):
         core = self._core
         self._end()
         for slot in list(core.leased.values()):
-            core.reserve_use(slot, slot.uses)
+            core.reserve_use(slot.use)
             core.put_back(slot, Reason.DISCARD, self._clock())
         self._act()
 
@@ -218,7 +218,7 @@ class LoopedPool(HookedPool[T], LoopBinding):
         """An object ends by itself, as one does whose task group is cancelled: it is not lent any more."""
         core, now = self._core, self._clock()
         self._log.warning("%s: %s has ended by itself", self.name, self._describe(slot.obj, slot))
-        if core.reserve_use(slot, slot.uses) or core.reserve_idle(slot, now):
+        if core.reserve_use(slot.use) or core.reserve_idle(slot, now):
             core.checked(slot, False, now)
         # else a hook has it, and finds out
         self._act()

@@ -55,7 +55,7 @@ class HookedPool(PoolBase[T], ABC):
         else:
             waiter.unfit = Reason.HEALTH if doubtful else Reason.GETTER
             self._preparing[slot] = waiter
-            settle = partial(self._prepared, waiter, slot, slot.uses)
+            settle = partial(self._prepared, waiter, slot, slot.use)
             waiter.task = self._resources.run(self._prepare(waiter, slot), waiter.context, settle)
 
     async def _prepare(self, waiter: TaskWaiter[T], slot: Slot[T]) -> None:
@@ -72,7 +72,7 @@ class HookedPool(PoolBase[T], ABC):
             core.reject(slot, waiter.unfit, now)
         if error is not None:
             self._log_unprepared(waiter, slot, error)
-        elif waiter.unfit is None and core.holds(slot, use) and not waiter.gone:
+        elif waiter.unfit is None and core.holds(use) and not waiter.gone:
             waiter.ready = True
             waiter.wake()
         elif not waiter.gone:

@@ -38,7 +38,7 @@ class AsyncLease(Generic[T]):
             self._entered = False
             raise
         self._slot = slot
-        self._use = slot.uses
+        self._use = slot.use
         return slot.obj
 
     async def __aexit__(

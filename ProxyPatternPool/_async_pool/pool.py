@@ -287,9 +287,9 @@ class AsyncPool(LoopedPool[T]):
     def _take_back(self, slot: Slot[T], use: int) -> asyncio.Task[None] | None:
         """End that use; return what tidies the object up, if anything has to."""
         if not self._tidies:
-            if self._core.give_use(slot, use, self._clock()) or self._creating:
+            if self._core.give_use(use, self._clock()) or self._creating:
                 self._act()
-        elif self._core.reserve_use(slot, use):
+        elif self._core.reserve_use(use):
             return self._tidy(slot, copy_context())
         return None
 
@@ -373,6 +373,6 @@ def _discard(pool: ref[AsyncPool[T]], resources: LoopResources[T], slot: Slot[T]
     alive = pool()
     if alive is None:
         _take_back(pool, resources, slot, use)
-    elif alive._core.holds(slot, use):
+    elif alive._core.holds(use):
         alive._core.discard(slot.obj, alive._clock())
         alive._act()

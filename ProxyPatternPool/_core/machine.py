@@ -58,9 +58,9 @@ class PoolMachine(Maintenance[T]):
         """The creation of a slot's object starts now, by the slot's owner."""
         slot.since = now
 
-    def holds(self, slot: Slot[T], use: int) -> bool:
-        """Tell whether that use of the slot is still on: its object may have been returned by somebody else."""
-        return (slot, use) in self.leased
+    def holds(self, use: int) -> bool:
+        """Tell whether that use is still on: another caller may have returned its object."""
+        return use in self.leased
 
     def give(self, obj: T, now: float) -> bool:
         """End the lease of `obj`; True when there may be work: then `due` and the outboxes tell.
@@ -69,9 +69,10 @@ class PoolMachine(Maintenance[T]):
         """
         return self._settle(self._end_lease(obj), now)
 
-    def give_use(self, slot: Slot[T], use: int, now: float) -> bool:
-        """End that use of the slot as `give` does; if it is over already, change nothing, and return False."""
-        return self.leased.pop((slot, use), None) is not None and self._settle(slot, now)
+    def give_use(self, use: int, now: float) -> bool:
+        """End that use as `give` does; if it is over already, change nothing, and return False."""
+        slot = self.leased.pop(use, None)
+        return slot is not None and self._settle(slot, now)
 
     def reserve(self, obj: T) -> Slot[T]:
         """End the lease of `obj`, which is to be tidied up: the slot is the caller's, until `put_back`. As `give`."""
@@ -79,12 +80,12 @@ class PoolMachine(Maintenance[T]):
         self._reserve(slot)
         return slot
 
-    def reserve_use(self, slot: Slot[T], use: int) -> bool:
-        """End that use of the slot as `reserve` does; if it is over already, change nothing, and return False."""
-        if self.leased.pop((slot, use), None) is None:
-            return False
-        self._reserve(slot)
-        return True
+    def reserve_use(self, use: int) -> Slot[T] | None:
+        """End that use as `reserve` does; if it is over already, change nothing, and return None."""
+        slot = self.leased.pop(use, None)
+        if slot is not None:
+            self._reserve(slot)
+        return slot
 
     def put_back(self, slot: Slot[T], reason: Reason | None, now: float) -> bool:
         """Put back what was reclaimed, or doom it for that reason; True when there may be work."""

@@ -58,7 +58,7 @@ class Maintenance(SlotTable[T]):
         """Tell of leases that last too long, once each."""
         for slot, use in self._held_since(now - self.limits.max_using_delay) if self.limits.max_using_delay else ():
             holder = slot.holder
-            if slot.warned != use and (slot, use) in self.leased:  # still: or the holder might be the next one
+            if slot.warned != use and use in self.leased:  # still: or the holder might be the next one
                 slot.warned = use
                 self.overdue.append((slot, use, holder))
 
@@ -66,13 +66,15 @@ class Maintenance(SlotTable[T]):
         """Take away what is held for much too long."""
         limit = self.limits.max_using_delay_kill
         for slot, use in self._held_since(now - limit) if limit else ():
-            if self.leased.pop((slot, use), None) is not None:  # else it has just been returned
+            if self.leased.pop(use, None) is not None:  # else it has just been returned
                 self._settle(slot, now, Reason.KILL)
                 self.overdue.append((slot, use, slot.holder))
 
     def _held_since(self, then: float) -> list[tuple[Slot[T], int]]:
-        # a slot that is returned and lent again in between has another use: what the list names is over then
-        return [(slot, use) for slot, use in list(self.leased) if slot.since <= then]
+        # values(), and not items(): those make tuples, and a collection in the middle may run a finaliser that returns.
+        # The use is read before the time: a lease that begins in between has another use, and a later time
+        uses = [(slot, slot.use, slot.since) for slot in list(self.leased.values())]
+        return [(slot, use) for slot, use, since in uses if since <= then]
 
     def _queue_checks(self, now: float) -> None:
         """Name the idle objects not checked for long; the ones used last first, see `PoolMachine.checked`."""

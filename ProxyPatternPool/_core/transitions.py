@@ -10,7 +10,19 @@ from math import inf
 from typing import Generic, TypeVar
 
 from ProxyPatternPool._core.limits import Limits
-from ProxyPatternPool._core.slot import CLOSING, CREATING, GONE, IDLE, LEASED, RESERVED, Reason, Slot, State, Waiter
+from ProxyPatternPool._core.slot import (
+    CLOSING,
+    CREATING,
+    GONE,
+    IDLE,
+    LEASED,
+    NEXT_USE,
+    RESERVED,
+    Reason,
+    Slot,
+    State,
+    Waiter,
+)
 from ProxyPatternPool._core.stats import Counters
 from ProxyPatternPool._errors import IllegalMove
 
@@ -45,7 +57,7 @@ class SlotTable(Generic[T]):
         self.registry: set[Slot[T]] = set()  # every slot that is not GONE: its length is the pool's size
         self.known: dict[int, Slot[T]] = {}  # id(obj) -> slot, of every object in the registry: none is there twice
         self.idle: deque[Slot[T]] = deque()  # * IDLE slots: last in, first out, the one unused for longest at the left
-        self.leased: dict[tuple[Slot[T], int], Slot[T]] = {}  # * (slot, use) -> slot; popping it is the one way out
+        self.leased: dict[int, Slot[T]] = {}  # * use -> slot, of those that are out; popping it is the one way out
         self.waiters: deque[Waiter[T]] = deque()  # first come, first served; once closed, for ever a mark
         self.drainers: list[Waiter[T]] = []  # callers of shutdown, waiting for the registry to become empty
         self.is_shut_down = False
@@ -103,11 +115,12 @@ class SlotTable(Generic[T]):
         slot.since = now
         slot.holder = holder
         slot.uses += 1
-        self.leased[slot, slot.uses] = slot
+        slot.use = use = slot.use + NEXT_USE
+        self.leased[use] = slot
 
     def _end_lease(self, obj: T) -> Slot[T]:
         slot = self.known.get(id(obj))
-        if slot is None or self.leased.pop((slot, slot.uses), None) is None:
+        if slot is None or self.leased.pop(slot.use, None) is None:
             raise NotLeased(f"no lease of a {type(obj).__name__} at {id(obj):#x}")
         return slot
 
@@ -139,7 +152,7 @@ class SlotTable(Generic[T]):
 
     def _unlease(self, slot: Slot[T]) -> bool:
         """End a lease that never got into anybody's hands; False when it is over already."""
-        if self.leased.pop((slot, slot.uses), None) is None:
+        if self.leased.pop(slot.use, None) is None:
             return False
         slot.uses -= 1
         return True

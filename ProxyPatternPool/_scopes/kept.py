@@ -42,7 +42,7 @@ class Kept(Protocol[T_co]):
         ...
 
 
-#: The number of a use that is over: those of a slot begin with 1.
+#: The key of a use that is over: no lease has it.
 OVER = 0
 
 
@@ -72,7 +72,7 @@ class KeptUse(Generic[T]):
 
     def is_out(self) -> bool:
         """Tell whether the object has not been returned or discarded yet, by whomever."""
-        return self._slot is not None and bool(self._pool._core.holds(self._slot, self._use))
+        return self._slot is not None and bool(self._pool._core.holds(self._use))
 
     def check(self) -> None:
         """Raise `PoolException` when the object was taken away: its user must not go on with another one unawares."""
@@ -97,7 +97,7 @@ class KeptUse(Generic[T]):
 
     def _leave_behind(self) -> None:
         """Have the pool take the object back: its owner has ended."""
-        self._pool._give_finally(self._held, self._use)
+        self._pool._give_finally(self._use)
 
 
 class KeptLease(Lease[T], KeptUse[T]):
@@ -117,7 +117,7 @@ class KeptLease(Lease[T], KeptUse[T]):
         That one still keeps the lease then, and may be reading it just now: so it is marked as over, not emptied.
         """
         pool = self._pool
-        given = pool._give_use(self._held, self._use, pool._clock())
+        given = pool._give_use(self._use, pool._clock())
         self._use = OVER  # not before it is given: whatever interrupts this, it is either out, or over
         if given:
             pool._follow_up()

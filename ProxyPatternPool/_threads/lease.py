@@ -40,7 +40,7 @@ class Lease(Generic[T]):
             self._free = True
             raise
         self._slot = slot
-        self._use = slot.uses
+        self._use = slot.use
         return slot.obj
 
     def __exit__(
@@ -49,5 +49,5 @@ class Lease(Generic[T]):
         slot, self._slot = self._slot, None
         self._free = True
         pool = self._pool
-        if slot is not None and pool._give_use(slot, self._use, pool._clock()):
+        if slot is not None and pool._give_use(self._use, pool._clock()):
             pool._follow_up()

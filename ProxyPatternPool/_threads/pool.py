@@ -244,9 +244,9 @@ class Pool(ThreadedPool[T]):
         That is a raw greenlet which is dead, but which somebody still refers to.
         """
         if self._config.auto_return:
-            for slot, use in list(self._core.leased):  # not items(): those make tuples, so that a finaliser may run
+            for slot in list(self._core.leased.values()):
                 if isinstance(slot.holder, Holder) and slot.holder.ended:
-                    self._give_use(slot, use, self._clock())
+                    self._give_use(slot.use, self._clock())
             self._pump()
 
     def _is_fit(self, core: PoolMachine[T], slot: Slot[T]) -> bool:
@@ -270,7 +270,7 @@ class Pool(ThreadedPool[T]):
             self._locked(core.reject, slot, Reason.GETTER)
             self._note(error, "getter")
             raise
-        return core.holds(slot, slot.uses)  # or it has been taken away meanwhile, as held for too long
+        return core.holds(slot.use)  # or it has been taken away meanwhile, as held for too long
 
     # -- returning, with a retter
 
@@ -278,18 +278,19 @@ class Pool(ThreadedPool[T]):
         self._tidy(self._core, self._core.reserve(obj))
         return False
 
-    def _give_use_tidied(self, slot: Slot[T], use: int, _now: float) -> bool:
+    def _give_use_tidied(self, use: int, _now: float) -> bool:
         core = self._core
-        if core.reserve_use(slot, use):
+        slot = core.reserve_use(use)
+        if slot is not None:
             self._tidy(core, slot)
         return False
 
-    def _give_finally(self, slot: Slot[T], use: int) -> None:
+    def _give_finally(self, use: int) -> None:
         """End that use in a finaliser, where no user code may run."""
         core = self._core
         if self._config.retter is None:
-            core.give_use(slot, use, self._clock())
-        elif core.reserve_use(slot, use):
+            core.give_use(use, self._clock())
+        elif (slot := core.reserve_use(use)) is not None:
             core.to_tidy.append(slot)
         self._follow_up()
 
