@@ -6,6 +6,7 @@ A rule that no test guards is a hope. Each entry is a change to a copy of the li
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -20,18 +21,19 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Break:
-    """One way of breaking a rule: `old` is replaced by `new` in a module, and `test` has to fail."""
+    """One way of breaking a rule: `old` is replaced by `new` in a function, and `test` has to fail."""
 
     rule: str
     how: str
-    module: str
+    where: str  #: the function, as ``Class.method``: a move to another file costs nothing
     old: str
     new: str
     test: str
 
     def fits(self) -> bool:
-        """Tell whether the code still says what is to be broken, just once."""
-        return (ROOT / "ProxyPatternPool" / self.module).read_text().count(self.old) == 1
+        """Tell whether the function still says what is to be broken, just once."""
+        found = FUNCTIONS.get(self.where, [])
+        return len(found) == 1 and found[0].source.count(self.old) == 1
 
     def is_noticed(self) -> bool:
         """Break the rule in a copy, and run the test there; a test that hangs has noticed it, too."""
@@ -39,8 +41,7 @@ class Break:
             for part in ("ProxyPatternPool", "tests", "examples", "pyproject.toml", "conftest.py"):
                 source = ROOT / part
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, Path(copy, part))
-            module = Path(copy, "ProxyPatternPool", self.module)
-            module.write_text(module.read_text().replace(self.old, self.new))
+            FUNCTIONS[self.where][0].change(Path(copy), self.old, self.new)
             command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{self.test}"]
             try:
                 result = subprocess.run(
@@ -58,11 +59,48 @@ class Break:
             return result.returncode != 0
 
 
+@dataclass(frozen=True)
+class Function:
+    """The source of a function of the library."""
+
+    path: Path  #: relative to the repository
+    first: int  #: its first line, from 0
+    source: str
+
+    def change(self, root: Path, old: str, new: str) -> None:
+        """Change it in a copy of the repository."""
+        path = root / self.path
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        last = self.first + self.source.count("\n")
+        path.write_text("".join([*lines[: self.first], self.source.replace(old, new), *lines[last:]]), encoding="utf-8")
+
+
+def functions() -> dict[str, list[Function]]:
+    """Return the functions of the library, by their qualified names."""
+    found: dict[str, list[Function]] = {}
+    for path in sorted((ROOT / "ProxyPatternPool").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines(keepends=True)
+        pending: list[tuple[str, ast.AST]] = [("", ast.parse(text))]
+        while pending:
+            prefix, parent = pending.pop()
+            for node in ast.iter_child_nodes(parent):
+                if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                    pending.append((f"{prefix}{node.name}.", node))
+                    source = "".join(lines[node.lineno - 1 : node.end_lineno])
+                    found.setdefault(prefix + node.name, []).append(
+                        Function(path.relative_to(ROOT), node.lineno - 1, source)
+                    )
+    return found
+
+
+FUNCTIONS = functions()
+
 BREAKS = [
     Break(
         "size is the length of the registry",
         "objects being made or closed are not counted",
-        "_core/transitions.py",
+        "SlotTable._has_room",
         "not self.max_size or len(self.registry) < self.max_size",
         "not self.max_size or len(self.leased) + len(self.idle) < self.max_size",
         "threads/test_pool.py::test_nothing_is_in_use_but_the_place_is_taken",
@@ -70,7 +108,7 @@ BREAKS = [
     Break(
         "only a successful pop makes an owner",
         "a newcomer looks at the idle slot, and takes it out afterwards",
-        "_core/machine.py",
+        "PoolMachine.take",
         "            slot = self.idle.pop()\n        except IndexError:\n            return None\n",
         "            slot = self.idle[-1]\n"
         "            self.idle.remove(slot)\n        except (IndexError, ValueError):\n"
@@ -80,7 +118,7 @@ BREAKS = [
     Break(
         "only a successful pop makes an owner",
         "a check in the background goes on when the object has been taken",
-        "_threads/engine.py",
+        "ThreadedPool._check",
         "        if not self._locked(core.reserve_idle, slot):\n            return\n",
         "        self._locked(core.reserve_idle, slot)\n",
         "threads/test_health.py::test_what_is_taken_meanwhile_is_not_checked",
@@ -88,7 +126,7 @@ BREAKS = [
     Break(
         "popping it from `leased` is the one way out of a lease",
         "a lease is looked up, and stays",
-        "_core/transitions.py",
+        "SlotTable._end_lease",
         "self.leased.pop(slot.use, None) is None:\n            raise NotLeased",
         "self.leased.get(slot.use, None) is None:\n            raise NotLeased",
         "threads/test_pool.py::test_what_is_not_out_is_not_taken_back",
@@ -96,7 +134,7 @@ BREAKS = [
     Break(
         "take only when nobody waits",
         "a newcomer does not look at who waits once it has a slot",
-        "_core/machine.py",
+        "PoolMachine.take",
         "        if self.waiters or (self.inspecting and",
         "        if (self.inspecting and",
         "core/test_machine.py::test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn",
@@ -104,7 +142,7 @@ BREAKS = [
     Break(
         "what may have changed is checked after the pop",
         "age is not looked at when an object is taken",
-        "_core/machine.py",
+        "PoolMachine.take",
         "(self.needs_check(slot, now) or self._unfit_reason(slot, now))",
         "self.needs_check(slot, now)",
         "threads/test_limits.py::test_an_object_past_its_lifetime_is_not_lent",
@@ -112,7 +150,7 @@ BREAKS = [
     Break(
         "who waits enters the queue, then looks for idle slots",
         "the look comes first",
-        "_core/machine.py",
+        "PoolMachine.enter",
         "        else:\n            self.waiters.append(waiter)\n        self.match(now)\n        waiter.parked",
         "        else:\n            self.match(now)\n            self.waiters.append(waiter)\n        waiter.parked",
         "threads/test_pool.py::test_an_object_is_made_when_needed_and_used_again",
@@ -120,7 +158,7 @@ BREAKS = [
     Break(
         "who returns appends to idle, then looks at who waits",
         "the look comes first",
-        "_core/transitions.py",
+        "SlotTable._settle",
         "        self.idle.append(slot)  # published before the waiters are looked at: see the essay of `PoolMachine`\n"
         "        return bool(self.waiters)\n",
         "        waiting = bool(self.waiters)\n        self.idle.append(slot)\n        return waiting\n",
@@ -129,7 +167,7 @@ BREAKS = [
     Break(
         "a closed pool has a mark in its queue for ever",
         "it has none",
-        "_core/machine.py",
+        "PoolMachine.shutdown",
         "        if self.mark not in self.waiters:\n            self.waiters.append(self.mark)",
         "        if not self.waiters:\n            self.waiters.append(self.mark)",
         "threads/test_pool.py::test_shutdown_sends_away_who_waits_and_closes_what_is_idle",
@@ -137,7 +175,7 @@ BREAKS = [
     Break(
         "the oldest waiter is served first",
         "the youngest is",
-        "_core/machine.py",
+        "PoolMachine.match",
         "        while self.waiters and self._serve(self.waiters[0], now):\n"
         "            self.to_wake.append(self.waiters[0])\n"
         "            self.waiters.popleft()",
@@ -149,7 +187,7 @@ BREAKS = [
     Break(
         "a free place is a slot for who waits",
         "only returned objects are",
-        "_core/machine.py",
+        "PoolMachine._next_slot",
         "popped(self.to_create) or (self._new_slot(now) if self._has_room() else None)",
         "popped(self.to_create) or (self._new_slot(now) if not self.registry else None)",
         "threads/test_pool.py::test_objects_are_made_in_parallel_and_stop_nobody",
@@ -157,7 +195,7 @@ BREAKS = [
     Break(
         "a return tries the lock, and does not wait for it",
         "it waits",
-        "_threads/engine.py",
+        "ThreadedPool._pump",
         "                if self._hold(False, core.match) is BUSY:",
         "                if self._hold(True, core.match) is BUSY:",
         "threads/test_pool.py::test_a_return_never_blocks_even_while_its_own_thread_has_the_lock",
@@ -165,7 +203,7 @@ BREAKS = [
     Break(
         "every holder of the lock pumps after releasing it",
         "it does not",
-        "_threads/engine.py",
+        "ThreadedPool._locked",
         "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            self._pump()\n",
         "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            pass\n",
         "threads/test_ordering.py::test_a_return_at_each_bytecode_of_who_queues_up_serves_it",
@@ -173,7 +211,7 @@ BREAKS = [
     Break(
         "who gives up leaves the queue",
         "it stays",
-        "_core/machine.py",
+        "PoolMachine._unqueue",
         "            self.waiters.remove(waiter)\n        except ValueError:",
         "            self.waiters.index(waiter)\n        except ValueError:",
         "threads/test_limits.py::test_who_has_given_up_waits_no_more",
@@ -181,7 +219,7 @@ BREAKS = [
     Break(
         "what was served to one who gives up goes to the next one",
         "it is lost",
-        "_threads/pool.py",
+        "Pool._wait",
         "        except BaseException:\n            self._locked(core.cancel, waiter)\n            raise\n",
         "        except BaseException:\n            raise\n",
         "threads/test_pool.py::test_who_is_interrupted_while_waiting_leaves_the_queue",
@@ -189,7 +227,7 @@ BREAKS = [
     Break(
         "a failed creation frees its place",
         "it does not",
-        "_core/transitions.py",
+        "SlotTable._drop",
         "            self._close_slot(slot, reason)\n        else:\n            self._remove(slot)\n",
         "            self._close_slot(slot, reason)\n",
         "threads/test_pool.py::test_a_failed_creation_is_raised_to_its_caller_and_loses_nothing",
@@ -197,7 +235,7 @@ BREAKS = [
     Break(
         "a finished close frees its place",
         "it does not",
-        "_core/machine.py",
+        "PoolMachine.closed",
         "        self._check(slot, CLOSING)\n        self._remove(slot)\n",
         "        self._check(slot, CLOSING)\n",
         "threads/test_pool.py::test_a_broken_object_is_closed_and_replaced",
@@ -205,7 +243,7 @@ BREAKS = [
     Break(
         "user code is settled whatever it raises",
         "`fun` only when it is an Exception",
-        "_threads/engine.py",
+        "ThreadedPool._create",
         "self._config.make(slot.number))\n        except BaseException as error:",
         "self._config.make(slot.number))\n        except Exception as error:",
         "threads/test_failures.py::test_user_code_that_raises_loses_nothing",
@@ -213,7 +251,7 @@ BREAKS = [
     Break(
         "user code is settled whatever it raises",
         "`close` only when it raises nothing",
-        "_threads/engine.py",
+        "ThreadedPool._end",
         '            self._note(error, "close")\n            raise\n'
         "        finally:\n            self._locked(core.closed, slot)\n",
         '            self._note(error, "close")\n            raise\n'
@@ -223,7 +261,7 @@ BREAKS = [
     Break(
         "user code never runs under the lock, nor in a finaliser",
         "objects are let go while somebody has the lock",
-        "_threads/engine.py",
+        "ThreadedPool._finish",
         "        if not self._lock.locked():\n            self._core.gone.clear()\n        if self._has_work",
         "        self._core.gone.clear()\n        if self._has_work",
         "threads/test_pool.py::test_a_finaliser_in_the_locked_region_runs_no_code_of_the_user",
@@ -231,7 +269,7 @@ BREAKS = [
     Break(
         "no interrupt leaves the lock held",
         "it is taken by the usual idiom",
-        "_threads/engine.py",
+        "ThreadedPool._hold",
         "        for _ in iter(partial(lock.acquire, blocking), False):\n            try:\n",
         "        if lock.acquire(blocking):\n            try:\n",
         "threads/test_interrupts.py::test_a_storm_of_real_signals",
@@ -239,7 +277,7 @@ BREAKS = [
     Break(
         "a forked child makes everything anew",
         "it goes on with its parent's lock",
-        "_threads/engine.py",
+        "ThreadedPool._start",
         "        self._lock = new_lock()\n",
         '        self._lock = getattr(self, "_lock", None) or new_lock()\n',
         "systems/test_process.py::test_a_child_starts_with_nothing_and_leaves_the_parent_alone",
@@ -247,7 +285,7 @@ BREAKS = [
     Break(
         "a forked child makes everything anew",
         "it goes on with its parent's objects",
-        "_report.py",
+        "PoolBase._renew",
         "        keep(parent)\n        self._parents = {**self._parents, **parent.known}\n        self._start()\n",
         "        keep(parent)\n        self._parents = {**self._parents, **parent.known}\n",
         "systems/test_process.py::test_a_child_starts_with_nothing_and_leaves_the_parent_alone",
@@ -255,7 +293,7 @@ BREAKS = [
     Break(
         "what a child inherits is never finalised",
         "it is let go",
-        "_report.py",
+        "PoolBase._renew",
         "        keep(parent)\n",
         "",
         "systems/test_process.py::test_what_a_child_inherits_is_not_even_finalised_at_its_end",
@@ -263,7 +301,7 @@ BREAKS = [
     Break(
         "`stats` takes no lock",
         "it does",
-        "_report.py",
+        "PoolBase.stats",
         "        config, limits, core = self._config, self._limits, self._core\n",
         "        config, limits, core = self._config, self._limits, self._core\n"
         "        with self._lock:  # type: ignore[attr-defined]  # broken on purpose\n            pass\n",
@@ -272,7 +310,7 @@ BREAKS = [
     Break(
         "what a caller parks on is chosen when it waits",
         "it is a thread's lock always",
-        "_threads/parking.py",
+        "new_parker",
         "    hub = _hub_of_thread()\n    if hub is not None:\n        return GreenletParker(hub)\n",
         "",
         "systems/test_gevent.py::test_a_waiting_greenlet_leaves_the_thread_to_the_others",
@@ -280,7 +318,7 @@ BREAKS = [
     Break(
         "the housekeeper runs no user code",
         "it does the pools' work itself",
-        "_threads/engine.py",
+        "ThreadedPool._round",
         'not self._worker.start(self._work_on, f"{self.name}-worker", self._call_housekeeper):',
         "self._work_on():",
         "scopes/test_auto_return.py::test_what_an_ended_owner_left_is_tidied_up_in_the_background",
@@ -288,7 +326,7 @@ BREAKS = [
     Break(
         "without threads, get and ret still work",
         "the failure to start one is raised",
-        "_threads/housekeeper.py",
+        "Housekeeper._start",
         "            except (RuntimeError, MemoryError):  # no more threads",
         "            except ZeroDivisionError:  # no more threads",
         "threads/test_housekeeper.py::test_when_no_thread_can_be_started_the_call_is_kept",
@@ -296,15 +334,15 @@ BREAKS = [
     Break(
         "what a proxy keeps is the lease",
         "it trusts that the object is still out",
-        "_threads/lease.py",
-        "        return self._slot is not None and bool(self._pool._core.holds(self._slot, self._use))\n",
+        "KeptUse.is_out",
+        "        return self._slot is not None and bool(self._pool._core.holds(self._use))\n",
         "        return self._slot is not None\n",
         "proxy/test_proxy.py::test_an_object_returned_behind_the_proxy_is_not_used_again",
     ),
     Break(
         "what a proxy keeps is the lease",
         "it does not notice that the object was taken away",
-        "_core/slot.py",
+        "Slot.was_killed",
         "        return self.reason is Reason.KILL and self.use == use\n",
         "        return False\n",
         "threads/test_limits.py::test_a_proxy_whose_object_was_taken_away_says_so",
@@ -312,7 +350,7 @@ BREAKS = [
     Break(
         "a shared instance is never closed in use",
         "it stays among the idle ones when it is used again",
-        "_keyed/machine.py",
+        "KeyedMachine.join",
         "            del self.idle[instance]\n            instance.since = now\n",
         "            instance.since = now\n",
         "keyed/test_machine.py::test_the_next_expiry_is_that_of_the_one_unused_for_longest",
@@ -320,15 +358,15 @@ BREAKS = [
     Break(
         "there are never two instances of a key",
         "one is made while the one before is being closed",
-        "_keyed/machine.py",
-        "if instance is None or instance.phase is GONE:",
-        "if instance is None or instance.phase in (CLOSING, GONE):",
+        "KeyedMachine.ask",
+        "if instance is None or instance.state is GONE:",
+        "if instance is None or instance.state in (CLOSING, GONE):",
         "keyed/test_pool.py::test_what_is_asked_for_while_it_is_closed_is_made_again_afterwards",
     ),
     Break(
         "there are never two instances of a key",
         "a key that has gone bad takes another one's place along",
-        "_keyed/machine.py",
+        "KeyedMachine._lead",
         "if self.known.get(instance.key) is not instance:",
         "if instance.key not in self.known:",
         "keyed/test_machine.py::test_a_key_that_has_become_equal_to_another_does_not_take_its_place",
@@ -336,7 +374,7 @@ BREAKS = [
     Break(
         "who was served and gives up passes on what it has",
         "it keeps it for ever",
-        "_keyed/pool.py",
+        "AsyncKeyedPool._cancel",
         "self._clock()) and waiter.served:",
         "self._clock()) and not waiter.instance:",
         "keyed/test_cancellation.py::test_cancelled_at_every_suspension",
@@ -344,7 +382,7 @@ BREAKS = [
     Break(
         "what is broken is exited with an exception",
         "it is exited with None",
-        "_keyed/pool.py",
+        "AsyncKeyedPool._act",
         ".release(self._exit_error(instance))",
         ".release()",
         "keyed/test_pool.py::test_what_is_discarded_goes_with_its_last_user_and_is_made_again",
@@ -352,7 +390,7 @@ BREAKS = [
     Break(
         "a pool lives as long as it has something to close",
         "nothing holds it",
-        "_keyed/pool.py",
+        "AsyncKeyedPool._make",
         "        self._alive.add(self)\n",
         "",
         "keyed/test_ends.py::test_a_forgotten_pool_lives_as_long_as_it_has_something_to_close",
@@ -360,7 +398,7 @@ BREAKS = [
     Break(
         "no timer keeps anybody's context",
         "the one of who waits does",
-        "_keyed/pool.py",
+        "AsyncKeyedPool._wait",
         "waiter.wake, context=Context())",
         "waiter.wake)",
         "keyed/test_pool.py::test_no_timer_keeps_anybodys_context",
@@ -368,7 +406,7 @@ BREAKS = [
     Break(
         "a pool keeps no loop that has ended",
         "it stays bound",
-        "_keyed/pool.py",
+        "AsyncKeyedPool._unbind",
         "        self._loop, self._clock, self._timer = None, monotonic, None\n",
         "        self._timer = None\n",
         "keyed/test_ends.py::test_a_pool_does_not_keep_a_loop_that_has_ended",
@@ -376,7 +414,7 @@ BREAKS = [
     Break(
         "who leaves means what was entered",
         "the exit of a proxy that was set meanwhile is that of its new object",
-        "_transparency/operations.py",
+        "bind",
         "    if name in EXITS:\n",
         "    if name in ():\n",
         "transparency/test_transparent_type.py::test_what_was_entered_is_left_when_the_proxy_is_set_meanwhile",
@@ -384,7 +422,7 @@ BREAKS = [
     Break(
         "an earlier setting knows its successor",
         "who comes late runs the function that was replaced",
-        "_scopes/per_owner.py",
+        "OwnerProvider.get",
         "self.successor is not None:\n                return self.successor.get(timeout)  # the proxy was set again\n",
         "False:\n                return self.successor.get(timeout)  # the proxy was set again\n",
         "proxy/test_proxy.py::test_who_comes_late_to_an_earlier_setting_gets_the_new_one",
@@ -392,7 +430,7 @@ BREAKS = [
     Break(
         "a lazy pool is ended whoever comes first",
         "the one that is made just now stays open",
-        "_scopes/lazy_pool.py",
+        "LazyPool.pool",
         "        if self._ended:",
         "        if not self._ended:",
         "scopes/test_lazy_pool.py::test_an_end_at_any_time_closes_the_pool",
@@ -400,7 +438,7 @@ BREAKS = [
     Break(
         "a forked child makes its own shared object",
         "its operations are still those of the parent's",
-        "_scopes/provider.py",
+        "SingletonProvider._renew",
         "        self.fixed = False\n        self._reshape(self)\n",
         "        self.fixed = False\n",
         "proxy/test_proxy.py::test_a_forked_child_makes_its_own_shared_object",
@@ -408,7 +446,7 @@ BREAKS = [
     Break(
         "an AsyncPool is for its loop alone",
         "a finaliser takes an object back where it runs",
-        "_async_pool/pool.py",
+        "_call_soon",
         "        loop.call_soon_threadsafe(function, *arguments, context=Context())\n",
         "        function(*arguments)\n",
         "scopes/test_per_task.py::test_a_task_that_is_collected_by_another_thread",
@@ -416,7 +454,7 @@ BREAKS = [
     Break(
         "an AsyncPool is for its loop alone",
         "a block whose task is collected returns its object in the middle of what the loop does",
-        "_async_pool/lease.py",
+        "AsyncLease.__aexit__",
         "kind is GeneratorExit:\n",
         "kind is ZeroDivisionError:\n",
         "async_pool/test_garbage.py::test_a_task_is_collected_at_any_bytecode",
@@ -424,7 +462,7 @@ BREAKS = [
     Break(
         "a block gives back what it has taken",
         "whoever leaves it gives back what that one has",
-        "_proxy/async_proxy.py",
+        "AsyncProxy._obj",
         "            if this_owner() == owner:\n",
         "            if True:\n",
         "scopes/test_per_task.py::test_a_block_that_another_task_leaves",
@@ -432,7 +470,7 @@ BREAKS = [
     Break(
         "a task that is cancelled forsakes what it waits for",
         "what was served to it is not passed on",
-        "_async_pool/pool.py",
+        "AsyncPool._cancel",
         "            self._core.cancel(waiter, self._clock())\n            self._act()\n",
         "            pass\n",
         "async_pool/test_cancellation.py::test_cancelled_at_every_suspension",
@@ -440,7 +478,7 @@ BREAKS = [
     Break(
         "a hook outlives its caller",
         "being cancelled cancels the retter",
-        "_async_pool/hooks.py",
+        "HookedPool._outlast",
         "            self._resources.cancel_after(task, PATIENCE)\n            raise\n",
         "            task.cancel()\n            raise\n",
         "async_pool/test_pool.py::test_a_return_that_is_cancelled_tidies_up_all_the_same",
@@ -448,7 +486,7 @@ BREAKS = [
     Break(
         "a hook is settled whether its task has begun or not",
         "what is given up at the loop's end is not settled",
-        "_async_pool/resources.py",
+        "LoopResources._give_up_work",
         "            abandon(task)\n            self._hook_ended(task)\n",
         "            abandon(task)\n",
         "async_pool/test_ends.py::test_what_a_hook_does_not_let_go_of_is_closed_as_broken",
@@ -456,7 +494,7 @@ BREAKS = [
     Break(
         "what is broken is exited with an exception",
         "with None",
-        "_async_pool/engine.py",
+        "LoopedPool._dispose",
         "        if slot.reason not in FIT:",
         "        if False:",
         "async_pool/test_pool.py::test_what_is_broken_is_exited_with_an_exception_and_what_is_not_without",
@@ -464,7 +502,7 @@ BREAKS = [
     Break(
         "what nobody gave back is exited with an exception",
         "with None",
-        "_async_pool/resources.py",
+        "LoopResources._end",
         "                keeper.release(lost)\n",
         "                keeper.release()\n",
         "async_pool/test_ends.py::test_a_pool_that_nobody_references_is_closed",
@@ -472,7 +510,7 @@ BREAKS = [
     Break(
         "who waits for a creation is served in the order of arrival",
         "whatever is made goes to who had it made",
-        "_async_pool/engine.py",
+        "LoopedPool._on_entered",
         "            waiter = self._first_come(slot, waiter)\n",
         "",
         "async_pool/test_pool.py::test_what_is_made_later_and_faster_goes_to_who_came_first",
@@ -480,7 +518,7 @@ BREAKS = [
     Break(
         "another loop that lives is refused",
         "it is accepted",
-        "_loops/binding.py",
+        "LoopBinding._bind",
         "                raise self._loop_error()\n",
         "                pass\n",
         "async_pool/test_ends.py::test_another_loop_that_lives_is_refused_with_advice",
@@ -488,7 +526,7 @@ BREAKS = [
     Break(
         "who is sent away by the end of its loop begins nothing in the next one",
         "it leaves the pool that has begun anew",
-        "_async_pool/pool.py",
+        "AsyncPool._wait",
         "            if core is self._core:\n                self._cancel(waiter)\n",
         "            self._cancel(waiter)\n",
         "async_pool/test_ends.py::test_who_still_waits_when_its_loop_is_closed_begins_nothing",
@@ -496,7 +534,7 @@ BREAKS = [
     Break(
         "no request's variables are kept",
         "a timer has the context of who set it",
-        "_async_pool/resources.py",
+        "LoopResources.cancel_after",
         "self.loop.call_later(seconds, self._cancel, task, context=Context())",
         "self.loop.call_later(seconds, self._cancel, task)",
         "async_pool/test_pool.py::test_a_hook_that_outlives_its_caller_keeps_nobodys_context",
@@ -504,7 +542,7 @@ BREAKS = [
     Break(
         "an object that ends by itself is not lent",
         "the pool is told when it has ended",
-        "_loops/context_task.py",
+        "ContextTask._until_released",
         "            self._on_left()\n",
         "",
         "async_pool/test_pool.py::test_an_object_that_takes_its_time_to_end_is_not_lent_meanwhile",
