@@ -89,11 +89,26 @@ def _name(part: Any) -> str:
     return f"{kind} {name!r}"
 
 
+#: Each greenlet has its own `threading.local`: gevent or eventlet has replaced threads before this import.
+GREENLETS_ARE_THREADS = threading.local.__module__ != "_thread"
+
+
+def _running_thread() -> Any:
+    """Return the running thread, or the greenlet that gevent has put in its place, which has a name there."""
+    thread = threading.current_thread()
+    greenlet = current_greenlet() if GREENLETS_ARE_THREADS else None
+    return thread if greenlet is None or not isinstance(thread, threading._DummyThread) else greenlet
+
+
 class _Me(threading.local):
-    """The running thread: the interpreter's own numbers are given to another one as soon as a thread has ended."""
+    """The running thread: the interpreter's own numbers are given to another one as soon as a thread has ended.
+
+    Each thread looks for its name once. A name for each lease, of the task or of the greenlet of a gevent that has
+    replaced nothing, would need a look at every `get`, for which threads would pay, too.
+    """
 
     def __init__(self) -> None:
-        self.thread = Owner(threading.current_thread())
+        self.thread = Owner(_running_thread())
 
 
 me = _Me()
@@ -133,7 +148,7 @@ class PerThread(Generic[V]):
 
     def holder(self) -> Holder:
         """Return the current owner, for others to remember."""
-        return Holder(threading.current_thread())
+        return Holder(_running_thread())
 
 
 class PerOwner(PerThread[V]):
