@@ -20,7 +20,7 @@ from ProxyPatternPool._housekeeper import RETRY, housekeeper
 from ProxyPatternPool._ledger import AlreadyPooled, popped
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import new_lock, new_parker
-from ProxyPatternPool._process import end_with_program
+from ProxyPatternPool._process import end_with_program, keep
 from ProxyPatternPool._slips import plain_object, plain_result
 from ProxyPatternPool._slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._worker import Worker
@@ -55,10 +55,14 @@ class ThreadedPool(BasePool[T]):
         super()._start()
         self._lock = new_lock()
         self._worker = Worker()
-        self._complaints: deque[str] = deque()  # warnings to be logged
+        self._complaints: deque[tuple[T, Slot[T] | None]] = deque()  # bad returns, to be logged
         self._failed_refill: int | None = None  # the number of the object, until that is told
         self._kept = False  # the housekeeper knows that time matters here
         self._ending = False  # the program is: whoever waits sleeps on
+
+    def _renew(self) -> None:
+        keep(self._complaints)
+        super()._renew()
 
     # -- the lock
 
@@ -209,11 +213,11 @@ class ThreadedPool(BasePool[T]):
     def _work(self) -> None:
         """Do what is to be done, until nothing is left. Safe in several threads at once."""
         core = self._core
-        while text := popped(self._complaints):
-            self._log.warning(text)
         while core is self._core:  # and not in a child which user code has forked: what is left is the parent's
             if overdue := popped(core.overdue):
                 self._tell_overdue(*overdue)
+            elif complaint := popped(self._complaints):  # after the kills, whose numbers it tells
+                self._tell_bad_return(*complaint)
             elif slot := popped(core.untidy):
                 self._tidy(core, slot)
             elif slot := popped(core.doomed):
@@ -262,13 +266,14 @@ class ThreadedPool(BasePool[T]):
         housekeeper.call(self)
 
     def _complain(self, obj: T) -> None:
-        """Count what is not out, and complain in the background: a log handler may block, a finaliser must not."""
+        """Count the return of an object that is not out, and have it logged in the background.
+
+        A log handler may block, and the `tracer` is user code: neither may run in a finaliser.
+        """
         if id(obj) in self._parents:
             return  # the parent process has it, and knows nothing of this
         self._core.counters.bad_returns += 1
-        slot = self._core.known.get(id(obj))
-        what = f"{type(obj).__name__} object" + (f" number {slot.number}" if slot else "")
-        self._complaints.append(f"{self.name}: {what} given back, but it is not out: ignored")
+        self._complaints.append((obj, self._core.known.get(id(obj))))
         housekeeper.call(self)
 
     # -- the end
