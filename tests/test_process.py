@@ -542,6 +542,49 @@ def test_what_other_threads_had_is_not_finalised_in_a_child() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_objects_of_pending_and_of_past_warnings_are_not_finalised_in_a_child() -> None:
+    """Otherwise a child would end a session of its parent, whose pool had just to warn of it."""
+    result = run(
+        """
+        import gc, os, threading, time, warnings
+        from ProxyPatternPool import Pool
+        warnings.simplefilter("ignore", DeprecationWarning)
+        parent, closing, go = os.getpid(), threading.Event(), threading.Event()
+        class Thing:
+            __slots__ = ()
+            def __del__(self):
+                if os.getpid() != parent:
+                    os.write(1, b"finalised in the child\\n")
+        def close(thing):
+            closing.set()
+            go.wait(20)
+        killing = Pool(lambda n: Thing(), 1, max_using_delay_kill=0.001)
+        killed = killing.get()
+        while not killing.stats()["nclosed"]:
+            time.sleep(0.001)
+        while not killing._killed:
+            time.sleep(0.001)
+        del killed
+        pool = Pool(lambda n: Thing(), 1, close=close)
+        pool.discard(pool.get())
+        closing.wait(20)
+        pool.ret(Thing())
+        child = os.fork()
+        if not child:
+            gc.collect()
+            assert (pool.size, killing.size) == (0, 0)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        go.set()
+    """,
+        PYTHONUNBUFFERED="1",
+    )
+    assert result.stdout == ""
+    assert "Thing object given back, but it is not out: ignored" in result.stderr
+    assert "finalised" not in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 def test_what_a_child_inherits_is_not_even_finalised_at_its_end() -> None:
     """Otherwise a driver whose destructor says good-bye would end the parent's session when the child ends."""
     result = run(
