@@ -54,7 +54,8 @@ class Pool(ThreadedPool[T]):
     - `max_waiting` (0): callers that wait at most: the next one gets `PoolFull` at once
     - `close` (None): ends an object: a function, or the name of its method
     - `health` (None): tells whether an object is alive; false or an exception: it is closed, and not lent
-    - `health_delay` (0.5): seconds unused after which `health` is asked before an object is lent; 0: always
+    - `health_delay` (0.5): seconds unused after which `health` is asked before an object is lent; 0: each time, except
+      for the caller that the object was made for
     - `opener` (None): called with each new object; an exception: it is closed, and raised to the caller
     - `getter` (None): called before an object is lent; an exception: likewise
     - `retter` (None): called when an object is given back; an exception: it is closed, and logged

@@ -626,6 +626,24 @@ def test_what_is_held_for_too_long_is_taken_away(
     assert one.pool.stats()["nbad_returns"] == 1
 
 
+@pytest.mark.parametrize("min_size", [0, 1])
+def test_a_health_delay_of_zero_spares_the_lease_an_object_is_made_for_alone(
+    make: Make, factory: Factory, min_size: int
+) -> None:
+    """Otherwise a new connection would cost its caller a round trip more, or an idle one would be lent unasked."""
+    asked: list[int] = []
+
+    def health(thing: Thing) -> bool:
+        asked.append(thing.number)
+        return True
+
+    one = make(factory, 1, min_size=min_size, health=health, health_delay=0, clock=Clock())
+    for lease in range(3):
+        thing = one.call("get")
+        assert len(asked) == lease + min_size
+        one.call("ret", thing)
+
+
 def test_idle_objects_are_checked_in_the_background(make: Make, factory: Factory) -> None:
     """Otherwise the first callers after a night would find out what is dead."""
     clock = Clock()
