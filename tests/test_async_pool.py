@@ -906,16 +906,15 @@ def test_a_cancellation_that_a_retter_raises_costs_the_object_only(
 
 def test_numbers_begin_anew_in_each_event_loop() -> None:
     """Otherwise the page that says so would be wrong, and a program that keeps things by number surprised."""
-    numbers: list[int] = []
-    pool: AsyncPool[int] = AsyncPool(lambda n: numbers.append(n) or n, 2, min_size=2)
+    source = Source()
+    pool: Pool = AsyncPool(source, 2, min_size=0)
 
-    async def main() -> None:
-        async with pool.obj(), pool.obj():
-            pass
+    async def main() -> list[int]:
+        async with pool.obj() as one, pool.obj() as another:
+            return [one.number, another.number]
 
     for _ in range(2):
-        asyncio.run(main())
-    assert sorted(numbers) == [0, 0, 1, 1]
+        assert asyncio.run(main()) == [0, 1]
 
 
 class Ending(BaseException):
