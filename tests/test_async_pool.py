@@ -858,7 +858,7 @@ def test_a_hook_that_is_cancelled_before_it_begins_costs_the_object_only() -> No
 def test_a_cancellation_that_a_hook_raises_reaches_the_caller_as_an_error(
     run_loop: Run, hook: str, plain: bool
 ) -> None:
-    """Otherwise a caller that nobody has cancelled would end as if it had been, and its task group with it."""
+    """Otherwise a caller that was not cancelled would end as if it had been, and its task group with it."""
 
     def cancel(_: object) -> None:
         raise CancelledError("the hook's own")

@@ -413,7 +413,9 @@ def test_the_warning_of_a_late_return_has_the_number_of_the_killed_object(
     assert not traced
 
 
-def test_a_pool_remembers_the_killed_objects_that_somebody_has(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pool_remembers_the_killed_objects_that_are_still_referenced(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     """Otherwise a pool would keep each object that it has ever taken away, or tell the number of another one."""
     clock = Clock()
     one = make(lambda n: Thing(Factory(), n), 1, min_size=0, max_using_delay_kill=10, clock=clock)
