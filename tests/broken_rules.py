@@ -248,8 +248,8 @@ BREAKS = [
         "a forked child makes everything anew",
         "it goes on with its parent's objects",
         "_base.py",
-        "        keep(parent, self._killed)\n        self._parents = {**self._parents, **parent.known}\n        self._start()\n",
-        "        keep(parent, self._killed)\n        self._parents = {**self._parents, **parent.known}\n",
+        "        self._parents = {**self._parents, **parent.known}\n        self._start()\n",
+        "        self._parents = {**self._parents, **parent.known}\n",
         "test_process.py::test_a_child_starts_with_nothing_and_leaves_the_parent_alone",
     ),
     Break(
