@@ -215,10 +215,10 @@ class Household(Generic[T]):
 
     async def _end(self) -> None:
         """Close everything: nobody uses it any more. What was in use is closed as broken: its user did not finish."""
-        lost = PoolException(f"{self._name}: the event loop has ended, and the object was not given back")
         for slot, keeper in list(self.keepers.items()):
-            if slot.state is LEASED:
-                keeper.release(lost)
+            if slot.state is LEASED:  # for each an exception of its own: all keepers raise theirs at the same time
+                lost = f"{self._name}: the event loop has ended, and the object was not given back"
+                keeper.release(PoolException(lost))
         host = self._host()
         if host is not None:
             host._on_loop_ending()

@@ -231,7 +231,7 @@ class AsyncKeyedPool(KeyedBase[T], LoopBound, Generic[P, T]):
             return waiter.instance
         if waiter.error is not None:
             try:
-                raise waiter.error.with_traceback(waiter.trace)
+                raise waiter.error.take()
             finally:
                 waiter.error = None  # its traceback leads to this frame, which has the waiter
         why = self._why(waiter.instance)

@@ -30,6 +30,7 @@ from ProxyPatternPool._loop_bound import LoopBound, clock_of
 from ProxyPatternPool._opening import Opening
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
+from ProxyPatternPool._shared_error import copied
 from ProxyPatternPool._slot import CLOSING, CREATING, Reason, Slot
 from ProxyPatternPool._task_waiter import TaskWaiter
 
@@ -246,7 +247,7 @@ class LoopedPool(HookedPool[T], LoopBound):
             error = PoolException(f"{self.name}: the creation of an object was cancelled")
         else:
             self._blame_making(error, slot)
-        self._last_error = error
+        self._last_error = copied(error)
         waiter = self._creating.pop(slot, None)
         core.failed(slot, now)
         outlook = UNWANTED

@@ -21,6 +21,7 @@ from ProxyPatternPool._ledger import AlreadyPooled, popped
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program
+from ProxyPatternPool._shared_error import copied
 from ProxyPatternPool._slips import plain_object, plain_result
 from ProxyPatternPool._slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._worker import Worker
@@ -140,9 +141,9 @@ class ThreadedPool(BasePool[T]):
         self._succeeded()
 
     def _fail(self, core: PoolCore[T], slot: Slot[T], error: BaseException) -> None:
-        self._last_error = error
-        self._locked(core.failed, slot)
         self._blame_making(error, slot)
+        self._last_error = copied(error)
+        self._locked(core.failed, slot)
 
     def _refill(self, core: PoolCore[T], slot: Slot[T]) -> None:
         """Make the object of a slot that nobody waits for: it becomes idle."""

@@ -127,10 +127,11 @@ def test_cancelling_all_tasks_does_not_reach_a_keeper(run_loop: Run) -> None:
 def test_what_entering_raises_reaches_all_who_wait(run_loop: Run, error: BaseException) -> None:
     async def main() -> None:
         keeper = Keeper(Manager(entering=error))
-        for _ in range(2):
+        for is_first in (True, False):
             with pytest.raises(type(error)) as caught:
                 await keeper.entered()
-            assert caught.value is error
+            assert caught.value.args == error.args
+            assert (caught.value is error) == is_first
         await keeper.ended()  # it has, and there is nothing to raise twice
         keeper.release()
         assert keeper.failure() is error
