@@ -18,7 +18,7 @@ from ProxyPatternPool._config import checked_seconds
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._housekeeper import RETRY, housekeeper
 from ProxyPatternPool._ledger import AlreadyPooled, popped
-from ProxyPatternPool._owner import me
+from ProxyPatternPool._owner import Owner, me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program
 from ProxyPatternPool._shared_error import copied
@@ -59,7 +59,7 @@ class ThreadedPool(BasePool[T]):
         self._complaints: deque[str] = deque()  # warnings to be logged
         self._failed_refill: int | None = None  # the number of the object, until that is told
         self._kept = False  # the housekeeper knows that time matters here
-        self._ending = False  # the program is: whoever waits sleeps on
+        self._ending: Owner | None = None  # the thread in which the program ends: all others sleep on
 
     # -- the lock
 
@@ -301,7 +301,7 @@ class ThreadedPool(BasePool[T]):
 
     def _close_at_exit(self) -> None:
         """Shut down, again and again as long as that ends something: whatever `close` raises."""
-        self._ending = True  # sent away, the daemons who wait would only end with a traceback
+        self._ending = me.thread  # sent away, the daemons that wait would only end with a traceback
         before = inf
         while self.size < before:
             before = self.size
