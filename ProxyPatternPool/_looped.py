@@ -64,6 +64,13 @@ class LoopedPool(HookedPool[T], LoopBound):
         self._give = self._core.give
         self._tidies = self._config.retter is not None
 
+    def __del__(self) -> None:
+        # Before that, nothing in the loop refers to the hooks. From here on its household keeps `close`, and whatever
+        # that is a method of, until the objects are closed. Rejected: a callback of the weak reference, or
+        # `weakref.finalize`: these would have to refer to `close` all the time.
+        if getattr(self, "_loop", None) is not None:
+            self._house.outlive(self._closer)
+
     def _closes(self) -> bool:
         return True  # what was entered has to be exited
 
@@ -189,7 +196,7 @@ class LoopedPool(HookedPool[T], LoopBound):
             partial(config.make, slot.number),
             on_made=partial(_on_made, ref(self), slot),
             opener=config.opener,
-            close=None if config.close is None else self._closer,
+            close=None if config.close is None else self._house.close,
         )
         self._house.take_in(slot, opening)
 
