@@ -189,6 +189,7 @@ class Pool(ThreadedPool[T]):
         except BaseException as error:
             self._locked(core.abandon, waiter)
             if isinstance(error, PoolClosed) and self._ending not in (None, me.thread):
+                self._finish()
                 self._park(ParkedWaiter(), deadline)  # a daemon that comes while the program ends, as one that waits
             raise
         finally:
