@@ -114,6 +114,67 @@ def test_a_pool_left_open_is_closed_with_its_loop(run_loop: Run, leave: Leave) -
     source.check_all_gone()
 
 
+def test_objects_that_are_out_when_their_loop_ends_may_take_different_times_to_close() -> None:
+    """Otherwise a program that forgets to return two connections would never end."""
+    closed: list[int] = []
+
+    async def close(number: int) -> None:
+        await asyncio.sleep(1 + number)
+        closed.append(number)
+
+    async def main() -> None:
+        pool = AsyncPool(lambda number: number, 3, close=close)
+        for _ in range(3):
+            await pool.get()
+
+    run_watched(VirtualLoop, main())
+    assert closed == [0, 1, 2]
+
+
+def test_each_object_that_is_out_when_its_loop_ends_is_exited_with_an_exception_of_its_own(run_loop: Run) -> None:
+    """Otherwise the traceback that one exit logs would have the frames of all the others."""
+    source = Source(turns, turns)
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(source, 3)
+        for _ in range(3):
+            await pool.get()
+
+    run_loop(main())
+    source.check_all_gone()
+    errors = [part.error for part in source.parts]
+    assert {type(error) for error in errors} == {PoolException}
+    assert len({id(error) for error in errors}) == 3
+
+
+@pytest.mark.parametrize("hook", ["health", "retter"])
+@pytest.mark.parametrize("is_deaf", [False, True])
+def test_a_hook_that_the_end_of_the_loop_cancels_is_no_fault_unless_it_goes_on(
+    hook: str, is_deaf: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise each program that ends in a check would log a warning, or no program which hook has hung."""
+    begun = asyncio.Event()
+
+    async def hang(_part: Part) -> None:
+        begun.set()
+        await (deaf(_part) if is_deaf else endless(_part))
+
+    source, kept = Source(), set[Any]()
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(source, 1, name="db", health_delay=0, **{hook: hang})  # type: ignore[misc]
+        kept.add(pool)
+        start(kept, pool.ret(await pool.get()))
+        await turns()
+        start(kept, pool.get())
+        await begun.wait()
+
+    run_watched(VirtualLoop, main())
+    source.check_all_gone()
+    work = {"health": "preparing", "retter": "tidying up"}[hook]
+    assert caplog.messages == ([f"db: {work} Part object number 0 did not end: given up"] if is_deaf else [])
+
+
 async def made_for_ever(source: Source, kept: set[Any]) -> None:
     source.making = endless
     pool: Pool = AsyncPool(source)

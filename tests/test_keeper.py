@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import weakref
 from typing import Any
 
 import pytest
 
 from ProxyPatternPool._keeper import Keeper
-from tests.loops import Run
+from tests.loops import Run, settle, turns
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="nobody's")
 
@@ -311,3 +312,64 @@ def test_a_failure_that_nobody_has_seen_is_reported_by_the_loop(run_loop: Run, w
 
     run_loop(main())
     assert reports == [] if asked else ["Future exception was never retrieved"]
+
+
+def test_keepers_that_raise_one_object_end_each_in_its_own_time(run_loop: Run) -> None:
+    """Otherwise a program whose exits raise an error that it keeps would never end, or leave objects half closed."""
+    refused = OSError("refused")
+    ended: list[int] = []
+
+    class Cleaning(Manager):
+        """It goes on while its error is on its way."""
+
+        def __init__(self, number: int) -> None:
+            super().__init__(exiting=refused)
+            self.number = number
+
+        async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+            try:
+                await super().__aexit__(kind, error, trace)
+            finally:
+                for _ in range(5 * self.number):
+                    await asyncio.sleep(0)
+                ended.append(self.number)
+
+    async def main() -> None:
+        keepers = [Keeper(Cleaning(number)) for number in range(3)]
+        for keeper in keepers:
+            await keeper.entered()
+        for keeper in keepers:
+            keeper.release()
+        for keeper in keepers:
+            with pytest.raises(OSError, match="refused"):
+                await keeper.ended()
+
+    run_loop(main())
+    assert ended == [0, 1, 2]
+
+
+def test_a_keeper_that_has_failed_is_no_work_for_the_garbage_collector(run_loop: Run) -> None:
+    """Otherwise what has failed would stay in memory, with all that its code refers to, until the collector comes by."""
+    references: list[weakref.ref[Any]] = []
+
+    async def fail(manager: Manager) -> None:
+        keeper = Keeper(manager)
+        references.append(weakref.ref(keeper))
+        await manager.begun.wait()
+        await turns()
+        keeper.release(RuntimeError("broken"))
+        await settle(keeper._task.done)
+        await turns()
+        assert keeper.failure() is not None
+
+    async def main() -> None:
+        await fail(Manager(entering=OSError("down")))
+        await fail(Manager(exiting=OSError("down")))
+        await turns()
+        assert [reference() for reference in references] == [None, None]
+
+    gc.disable()
+    try:
+        run_loop(main())
+    finally:
+        gc.enable()
