@@ -82,9 +82,7 @@ class HookedPool(BasePool[T], ABC):
             core.abandon(waiter, now)
         self._act()
 
-    def _tell_unprepared(
-        self, waiter: TaskWaiter[T], slot: Slot[T], error: BaseException, task: Task[None]
-    ) -> None:
+    def _tell_unprepared(self, waiter: TaskWaiter[T], slot: Slot[T], error: BaseException, task: Task[None]) -> None:
         """Tell who waits what the hook has raised. When nobody does, the log is told."""
         assert waiter.unfit is not None
         self._blame(error, waiter.unfit.value)
@@ -97,7 +95,7 @@ class HookedPool(BasePool[T], ABC):
             self._log.error("%s: preparing an object failed, and nobody waits for it", self.name, exc_info=error)
 
     def _tell_given_up(self, work: str, slot: Slot[T], task: Task[None]) -> None:
-        """Log that a hook was cancelled, unless that was for the end of the loop: a hook that ends then does no wrong."""
+        """Log that a hook was cancelled; not for a hook that has ended because its loop ends."""
         if not (self._house.ending and task.done()):
             self._log.warning("%s: %s %s did not end: given up", self.name, work, self._describe(slot.obj, slot))
 

@@ -117,10 +117,10 @@ class Keeper(Generic[T]):
             self._raised = error
         del self
 
-    # Each of these frames stays in the traceback of what is raised, and the keeper refers to that: the frames let go of
-    # the keeper. Otherwise such a cycle would keep what has failed, and all that were told of it, until the garbage
-    # collector comes by. Rejected: clearing the frames of the traceback. User code may raise one object in several
-    # keepers: its traceback then has frames of a keeper that is still exiting its object, and would never end.
+    # Each of these frames stays in the traceback of what is raised, and the keeper refers to that: so the frames let go
+    # of the keeper. Otherwise such a cycle would keep what has failed, and all that were told of it, until the garbage
+    # collector comes by. Rejected: clearing the frames of the traceback. An exception that another keeper raises, too,
+    # has the frames of that keeper, which may still be exiting its object: clearing them ends it in the middle of that.
 
     async def _hold(self) -> None:
         try:

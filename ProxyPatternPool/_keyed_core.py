@@ -31,8 +31,8 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._errors import IllegalMove
-from ProxyPatternPool._shared_error import SharedError
 from ProxyPatternPool._instance import BROKEN, CLOSING, ENTERING, GONE, OPEN, QUEUED, Instance, Phase, Reason, Waiter
+from ProxyPatternPool._shared_error import SharedError
 from ProxyPatternPool._stats import KeyedCounters
 
 T = TypeVar("T")

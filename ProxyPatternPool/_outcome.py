@@ -1,4 +1,4 @@
-"""Outcome: what a future comes to, for any number of tasks to wait for."""
+"""Outcome: the result of a future, for any number of tasks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 class Outcome(Generic[T]):
-    """The result of a future, or its exception, which each task gets as an object of its own.
+    """The result of a future. Its exception is an object of its own for each task that waits.
 
-    `asyncio.Future.result` raises one object in all tasks; see `_shared_error` for what comes of that.
+    `asyncio.Future.result` raises one object in all tasks; `_shared_error` says what that leads to.
     """
 
     def __init__(self, future: asyncio.Future[T]) -> None:
         self.future = future
-        self._error: SharedError | None = None  # once a task has been told of it
+        self._error: SharedError | None = None  # as soon as a task is told of it
 
     async def wait(self) -> T:
         """Wait for the result and return it, or raise the exception. Being cancelled does not cancel the future."""

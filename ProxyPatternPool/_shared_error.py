@@ -1,8 +1,9 @@
-"""SharedError: an exception that several tasks or threads are to be told of, as an object of its own for each of them.
+"""SharedError: an exception for several tasks, as an object of its own for each of them.
 
-An exception object belongs to the task that raises it: each raise writes the frames of that task into its traceback. Were
-two tasks to raise the same object, its traceback would have frames of both, and ``traceback.clear_frames`` in one task, as
-`unittest` does in ``assertRaises``, would end the other one in the middle of its ``await``.
+An exception object belongs to the task that raises it, for its traceback has the frames of that task. If two tasks
+raised one object, the traceback would have frames of both. ``traceback.clear_frames`` in one task, which `unittest`
+calls in ``assertRaises``, would then end the other task in the middle of its ``await``. Threads are treated likewise: a
+cause that several of them see has no frames of the thread that was raised it.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ from typing import Any, TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
-#: What an exception has beside its arguments and its attributes; in this order, for a cause suppresses the context.
+#: The links of an exception. The order matters: setting a cause suppresses the context.
 LINKS = ("__cause__", "__context__", "__suppress_context__", "__traceback__")
 
 
 class SharedError:
-    """An exception that several are told of. The first of them gets the object itself, the others get copies."""
+    """An exception for several tasks. The first task gets the object itself, the others get copies."""
 
     __slots__ = ("_next", "_trace")
 
     def __init__(self, error: BaseException) -> None:
-        self._next = error  # nobody has raised this object, unless it cannot be copied
+        self._next = error  # no task has raised this object, unless it cannot be copied
         self._trace = error.__traceback__
 
     def take(self) -> BaseException:
         """Return an exception to be raised at once, and by the caller alone.
 
-        An exception that cannot be copied is the same object for all, with the traceback that it had at first: a
-        traceback that is raised for many would grow by the frames of each.
+        An exception that cannot be copied is the same object for all tasks, with the traceback that it had at first:
+        otherwise the traceback would grow by the frames of each task.
         """
         error, self._next = self._next, copied(self._next)
         return error.with_traceback(self._trace)
@@ -38,8 +39,8 @@ class SharedError:
 def copied(error: E) -> E:
     """Return another exception with the type, arguments, attributes, notes, cause, context and traceback of this one.
 
-    Runs no code of the user's: an ``__init__`` may take other arguments than it has passed on, or count and log. An
-    exception with state that only its type knows, in slots or in C, is returned itself.
+    Runs no code of the user's: an ``__init__`` may take other arguments than it has passed on, or count and log.
+    Returns the exception itself if it has state that only its type knows, in slots or in C.
     """
     try:
         return _twin(error)

@@ -143,8 +143,9 @@ async def enter(manager: AbstractAsyncContextManager[T, Any]) -> T:
 async def enter_once(manager: AbstractAsyncContextManager[T, Any]) -> T:
     """Do as `enter`, the first time; return what that gave, every other time. For everybody in the running loop.
 
-    Who comes while it is being entered waits for that. A failure reaches all who wait, and is not remembered: the next
-    call enters it again; and if a `singleton` has made it, that makes another one.
+    A task that comes while it is being entered waits for that. A failure is raised in all tasks that wait, in each as
+    an exception object of its own. It is not remembered: the next call enters it again; and if a `singleton` has made
+    it, that makes another one.
     """
     local = _local()
     kept: _Kept[T] | None = local.once.get(id(manager))

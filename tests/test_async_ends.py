@@ -162,7 +162,8 @@ def test_a_hook_that_the_end_of_the_loop_cancels_is_no_fault_unless_it_goes_on(
     source, kept = Source(), set[Any]()
 
     async def main() -> None:
-        pool: Pool = AsyncPool(source, 1, name="db", health_delay=0, **{hook: hang})  # type: ignore[misc]
+        hooks: Any = {hook: hang}
+        pool: Pool = AsyncPool(source, 1, name="db", health_delay=0, **hooks)
         kept.add(pool)
         start(kept, pool.ret(await pool.get()))
         await turns()

@@ -86,7 +86,7 @@ CLOSINGS = [at_once, asyncio.sleep, deaf, failing, failing_with_one_object, fail
 class Program:
     """A program that leaves objects behind, each in a state of its own."""
 
-    STATES = ("idle", "out", "made", "checked", "tidied", "closed")
+    STATES: tuple[str, ...] = ("idle", "out", "made", "checked", "tidied", "closed")
 
     def __init__(self, closing: Closing, states: tuple[str, ...]) -> None:
         self.closing = closing
@@ -207,7 +207,7 @@ class OfPool(Program):
 
 
 class OfPoolOfManagers(OfPool):
-    """It uses an `AsyncPool` of asynchronous context managers, as broken ones of which those are exited that are out."""
+    """It uses an `AsyncPool` of asynchronous context managers. Those which are out are exited as broken."""
 
     def pool(self) -> AsyncPool[Any]:
         return AsyncPool(self.opened, **self.options())

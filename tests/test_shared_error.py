@@ -178,7 +178,7 @@ def by_keyed_pool() -> Enter:
 
 def by_scope_loop() -> Enter:
     db: Any = AsyncProxy(fun=fail, scope=Proxy.Scope.LOOP, max_size=None)
-    return lambda: db._get_obj()  # type: ignore[no-any-return]
+    return lambda: db._get_obj()
 
 
 def by_coroutine() -> Enter:
