@@ -272,7 +272,7 @@ class BasePool(Generic[T]):
         if left_behind:
             text += f"; {left_behind} held for owners that have ended: auto_return=True would give them back"
         error = TimeOut(text)
-        error.__cause__ = self._last_error and copied(self._last_error)
+        error.__cause__ = None if self._last_error is None else copied(self._last_error)
         return error
 
     def _killed_error(self) -> PoolException:

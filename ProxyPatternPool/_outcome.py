@@ -40,5 +40,5 @@ class Outcome(Generic[T]):
     def _shared_error(self) -> SharedError | None:
         if self._error is None and not self.future.cancelled():
             error = self.future.exception()
-            self._error = error and SharedError(error)
+            self._error = None if error is None else SharedError(error)
         return self._error
