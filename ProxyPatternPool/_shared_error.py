@@ -3,7 +3,7 @@
 An exception object belongs to the task that raises it, for its traceback has the frames of that task. If two tasks
 raised one object, the traceback would have frames of both. ``traceback.clear_frames`` in one task, which `unittest`
 calls in ``assertRaises``, would then end the other task in the middle of its ``await``. Threads are treated likewise: a
-cause that several of them see has no frames of the thread that was raised it.
+cause that several threads see has no frames of callers.
 """
 
 from __future__ import annotations
