@@ -12,6 +12,7 @@ from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
 from ProxyPatternPool._owner import Holder
 from ProxyPatternPool._process import keep
+from ProxyPatternPool._shared_error import copied
 from ProxyPatternPool._slips import PLAIN, plain_result
 from ProxyPatternPool._slot import CLOSING, GONE, Slot, State
 from ProxyPatternPool._stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
@@ -45,7 +46,7 @@ class BasePool(Generic[T]):
         """Begin, or begin again in a forked child: with nothing."""
         config = self._config
         self._core: PoolCore[T] = PoolCore(self._limits, closes=self._closes(), checks=config.health is not None)
-        self._last_error: BaseException | None = None  # of the last creation, if that failed
+        self._last_error: BaseException | None = None  # of the last creation, if that failed; raised by no caller
         self._failing = False  # no object could be made lately, and the log has been told why
         # id(obj) -> the object and its number. Replaced, and not changed: any thread may read it
         self._killed: dict[int, tuple[Callable[[], T | None], int]] = {}
@@ -298,7 +299,7 @@ class BasePool(Generic[T]):
         if left_behind:
             text += f"; {left_behind} held for owners that have ended: auto_return=True would give them back"
         error = TimeOut(text)
-        error.__cause__ = self._last_error
+        error.__cause__ = None if self._last_error is None else copied(self._last_error)
         return error
 
     def _killed_error(self) -> PoolException:

@@ -20,7 +20,7 @@ from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._hidden_task import desert, hidden_task
 from ProxyPatternPool._keeper import EnteringCancelled, Keeper
 from ProxyPatternPool._loop_end import at_end, before_end
-from ProxyPatternPool._opening import Opening
+from ProxyPatternPool._opening import Opening, outcome
 from ProxyPatternPool._slot import CREATING, LEASED, Slot
 
 T = TypeVar("T")
@@ -31,7 +31,9 @@ Settle = Callable[[Task[Any]], object]
 
 
 class Host(Protocol[T]):
-    """The pool, as its household knows it. All of it is called in the loop, and raises nothing."""
+    """The pool, as its household knows it. All of it is called in the loop, and raises nothing but `_closer`."""
+
+    _closer: Callable[[T], object]  # ends an object
 
     def _on_entered(self, slot: Slot[T]) -> None:
         """The object is made and open."""
@@ -63,7 +65,8 @@ class Household(Generic[T]):
         self._hooks: dict[Task[Any], Settle] = {}  # that run, and what is to be done when they have ended
         self._cancelled: set[Task[Any]] = set()  # of these: once each, for they may have to tidy up
         self.ending = False  # the loop is: nothing is to begin that nobody asks for
-        self._host = ref(host, self._deserted)
+        self._host = ref(host)
+        self._left_closer: Callable[[T], object] | None = None  # of a pool that is gone
         self._name = name
         self._log = log
         self._change = Change()  # of anything
@@ -93,6 +96,22 @@ class Household(Generic[T]):
         if keeper is not None:
             keeper.release(error)
         return keeper is not None
+
+    async def close(self, obj: T) -> object:
+        """Call the pool's `close`.
+
+        It is not kept here while the pool is there. It may be a method of the object that has the pool: that object,
+        and so the pool, would live as long as the loop.
+        """
+        closer = self._closer()
+        while closer is None:  # another thread is collecting the pool, which leaves its `close` in a moment
+            await self.until(self._closer, None)
+            closer = self._closer()
+        return await outcome(closer(obj))
+
+    def _closer(self) -> Callable[[T], object] | None:
+        host = self._host()
+        return self._left_closer if host is None else host._closer
 
     def cancel_creations(self) -> None:
         """Give up what is still being made."""
@@ -192,8 +211,9 @@ class Household(Generic[T]):
 
     # -- the end
 
-    def _deserted(self, _host: object) -> None:
-        """The pool has been collected, by whatever thread: close what nobody uses."""
+    def outlive(self, closer: Callable[[T], object]) -> None:
+        """Close what no task uses, with what the pool leaves: it is being collected, by whatever thread."""
+        self._left_closer = closer
         with suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self._close_unused, context=Context())
 
@@ -215,10 +235,10 @@ class Household(Generic[T]):
 
     async def _end(self) -> None:
         """Close everything: nobody uses it any more. What was in use is closed as broken: its user did not finish."""
-        lost = PoolException(f"{self._name}: the event loop has ended, and the object was not given back")
         for slot, keeper in list(self.keepers.items()):
-            if slot.state is LEASED:
-                keeper.release(lost)
+            if slot.state is LEASED:  # for each an exception of its own: all keepers raise theirs at the same time
+                lost = f"{self._name}: the event loop has ended, and the object was not given back"
+                keeper.release(PoolException(lost))
         host = self._host()
         if host is not None:
             host._on_loop_ending()

@@ -32,6 +32,7 @@ from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._errors import IllegalMove
 from ProxyPatternPool._instance import BROKEN, CLOSING, ENTERING, GONE, OPEN, QUEUED, Instance, Phase, Reason, Waiter
+from ProxyPatternPool._shared_error import SharedError
 from ProxyPatternPool._stats import KeyedCounters
 
 T = TypeVar("T")
@@ -163,11 +164,11 @@ class KeyedCore(Generic[T]):
             self.leave(instance, now)
 
     def failed(self, instance: Instance[T], error: BaseException, now: float) -> None:
-        """The object could not be made: everyone who waits for it gets the error, and it is forgotten."""
+        """The object could not be made: every waiter gets the error, and it is forgotten."""
         self._check(instance, ENTERING)
         self.entering.remove(instance)
         self.counters.entering_errors += 1
-        self._answer(instance, now, error=error)
+        self._answer(instance, now, error=SharedError(error))
         self._retire(instance, now)
 
     def ended(self, instance: Instance[T], now: float) -> None:
@@ -318,12 +319,11 @@ class KeyedCore(Generic[T]):
                 self.known[instance.key] = heir
 
     def _answer(
-        self, instance: Instance[T], now: float, *, served: bool = False, error: BaseException | None = None
+        self, instance: Instance[T], now: float, *, served: bool = False, error: SharedError | None = None
     ) -> None:
         for waiter in instance.waiters:
             waiter.served = served
-            if error is not None:
-                waiter.error, waiter.trace = error, error.__traceback__
+            waiter.error = error
             self._wait_is_over(waiter, now)
             self.wakes.append(waiter)
         instance.waiters = {}

@@ -30,6 +30,7 @@ from ProxyPatternPool._loop_bound import LoopBound, clock_of
 from ProxyPatternPool._opening import Opening
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
+from ProxyPatternPool._shared_error import copied
 from ProxyPatternPool._slot import CLOSING, CREATING, Reason, Slot
 from ProxyPatternPool._task_waiter import TaskWaiter
 
@@ -62,6 +63,13 @@ class LoopedPool(HookedPool[T], LoopBound):
         self._take = self._core.take if self._config.getter is None else _take_nothing
         self._give = self._core.give
         self._tidies = self._config.retter is not None
+
+    def __del__(self) -> None:
+        # Before that, nothing in the loop refers to the hooks. From here on its household keeps `close`, and whatever
+        # that is a method of, until the objects are closed. Rejected: a callback of the weak reference, or
+        # `weakref.finalize`: these would have to refer to `close` all the time.
+        if getattr(self, "_loop", None) is not None:
+            self._house.outlive(self._closer)
 
     def _closes(self) -> bool:
         return True  # what was entered has to be exited
@@ -188,7 +196,7 @@ class LoopedPool(HookedPool[T], LoopBound):
             partial(config.make, slot.number),
             on_made=partial(_on_made, ref(self), slot),
             opener=config.opener,
-            close=None if config.close is None else self._closer,
+            close=None if config.close is None else self._house.close,
         )
         self._house.take_in(slot, opening)
 
@@ -246,7 +254,7 @@ class LoopedPool(HookedPool[T], LoopBound):
             error = PoolException(f"{self.name}: the creation of an object was cancelled")
         else:
             self._blame_making(error, slot)
-        self._last_error = error
+        self._last_error = copied(error)
         waiter = self._creating.pop(slot, None)
         core.failed(slot, now)
         outlook = UNWANTED

@@ -187,8 +187,11 @@ class Pool(ThreadedPool[T]):
             if core is not self._core:
                 raise PoolException(f"{self.name}: the process was forked meanwhile: this object is the parent's")
             return slot
-        except BaseException:
+        except BaseException as error:
             self._locked(core.abandon, waiter)
+            if isinstance(error, PoolClosed) and self._ending not in (None, me.thread):
+                self._finish()
+                self._park(ParkedWaiter(), deadline)  # a daemon that comes while the program ends, as one that waits
             raise
         finally:
             self._finish()

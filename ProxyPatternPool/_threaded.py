@@ -18,9 +18,10 @@ from ProxyPatternPool._config import checked_seconds
 from ProxyPatternPool._core import PoolCore
 from ProxyPatternPool._housekeeper import RETRY, housekeeper
 from ProxyPatternPool._ledger import AlreadyPooled, popped
-from ProxyPatternPool._owner import me
+from ProxyPatternPool._owner import Owner, me
 from ProxyPatternPool._park import new_lock, new_parker
 from ProxyPatternPool._process import end_with_program, keep
+from ProxyPatternPool._shared_error import copied
 from ProxyPatternPool._slips import plain_object, plain_result
 from ProxyPatternPool._slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._worker import Worker
@@ -58,7 +59,7 @@ class ThreadedPool(BasePool[T]):
         self._complaints: deque[tuple[T, Slot[T] | None]] = deque()  # bad returns, to be logged
         self._failed_refill: int | None = None  # the number of the object, until that is told
         self._kept = False  # the housekeeper knows that time matters here
-        self._ending = False  # the program is: whoever waits sleeps on
+        self._ending: Owner | None = None  # the thread in which the program ends: all others sleep on
 
     def _renew(self) -> None:
         keep(self._complaints)
@@ -144,9 +145,9 @@ class ThreadedPool(BasePool[T]):
         self._succeeded()
 
     def _fail(self, core: PoolCore[T], slot: Slot[T], error: BaseException) -> None:
-        self._last_error = error
-        self._locked(core.failed, slot)
         self._blame_making(error, slot)
+        self._last_error = copied(error)
+        self._locked(core.failed, slot)
 
     def _refill(self, core: PoolCore[T], slot: Slot[T]) -> None:
         """Make the object of a slot that nobody waits for: it becomes idle."""
@@ -305,7 +306,7 @@ class ThreadedPool(BasePool[T]):
 
     def _close_at_exit(self) -> None:
         """Shut down, again and again as long as that ends something: whatever `close` raises."""
-        self._ending = True  # sent away, the daemons who wait would only end with a traceback
+        self._ending = me.thread  # sent away, the daemons that wait would only end with a traceback
         before = inf
         while self.size < before:
             before = self.size

@@ -163,6 +163,54 @@ def test_who_waits_for_what_the_ended_program_had_is_sent_away(end: str) -> None
     assert result.returncode == {"": 0, "sys.exit(3)": 3, "1 / 0": 1}[end]
 
 
+@pytest.mark.parametrize("step", ["asks", "creates"])
+def test_a_daemon_that_asks_while_the_program_closes_its_pool_sleeps_on(step: str) -> None:
+    """Otherwise a program with a daemon would end with a traceback, which is no error of its own."""
+    result = run(f"""
+        import threading
+        from ProxyPatternPool import Pool
+        closing, begun = threading.Event(), threading.Event()
+        def make(number):
+            if number:
+                begun.set()
+                closing.wait()
+            return [number]
+        def work():
+            if {step == "asks"}:
+                begun.set()
+                closing.wait()
+            pool.get(timeout=None)
+        def close(obj):
+            closing.set()
+            if obj is held:
+                daemon.join(0.3)
+                print("asleep" if daemon.is_alive() else "sent away")
+        pool = Pool(make, 2, close=close)
+        held = pool.get()
+        daemon = threading.Thread(target=work, daemon=True)
+        daemon.start()
+        begun.wait()
+        pool.ret(held)
+    """)
+    assert (result.stdout, result.stderr) == ("asleep\n", "")
+
+
+def test_the_thread_that_ends_the_program_gets_nothing_more_and_does_not_wait() -> None:
+    """Otherwise a program whose end uses the pool would hang for its timeout, or for ever."""
+    result = run("""
+        import atexit
+        def last():
+            try:
+                pool.get(timeout=None)
+            except PoolClosed as error:
+                print(error)
+        atexit.register(last)
+        from ProxyPatternPool import Pool, PoolClosed
+        pool = Pool(lambda n: n, name="db", close=print)
+    """)
+    assert (result.stdout, result.stderr) == ("0\ndb: the pool has been shut down\n", "")
+
+
 def test_who_waits_for_an_ended_thread_goes_on_while_the_program_does() -> None:
     """Otherwise an object that was passed on to another thread would send away those who wait for it."""
     result = run("""
