@@ -6,9 +6,10 @@ need no table: ``__getattribute__`` sends them to the object, but for a few own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
-from types import MethodType
+from inspect import isawaitable, signature
+from types import GeneratorType, GetSetDescriptorType, MethodType
 from typing import Any, NamedTuple, Protocol
 
 from ProxyPatternPool._operations import ARITHMETIC, COPIES, EXITS, GENERAL, METHODS, OPERATIONS, bind
@@ -24,6 +25,16 @@ _ASKED_OF_EVERYTHING = frozenset(
         *("__name__", "__code__", "__defaults__", "__kwdefaults__", "__annotations__"),  # inspect.iscoroutinefunction…
         *("__func__", "__partialmethod__", "_is_coroutine", "_is_coroutine_marker"),  # …mock.patch
         "__isabstractmethod__",  # the body of an abstract class
+    }
+)
+
+#: Names of a class that concern the class, or how its instances are made or reached: a proxy has those of its object.
+_OF_CLASSES = frozenset(
+    {
+        *("__doc__", "__module__", "__qualname__", "__slots__", "__orig_bases__", "__parameters__", "__type_params__"),
+        *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__conditional_annotations__"),
+        *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "__init_subclass__", "__class_getitem__"),
+        *("__new__", "__init__", "__getattribute__", "__setattr__", "__delattr__"),
     }
 )
 
@@ -72,6 +83,9 @@ UNSET = _unshaped({"__bool__", *COPIES, "__dir__", "__repr__"})
 #: Types that ``int()`` and ``float()`` look into themselves, since they have no method for it.
 _READABLE = (str, bytes, bytearray)
 
+#: Before Python 3.12, no type made in Python gives C code access to memory.
+_MEMORY_IS_HIDDEN = not hasattr(bytes, "__buffer__")
+
 
 def shape_of(obj: object) -> Shape:
     """Tell what an object is like."""
@@ -81,12 +95,26 @@ def shape_of(obj: object) -> Shape:
     names.update(f"__r{name}__" for name in ARITHMETIC if f"__{name}__" in had)  # ``[1] + proxy`` asks the proxy
     if issubclass(kind, _READABLE):
         names.update(("__int__", "__float__", "__complex__"))
+    if issubclass(kind, (str, bytes)):
+        names.add("__fspath__")  # C code takes a path that is text as it is, and asks its proxy
+    if issubclass(kind, str) or (_MEMORY_IS_HIDDEN and _has_memory(obj)):
+        names.add("__bytes__")  # else ``bytes(proxy)`` would collect the items: wrong, when they are no bytes
+    if isinstance(obj, GeneratorType) and isawaitable(obj):
+        names.add("__await__")
     if issubclass(kind, type):
         names.add("__mro_entries__")
         if hasattr(obj, "__class_getitem__"):
             names.add("__getitem__")
     operations = {name: getattr(kind, name, ...) is not None for name in names}
     return Shape(operations, _patterns(obj), getattr(kind, "__dataclass_fields__", None))
+
+
+def _has_memory(obj: Any) -> bool:
+    try:
+        memoryview(obj).release()
+    except Exception:  # a type may refuse with an error of its own
+        return False
+    return True
 
 
 def _patterns(obj: object) -> tuple[type, ...]:
@@ -133,22 +161,29 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     shape = source.shape()
     namespace = _special_methods(declared, own, source, shape)
     namespace.update({name: getattr(declared, name) for name in _SELF_DESCRIPTION})
-    namespace.update(__slots__=(), __class__=_CLASS, _proxy_source=source, _proxy_place=source.place)
-    if shape.fields is not None:
-        namespace["__dataclass_fields__"] = shape.fields
-    if "__call__" in shape.operations:
-        namespace["__signature__"] = _ANY_SIGNATURE if shape is UNSET else _SIGNATURE
+    namespace.update({name: value for name, value in _answers(shape) if name not in own})
+    namespace.update(__slots__=(), _proxy_source=source, _proxy_place=source.place)
+    asked = _shared(_ASKED_OF_EVERYTHING - own)
     if shape is UNSET:
-        own = own.union(dir(declared), namespace, ["_proxy_own"])
-        names: Container[str] = _AndSpecial(_shared(own | _ASKED_OF_EVERYTHING))
+        own = own.union(dir(declared), namespace, ["_proxy_own", "_proxy_asked"])
+        names: Container[str] = _AndSpecial(_shared(own | asked))
     else:
         own |= _ASKED_OF_PROXY & {"__reduce_ex__", *shape.operations, *namespace}
-        names = _shared(own | _ASKED_OF_EVERYTHING)
-    namespace.update(_proxy_own=names, __setattr__=_setattr, __delattr__=_delattr)
-    namespace["__getattribute__"] = _getattribute(names, source)
+        names = _shared(own | asked)
+    namespace.update(_proxy_own=names, _proxy_asked=asked, __setattr__=_setattr, __delattr__=_delattr)
+    namespace["__getattribute__"] = _getattribute(names, asked, declared, source)
     made = type(declared)(declared.__name__, (declared, *shape.bases), namespace)
     made.__doc__ = declared.__doc__  # set late, it is not copied: that copy would be a sixth of the whole
     return made
+
+
+def _answers(shape: Shape) -> Iterator[tuple[str, object]]:
+    """Yield what the type answers for the object, besides operations."""
+    yield "__class__", _CLASS
+    if shape.fields is not None:
+        yield "__dataclass_fields__", shape.fields
+    if "__call__" in shape.operations:
+        yield "__signature__", _ANY_SIGNATURE if shape is UNSET else _SIGNATURE
 
 
 def _special_methods(declared: type, own: Set[str], source: Source, shape: Shape) -> dict[str, Any]:
@@ -172,14 +207,10 @@ def _repr(proxy: Any) -> str:
 
 
 def _signature(proxy: Any) -> object:
-    from inspect import signature  # by whom this is asked for
-
     return signature(type(proxy)._proxy_place.obj)
 
 
 def _any_signature(proxy: object) -> object:
-    from inspect import signature
-
     return signature(MethodType(METHODS["__call__"], proxy))
 
 
@@ -215,6 +246,12 @@ class _AndSpecial:
         return name in self._names or is_special(str(name))
 
 
+def is_defined(name: str, base: type) -> bool:
+    """Tell whether a class defines an attribute that is its proxies' own. What Python puts into each class is not."""
+    defined = vars(base)
+    return name in defined and name not in _OF_CLASSES and not isinstance(defined[name], GetSetDescriptorType)
+
+
 def is_special(name: str) -> bool:
     """Tell whether a name belongs to the language."""
     return name.startswith("__") and name.endswith("__")
@@ -223,15 +260,22 @@ def is_special(name: str) -> bool:
 # Attributes. Reading them is what counts most: no type is asked for the place then.
 
 
-def _getattribute(own: Container[str], source: Source) -> Callable[[object, str], Any]:
+def _getattribute(
+    own: Container[str], asked: Set[str], declared: type[Any], source: Source
+) -> Callable[[object, str], Any]:
     place = source.place
     mine: Any = object
 
     # and not __getattr__: that is asked only when an AttributeError has been made first, which takes longer
     def getattribute(self: object, name: str) -> Any:
-        if name in own and not (name in _ASKED_OF_EVERYTHING and source.has()):
+        if name in own and not (name in asked and source.has()):
             return mine.__getattribute__(self, name)
-        return getattr(place.obj, name)
+        try:
+            return getattr(place.obj, name)
+        except AttributeError:
+            if declared._proxy_defines(name):  # by now: the class was given it after the proxy was set
+                return mine.__getattribute__(self, name)
+            raise
 
     return getattribute
 
@@ -251,4 +295,5 @@ def _delattr(proxy: Any, name: str) -> None:
 
 
 def _is_own(proxy: Any, name: str) -> bool:
-    return name in type(proxy)._proxy_own and name not in _ASKED_OF_EVERYTHING
+    kind = type(proxy)  # once: it may be set meanwhile
+    return name in kind._proxy_own and name not in kind._proxy_asked
