@@ -32,8 +32,9 @@ _ASKED_OF_EVERYTHING = frozenset(
 _OF_CLASSES = frozenset(
     {
         *("__doc__", "__module__", "__qualname__", "__slots__", "__orig_bases__", "__parameters__", "__type_params__"),
-        *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__conditional_annotations__"),
-        *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "__init_subclass__", "__class_getitem__"),
+        *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"),
+        *("__conditional_annotations__", "__firstlineno__", "__static_attributes__", "__abstractmethods__"),
+        *("__init_subclass__", "__class_getitem__"),
         *("__new__", "__init__", "__getattribute__", "__setattr__", "__delattr__"),
     }
 )
@@ -166,7 +167,7 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     asked = _shared(_ASKED_OF_EVERYTHING - own)
     if shape is UNSET:
         own = own.union(dir(declared), namespace, ["_proxy_own", "_proxy_asked"])
-        names: Container[str] = _AndSpecial(_shared(own | asked))
+        names: Container[str] = _AndSpecial(_shared(own | asked), declared)
     else:
         own |= _ASKED_OF_PROXY & {"__reduce_ex__", *shape.operations, *namespace}
         names = _shared(own | asked)
@@ -237,13 +238,14 @@ def _shared(names: frozenset[str]) -> frozenset[str]:
 class _AndSpecial:
     """The own names of a proxy that is not set: it lets itself be introspected, by `copy` and `pickle`, too."""
 
-    __slots__ = ("_names",)
+    __slots__ = ("_declared", "_names")
 
-    def __init__(self, names: frozenset[str]) -> None:
+    def __init__(self, names: frozenset[str], declared: type[Any]) -> None:
         self._names = names
+        self._declared = declared
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._names or is_special(str(name))
+    def __contains__(self, name: Any) -> bool:
+        return name in self._names or is_special(name) or self._declared._proxy_defines(name)
 
 
 def is_defined(name: str, base: type) -> bool:

@@ -20,11 +20,13 @@ MODULES = [
     "collections.abc",
     "contextlib",
     "copy",
+    "ctypes",
     "dataclasses",
     "datetime",
     "decimal",
     "fractions",
     "functools",
+    "hashlib",
     "inspect",
     "io",
     "itertools",
@@ -36,6 +38,7 @@ MODULES = [
     "pathlib",
     "pickle",
     "string",
+    "struct",
     "textwrap",
     "types",
     "typing",
@@ -141,6 +144,23 @@ TABLE: dict[str, dict[str, str]] = {
             operator.index(p)
             round(p)
             abs(p)
+            bytes(p)
+            math.sqrt(p)
+        """,
+        "''": """
+            bytes(p)
+        """,
+        "'/dev/null'": """
+            os.fspath(p), os.fspath(p)
+            with open(p) as file: text = file.read(); text
+            pathlib.Path(p), pathlib.Path(p, "c"), os.path.join(p, "c")
+            os.path.exists(p)
+            isinstance(p, os.PathLike)
+            hasattr(p, "__fspath__")
+        """,
+        "b'/dev/null'": """
+            os.fspath(p), os.path.join(p, b"c")
+            with open(p) as file: text = file.read(); text
         """,
         "b'bytes'": """
             bytes(p)
@@ -355,6 +375,13 @@ TABLE: dict[str, dict[str, str]] = {
             run(next_of(p))
             run(next_of(p, None))
         """,
+        "generator_coroutine(3)": """
+            run(awaited(p))
+            inspect.isawaitable(p)
+        """,
+        "generator_function()": """
+            run(awaited(p))
+        """,
         "coroutine_function(3)": """
             run(awaited(p))
             o.close(); inspect.iscoroutine(p)
@@ -486,12 +513,16 @@ TABLE: dict[str, dict[str, str]] = {
             isinstance(Thing(), p), isinstance(3, p)
             issubclass(type("Sub", (Thing,), {}), p), issubclass(int, p)
             issubclass(p, object)
+            issubclass(p, p)
             issubclass(p, Thing)
             subclass(p).kind, subclass(p).__mro__[1] is o
             type("Sub", (p,), {}).__mro__[1] is o
             p | None == Thing | None
             p.kind = "class attribute"; o.kind
             repr(p) == repr(o)
+        """,
+        "list[int]": """
+            subclass(p).__mro__[1]
         """,
         "KeyError": """
             caught(p)
@@ -560,13 +591,42 @@ TABLE: dict[str, dict[str, str]] = {
         "property(lambda self: 'property')": """
             attribute(p)().name
         """,
-        "array.array('i', [1, 2])": """
-            memoryview(p).tolist()
-            list(p), p[0], len(p)
-        """,
         "contextlib.nullcontext(5)": """
             entered(p)
             run(async_entered(p))
+        """,
+    },
+    "Memory": {
+        "array.array('i', [1, 2])": """
+            list(p), p[0], len(p)
+            bytes(p), int.from_bytes(p, "big"), b"%b" % p
+            memoryview(p).tolist()
+            with memoryview(p) as view: view[0] = 5; p.append(3); o
+            b"".join([p])
+            struct.unpack("ii", p)
+            hashlib.sha256(p).digest()
+            io.BytesIO().write(p)
+            bytearray(p)
+            q = bytearray(); q.extend(p); q
+            q = bytearray(2); q[:] = p; q
+            int(p)
+            isinstance(p, typing.SupportsBytes)
+        """,
+        "(ctypes.c_int * 2)(1, 2)": """
+            bytes(p), bytes(p)
+            memoryview(p).nbytes
+        """,
+        "memoryview(array.array('i', [1, 2]))": """
+            bytes(p), bytes(p)
+            p.tolist(), p[0]
+        """,
+        "bytearray(b'bytes')": """
+            bytes(p), bytearray(p)
+            memoryview(p).release(); p.append(1); o
+        """,
+        "b'12'": """
+            array.array("B", p).tolist()
+            array.array("h", p).tolist()
         """,
     },
 }

@@ -8,6 +8,7 @@ import dataclasses
 import enum
 import functools
 import inspect
+import types
 import typing
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -324,6 +325,13 @@ def function(first: int, /, second: int = 2, *, third: int = 3) -> tuple[int, ..
 
 
 async def coroutine_function(value: int) -> int:
+    return value
+
+
+@types.coroutine
+def generator_coroutine(value: int) -> Generator[None, None, int]:
+    """The doc of a generator that can be awaited."""
+    yield
     return value
 
 

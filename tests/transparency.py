@@ -29,6 +29,9 @@ IMPOSSIBLE: dict[tuple[str, str], str] = {
     ("'text'", '",".join([p])'): CONCRETE,
     ("'12'", "int(p, 8)"): CONCRETE + "; `int(str(p), 8)` does it",
     ("'12'", '"%d" % p'): "the proxy has an `__int__`, so that `int(p)` works, and is taken for a number here",
+    ("'12'", "math.sqrt(p)"): "the proxy has a `__float__`, so that `float(p)` works, and is taken for a number here",
+    ("'/dev/null'", "isinstance(p, os.PathLike)"): "the proxy has an `__fspath__`, so that `open(p)` works",
+    ("b'12'", 'array.array("h", p).tolist()'): CONCRETE + ", and collects the items of anything else",
     ("(1, 2)", '"%s %s" % p'): CONCRETE + ": only a real tuple has several arguments",
     ("[3, 1, 2]", "json.dumps(p)"): CONCRETE + "; `json.dumps(list(p))` does it",
     ("KeyError", "caught(p)"): CONCRETE + ": `except p`",
@@ -41,8 +44,38 @@ IMPOSSIBLE: dict[tuple[str, str], str] = {
     ("Thing", "issubclass(p, Thing)"): IDENTITY + ": its bases are found, it itself is not",
 }
 if sys.version_info < (3, 12):
-    IMPOSSIBLE["b'bytes'", "memoryview(p).tobytes()"] = CONCRETE + ", before Python 3.12"
-    IMPOSSIBLE["array.array('i', [1, 2])", "memoryview(p).tolist()"] = CONCRETE + ", before Python 3.12"
+    IMPOSSIBLE |= {
+        (target, source): CONCRETE + ", before Python 3.12"
+        for target, sources in {
+            "b'bytes'": ["memoryview(p).tobytes()"],
+            "array.array('i', [1, 2])": [
+                "memoryview(p).tolist()",
+                "with memoryview(p) as view: view[0] = 5; p.append(3); o",
+                'b"".join([p])',
+                'struct.unpack("ii", p)',
+                "hashlib.sha256(p).digest()",
+                "io.BytesIO().write(p)",
+                "int(p)",
+            ],
+            "(ctypes.c_int * 2)(1, 2)": ["memoryview(p).nbytes"],
+            "bytearray(b'bytes')": ["memoryview(p).release(); p.append(1); o"],
+        }.items()
+        for source in sources
+    }
+    IMPOSSIBLE |= {
+        (
+            "array.array('i', [1, 2])",
+            source,
+        ): f"{CONCRETE}, before Python 3.12, and collects the items: {instead} does it"
+        for source, instead in {
+            "bytearray(p)": "`bytearray(bytes(p))`",
+            "q = bytearray(); q.extend(p); q": "`q.extend(bytes(p))`",
+            "q = bytearray(2); q[:] = p; q": "`q[:] = bytes(p)`",
+        }.items()
+    }
+    IMPOSSIBLE["array.array('i', [1, 2])", "isinstance(p, typing.SupportsBytes)"] = (
+        "before Python 3.12, the proxy has a `__bytes__`, so that `bytes(p)` works"
+    )
 if sys.version_info >= (3, 14):
     del IMPOSSIBLE["7", "pow(2, p, 5)"]
 
@@ -57,7 +90,7 @@ UNKNOWN = {
     ("function", "p.__code__ is o.__code__"),
     ("function", "inspect.getsource(p) == inspect.getsource(o)"),
     ("Thing()", 'inspect.getattr_static(type(p), "__len__", None)'),
-    ("Thing", "subclass(p).kind, subclass(p).__mro__[1] is o"),
+    ("'/dev/null'", "os.path.exists(p)"),
     ("function", 'type("Owner", (), {"method": p})().method(9)[1:]'),
     ("Descriptor()", "attribute(p).name, attribute(p)().name"),
     ("Descriptor()", 'setattr(attribute(p)(), "name", 5); o.log'),
@@ -65,7 +98,10 @@ UNKNOWN = {
     ("property(lambda self: 'property')", "attribute(p)().name"),
 }
 if sys.version_info >= (3, 12):
-    UNKNOWN |= {("b'bytes'", "memoryview(p).tobytes()"), ("array.array('i', [1, 2])", "memoryview(p).tolist()")}
+    UNKNOWN |= {
+        ("array.array('i', [1, 2])", "q = bytearray(); q.extend(p); q"),
+        ("array.array('i', [1, 2])", "q = bytearray(2); q[:] = p; q"),
+    }
 
 
 class Returning:
