@@ -60,6 +60,13 @@ def _reflected(operation: Operation) -> Operation:
     return lambda obj, other, *args: operation(other, obj, *args)
 
 
+def _added(obj: Any, other: Any) -> Any:
+    try:
+        return other + obj
+    except TypeError:  # a list that is to be extended in place asks its proxy first, and then iterates
+        return NotImplemented
+
+
 ARITHMETIC: dict[str, Operation] = {
     "add": operator.add,
     "sub": operator.sub,
@@ -123,6 +130,7 @@ _BINARY: dict[str, Operation] = {
     "__contains__": operator.contains,
     **{f"__{name}__": operation for name, operation in ARITHMETIC.items()},
     **{f"__r{name}__": _reflected(operation) for name, operation in ARITHMETIC.items()},
+    "__radd__": _added,
     "__instancecheck__": lambda obj, instance: isinstance(instance, obj),
     "__subclasscheck__": lambda obj, subclass: issubclass(_itself(subclass), obj),
     "__mro_entries__": lambda obj, _bases: resolve_bases((obj,)),

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from inspect import isawaitable, signature
-from types import GeneratorType, GetSetDescriptorType, MethodType
+from types import GeneratorType, GetSetDescriptorType, MethodType, WrapperDescriptorType
 from typing import Any, NamedTuple, Protocol
 
-from ProxyPatternPool._operations import ARITHMETIC, COPIES, EXITS, GENERAL, METHODS, OPERATIONS, bind
+from ProxyPatternPool._operations import ARITHMETIC, COPIES, EXITS, GENERAL, METHODS, OPERATIONS, bind, found
 
 #: What the interpreter and the standard library ask of the proxy as an attribute, but not on behalf of the object.
 _ASKED_OF_PROXY = frozenset({"__class__", "__deepcopy__", "__mro_entries__", "__reduce_ex__", "__signature__"})
@@ -96,6 +96,8 @@ def shape_of(obj: object) -> Shape:
     names.update(f"__r{name}__" for name in ARITHMETIC if f"__{name}__" in had)  # ``[1] + proxy`` asks the proxy
     if issubclass(kind, _READABLE):
         names.update(("__int__", "__float__", "__complex__"))
+    if "__iter__" not in had and isinstance(found(kind, "__getitem__"), WrapperDescriptorType):
+        names.update(("__iter__", "__reversed__"))  # of C, which may give iterators other items: `mmap` does
     if issubclass(kind, (str, bytes)):
         names.add("__fspath__")  # C code takes a path that is text as it is, and asks its proxy
     if issubclass(kind, str) or (_MEMORY_IS_HIDDEN and _has_memory(obj)):

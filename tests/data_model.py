@@ -37,6 +37,7 @@ MODULES = [
     "os",
     "pathlib",
     "pickle",
+    "re",
     "string",
     "struct",
     "textwrap",
@@ -291,6 +292,10 @@ TABLE: dict[str, dict[str, str]] = {
             unpacked(p)
             isinstance(p, collections.abc.Iterable)
         """,
+        "re.match('(a)', 'a')": """
+            p[0], p[1]
+            list(p)
+        """,
         "Hinted()": """
             operator.length_hint(p)
             len(p)
@@ -315,6 +320,7 @@ TABLE: dict[str, dict[str, str]] = {
             delegated(p)
         """,
         "{1, 2}": """
+            q = r = [0]; q += p; r
             p | {3}, p & {1}, p - {1}, p ^ {1, 3}
             {3} | p, {1, 3} & p, {1, 3} - p
             p <= {1, 2, 3}, p < {1, 2}, p >= {1}
@@ -443,12 +449,16 @@ TABLE: dict[str, dict[str, str]] = {
             float(p)
         """,
         "(1, 2)": """
+            q = r = [0]; q += p; r
+            [0] + p
             p += (3,); p, o
             "%s %s" % p
             p + (3,), (0,) + p
         """,
         "[1]": """
             q = p; p += [2]; p, o, p is q
+            q = r = [0]; q += p; q
+            q = r = [0]; q += p; r
             p *= 2; p, o
         """,
         "datetime.date(2026, 1, 2)": """
@@ -619,6 +629,11 @@ TABLE: dict[str, dict[str, str]] = {
         "memoryview(array.array('i', [1, 2]))": """
             bytes(p), bytes(p)
             p.tolist(), p[0]
+        """,
+        "mapped(b'text')": """
+            list(p), p[0], p[1:]
+            list(reversed(p))
+            b"e" in p, isinstance(p, collections.abc.Iterable)
         """,
         "bytearray(b'bytes')": """
             bytes(p), bytearray(p)

@@ -34,6 +34,12 @@ IMPOSSIBLE: dict[tuple[str, str], str] = {
     ("b'12'", 'array.array("h", p).tolist()'): CONCRETE + ", and collects the items of anything else",
     ("(1, 2)", '"%s %s" % p'): CONCRETE + ": only a real tuple has several arguments",
     ("[3, 1, 2]", "json.dumps(p)"): CONCRETE + "; `json.dumps(list(p))` does it",
+    ("mapped(b'text')", 'b"e" in p, isinstance(p, collections.abc.Iterable)'): (
+        "the proxy has an `__iter__`, so that iterating gives what it gives with the object"
+    ),
+    ("[1]", "q = r = [0]; q += p; r"): (
+        "a `list` asks `p` for `q + p` first, so that `q` is a new list; `q.extend(p)` does it"
+    ),
     ("KeyError", "caught(p)"): CONCRETE + ": `except p`",
     ("ValueError('text')", "raised(p)"): CONCRETE + ": `raise p`",
     ("7", "pow(2, p, 5)"): "three-argument `pow` asks the first number only",
@@ -78,6 +84,38 @@ if sys.version_info < (3, 12):
     )
 if sys.version_info >= (3, 14):
     del IMPOSSIBLE["7", "pow(2, p, 5)"]
+
+#: What the table cannot show.
+LIMITS = """\
+Before a function has made its first object, the object's type is not known: `callable(p)` is true, `p` is
+no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes the object, and so does looking for an
+attribute. The exceptions are names that tools ask of everything that they find, as `__wrapped__`,
+`__name__` and `__test__`: these are missing as long as the owner has no object.
+
+Code that looks at the type of `p` first does not make the object. It works after `p._get_obj()`, or any other use:
+
+- `match p:` looks at flags of the type. `case [*_]`, `case {}` and `case Point()` do not match before the first use.
+- Code that asks `isinstance` finds none of its types: `os.getenv(p)`, `json.dumps(p, default=…)`, `asyncio.run(p)`,
+  `collections.Counter(p)`, `ipaddress.ip_address(p)`, `urllib.parse.quote(p)`.
+- C code that takes a number or something else takes `p` for a number, and raises `TypeError` once: `os.stat(p)`,
+  `os.listdir(p)`, `b.extend(p)` and `b[:] = p` of a `bytearray`. `b.find(p)` of `bytes` takes it for bytes.
+
+C code that reads memory looks at the type of `p`. From Python 3.12 on, a proxy answers. Before that, `bytes(p)`
+is right, and so are `int.from_bytes(p)` and `b"%b" % p`, which call it. These raise `TypeError`: `memoryview`,
+`b"".join`, `struct.unpack`, `hashlib`, `zlib`, `socket.send`, `os.write`, the `write` of a binary file.
+`bytes(p)` in place of `p` helps there. It is needed for `bytearray(p)`, too, which collects the items.
+
+C code that takes nothing but its own type refuses `p`, whatever its object: `str` methods with a `str` argument, `re`
+on a `str`, `struct.pack("4s", p)`, `sqlite3` parameters, slices, `exec` and `eval`, `str.upper(p)`. `int.__add__(1, p)`
+returns `NotImplemented`. `str(p)`, `bytes(p)`, `int(p)` or `p._get_obj()` in place of `p` helps.
+Of an `int`, `dict` or `list`, such code reads the memory. Of `p` it asks the methods, also those that a subclass
+has replaced: `dict(p)` and `{**p}` call `keys` and `__getitem__` then.
+
+An operation that the proxy has for one function is seen by others. A proxy of a `str` or `bytes` is an
+`os.PathLike`, because `open(p)` needs it. It has `__int__`, `__float__` and `__complex__`, because `int(p)` needs
+them, and is taken for a number by `math.sqrt`, and by `b[:] = p` of a `bytearray`. A proxy of a `str`, and before
+Python 3.12 one of an `array.array`, has `__bytes__`, so that `bytes(p)` does as with the object.
+"""
 
 #: What asks for the class: no object is made for the answer, so it is not known before the first one.
 ASKS_CLASS = re.compile(r"isinstance|dataclasses|issubclass\(p|matched|__class__|inspect\.is|callable")
@@ -228,10 +266,7 @@ def impossible() -> Iterator[str]:
     for (target, source), reason in IMPOSSIBLE.items():
         yield f"| {code(target)} | {code(source)} | {reason} |"
     yield ""
-    yield "Before a function has made its first object, nobody knows what that will be: `callable(p)` is true, `p` is"
-    yield "no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes it, and so does looking for an"
-    yield "attribute; but not for one of those which tools ask of everything that they find, as `__wrapped__`,"
-    yield "`__name__` and `__test__`: these are missing as long as whoever asks has no object."
+    yield from LIMITS.splitlines()
     yield ""
     yield "The special methods of a proxy with a fixed object are for the interpreter: `len(p)`, and not"
     yield "`type(p).__len__(p)`."
