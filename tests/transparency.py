@@ -95,7 +95,7 @@ attribute. The exceptions are names that tools ask of everything that they find,
 Code that looks at the type of `p` first does not make the object. It works after `p._get_obj()`, or any other use:
 
 - `match p:` looks at flags of the type. `case [*_]`, `case {}` and `case Point()` do not match before the first use.
-- Code that asks `isinstance` finds none of its types: `os.getenv(p)`, `json.dumps(p, default=…)`, `asyncio.run(p)`,
+- Code that asks `isinstance` finds none of its types: `os.getenv(p)`, `fractions.Fraction(p)`, `asyncio.run(p)`,
   `collections.Counter(p)`, `ipaddress.ip_address(p)`, `urllib.parse.quote(p)`.
 - C code that takes a number or something else takes `p` for a number, and raises `TypeError` once: `os.stat(p)`,
   `os.listdir(p)`, `b.extend(p)` and `b[:] = p` of a `bytearray`. `b.find(p)` of `bytes` takes it for bytes.
