@@ -166,15 +166,14 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     namespace.update({name: getattr(declared, name) for name in _SELF_DESCRIPTION})
     namespace.update({name: value for name, value in _answers(shape) if name not in own})
     namespace.update(__slots__=(), _proxy_source=source, _proxy_place=source.place)
-    asked = _shared(_ASKED_OF_EVERYTHING - own)
     if shape is UNSET:
-        own = own.union(dir(declared), namespace, ["_proxy_own", "_proxy_asked"])
-        names: Container[str] = _AndSpecial(_shared(own | asked), declared)
+        own = own.union(dir(declared), namespace, ["_proxy_own"])
+        names: Container[str] = _AndSpecial(_shared(own | _ASKED_OF_EVERYTHING), declared)
     else:
         own |= _ASKED_OF_PROXY & {"__reduce_ex__", *shape.operations, *namespace}
-        names = _shared(own | asked)
-    namespace.update(_proxy_own=names, _proxy_asked=asked, __setattr__=_setattr, __delattr__=_delattr)
-    namespace["__getattribute__"] = _getattribute(names, asked, declared, source)
+        names = _shared(own | _ASKED_OF_EVERYTHING)
+    namespace.update(_proxy_own=names, __setattr__=_setattr, __delattr__=_delattr)
+    namespace["__getattribute__"] = _getattribute(names, source)
     made = type(declared)(declared.__name__, (declared, *shape.bases), namespace)
     made.__doc__ = declared.__doc__  # set late, it is not copied: that copy would be a sixth of the whole
     return made
@@ -264,20 +263,18 @@ def is_special(name: str) -> bool:
 # Attributes. Reading them is what counts most: no type is asked for the place then.
 
 
-def _getattribute(
-    own: Container[str], asked: Set[str], declared: type[Any], source: Source
-) -> Callable[[object, str], Any]:
+def _getattribute(own: Container[str], source: Source) -> Callable[[object, str], Any]:
     place = source.place
     mine: Any = object
 
     # and not __getattr__: that is asked only when an AttributeError has been made first, which takes longer
     def getattribute(self: object, name: str) -> Any:
-        if name in own and not (name in asked and source.has()):
+        if name in own and not (name in _ASKED_OF_EVERYTHING and not _declares(self, name) and source.has()):
             return mine.__getattribute__(self, name)
         try:
             return getattr(place.obj, name)
         except AttributeError:
-            if declared._proxy_defines(name):  # by now: the class was given it after the proxy was set
+            if _declares(self, name):  # by now: the class was given it after the proxy was set
                 return mine.__getattribute__(self, name)
             raise
 
@@ -299,5 +296,11 @@ def _delattr(proxy: Any, name: str) -> None:
 
 
 def _is_own(proxy: Any, name: str) -> bool:
-    kind = type(proxy)  # once: it may be set meanwhile
-    return name in kind._proxy_own and name not in kind._proxy_asked
+    return name in type(proxy)._proxy_own and (name not in _ASKED_OF_EVERYTHING or _declares(proxy, name))
+
+
+def _declares(proxy: object, name: str) -> bool:
+    """Tell whether the class that the proxy was made of has, by now, such an attribute of its own."""
+    declared: Any = type(proxy).__bases__[0]
+    defines: bool = declared._proxy_defines(name)
+    return defines

@@ -259,6 +259,7 @@ TABLE: dict[str, dict[str, str]] = {
             json.dumps(list(p))
             json.dumps(p)
             p.sort(); o
+            q = bytearray(); q.extend(p); q
         """,
         "{'a': 1}": """
             p["a"], p.get("b", 2), len(p), "a" in p

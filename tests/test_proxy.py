@@ -811,7 +811,7 @@ class Markup(Proxy[Any]):
     """A proxy with special names of its own."""
 
     __wrapped__ = "a function"
-    __dict__ = property(lambda self: {"own": True})  # type: ignore[assignment]  # as werkzeug's LocalProxy has it
+    __dict__ = property(lambda self: {"own": True})  # as werkzeug's LocalProxy has it
     __signature__ = "a signature"
 
     def __html__(self) -> str:

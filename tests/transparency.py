@@ -97,8 +97,9 @@ Code that looks at the type of `p` first does not make the object. It works afte
 - `match p:` looks at flags of the type. `case [*_]`, `case {}` and `case Point()` do not match before the first use.
 - Code that asks `isinstance` finds none of its types: `os.getenv(p)`, `fractions.Fraction(p)`, `asyncio.run(p)`,
   `collections.Counter(p)`, `ipaddress.ip_address(p)`, `urllib.parse.quote(p)`.
-- C code that takes a number or something else takes `p` for a number, and raises `TypeError` once: `os.stat(p)`,
-  `os.listdir(p)`, `b.extend(p)` and `b[:] = p` of a `bytearray`. `b.find(p)` of `bytes` takes it for bytes.
+- C code that takes a number or something else takes `p` for a number, and raises `TypeError`: `os.stat(p)`,
+  `os.listdir(p)`, `b[:] = p` of a `bytearray`.
+- From Python 3.12 on, `b.extend(p)` and `b.find(p)` take `p` for bytes, and raise `TypeError` if it is something else.
 
 C code that reads memory looks at the type of `p`. From Python 3.12 on, a proxy answers. Before that, `bytes(p)`
 is right, and so are `int.from_bytes(p)` and `b"%b" % p`, which call it. These raise `TypeError`: `memoryview`,
@@ -137,7 +138,7 @@ UNKNOWN = {
 }
 if sys.version_info >= (3, 12):
     UNKNOWN |= {
-        ("array.array('i', [1, 2])", "q = bytearray(); q.extend(p); q"),
+        ("[3, 1, 2]", "q = bytearray(); q.extend(p); q"),
         ("array.array('i', [1, 2])", "q = bytearray(2); q[:] = p; q"),
     }
 
