@@ -8,7 +8,7 @@ or with two underscores: any other one could be the object's.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from enum import Enum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -18,7 +18,7 @@ from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure, log
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._process import FreshLock
 from ProxyPatternPool._target import SharedObject, Target, leads_to
-from ProxyPatternPool._transparent import is_defined, is_special, take_on, transparent_type
+from ProxyPatternPool._transparent import defined_by, is_special, take_on, transparent_type
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -187,20 +187,13 @@ class BaseProxy(Generic[T], Anything):
 
     def __own_names(self) -> frozenset[str]:
         """Return the names of attributes which are the proxy's own."""
-        names = {name for name in vars(BaseProxy) if not is_special(name)} - {"Scope"}
-        for base in self.__kind._proxy_bases():
-            names.update(name for name in vars(base) if is_defined(name, base))
-        return frozenset(names | _attributes(self).keys())
+        names = frozenset(name for name in vars(BaseProxy) if not is_special(name)) - {"Scope"}
+        return names.union(_attributes(self), self.__kind._proxy_defined())
 
     @classmethod
-    def _proxy_bases(cls) -> Iterator[type]:
-        """Yield the class and those of its bases that define what is a proxy's own."""
-        return (base for base in cls.__mro__ if base not in BaseProxy.__mro__)
-
-    @classmethod
-    def _proxy_defines(cls, name: str) -> bool:
-        """Tell whether the class has, by now, such an attribute that is its proxies' own."""
-        return any(is_defined(name, base) for base in cls._proxy_bases())
+    def _proxy_defined(cls) -> set[str]:
+        """Return the names of the attributes that the class and its bases give, by now, to their proxies."""
+        return set().union(*(defined_by(base) for base in cls.__mro__ if base not in BaseProxy.__mro__))
 
     def __name_setters(self, name: object) -> None:
         if name is not None and not (isinstance(name, str) and name.isidentifier()):

@@ -39,6 +39,9 @@ _OF_CLASSES = frozenset(
     }
 )
 
+#: The ``__dict__`` and the ``__weakref__`` that Python gives to a class.
+_SLOT = GetSetDescriptorType
+
 #: What a type says of itself, besides its doc, and the one that is made for a proxy says, too.
 _SELF_DESCRIPTION = ("__module__", "__qualname__")
 
@@ -246,13 +249,12 @@ class _AndSpecial:
         self._declared = declared
 
     def __contains__(self, name: Any) -> bool:
-        return name in self._names or is_special(name) or self._declared._proxy_defines(name)
+        return name in self._names or is_special(name) or name in self._declared._proxy_defined()
 
 
-def is_defined(name: str, base: type) -> bool:
-    """Tell whether a class defines an attribute that is its proxies' own. What Python puts into each class is not."""
-    defined = vars(base)
-    return name in defined and name not in _OF_CLASSES and not isinstance(defined[name], GetSetDescriptorType)
+def defined_by(base: type) -> set[str]:
+    """Return the names of the attributes that a class gives to its proxies. Those that Python puts into it are none."""
+    return {name for name, value in vars(base).items() if name not in _OF_CLASSES and type(value) is not _SLOT}
 
 
 def is_special(name: str) -> bool:
@@ -302,5 +304,4 @@ def _is_own(proxy: Any, name: str) -> bool:
 def _declares(proxy: object, name: str) -> bool:
     """Tell whether the class that the proxy was made of has, by now, such an attribute of its own."""
     declared: Any = type(proxy).__bases__[0]
-    defines: bool = declared._proxy_defines(name)
-    return defines
+    return hasattr(declared, name) and name in declared._proxy_defined()
