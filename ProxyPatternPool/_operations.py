@@ -35,7 +35,10 @@ def _of_type(name: str) -> Operation:
 
 def found(kind: type, name: str) -> Any:
     """Return what a type or one of its bases has under a name, not bound to anything; None if there is nothing."""
-    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+    for base in kind.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
 
 
 def _await(obj: Any) -> Any:

@@ -39,9 +39,6 @@ _OF_CLASSES = frozenset(
     }
 )
 
-#: The ``__dict__`` and the ``__weakref__`` that Python gives to a class.
-_SLOT = GetSetDescriptorType
-
 #: What a type says of itself, besides its doc, and the one that is made for a proxy says, too.
 _SELF_DESCRIPTION = ("__module__", "__qualname__")
 
@@ -253,8 +250,12 @@ class _AndSpecial:
 
 
 def defined_by(base: type) -> set[str]:
-    """Return the names of the attributes that a class gives to its proxies. Those that Python puts into it are none."""
-    return {name for name, value in vars(base).items() if name not in _OF_CLASSES and type(value) is not _SLOT}
+    """Return the names of the attributes that a class gives to its proxies."""
+    return {
+        name
+        for name, value in vars(base).items()
+        if name not in _OF_CLASSES and type(value) is not GetSetDescriptorType  # ``__dict__`` and ``__weakref__``
+    }
 
 
 def is_special(name: str) -> bool:
@@ -304,4 +305,4 @@ def _is_own(proxy: Any, name: str) -> bool:
 def _declares(proxy: object, name: str) -> bool:
     """Tell whether the class that the proxy was made of has, by now, such an attribute of its own."""
     declared: Any = type(proxy).__bases__[0]
-    return hasattr(declared, name) and name in declared._proxy_defined()
+    return found(declared, name) is not None and name in declared._proxy_defined()
