@@ -89,7 +89,8 @@ if sys.version_info >= (3, 14):
 LIMITS = """\
 Before a function has made its first object, the object's type is not known: `callable(p)` is true, `p` is
 no descriptor, and `isinstance` finds a `Proxy`, and each class that looks for a method, as `os.PathLike` does.
-Any other operation makes the object, and so does looking for an attribute. The exceptions are names that tools ask of everything that they find, as `__wrapped__`,
+Any other operation makes the object, and so does looking for an attribute.
+The exceptions are names that tools ask of everything that they find, as `__wrapped__`,
 `__name__` and `__test__`: these are missing as long as the owner has no object.
 
 Code that looks at the type of `p` first does not make the object. It works after `p._get_obj()`, or any other use:
