@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from ProxyPatternPool._anything import Anything
 from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure, log
 from ProxyPatternPool._errors import ProxyException
-from ProxyPatternPool._operations import OPERATIONS
 from ProxyPatternPool._process import FreshLock
 from ProxyPatternPool._target import SharedObject, Target, leads_to
-from ProxyPatternPool._transparent import is_special, take_on, transparent_type
+from ProxyPatternPool._transparent import defined_by, is_special, take_on, transparent_type
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -43,7 +42,7 @@ class BaseProxy(Generic[T], Anything):
 
     Scope: TypeAlias = ProxyScope
 
-    __kind: type  # its type before it took on that of its objects
+    __kind: type[BaseProxy[Any]]  # its type before it took on that of its objects
     __scope: ProxyScope
     __set_name: str | None
     __parameters: dict[str, Any]  # of the pool that there is, or will be
@@ -188,11 +187,13 @@ class BaseProxy(Generic[T], Anything):
 
     def __own_names(self) -> frozenset[str]:
         """Return the names of attributes which are the proxy's own."""
-        kind = self.__kind
-        names = {name for name in vars(BaseProxy) if not is_special(name)} - {"Scope"}
-        for base in kind.__mro__[: kind.__mro__.index(BaseProxy)]:
-            names.update(name for name in vars(base) if not is_special(name) or name in OPERATIONS)
-        return frozenset(names | object.__getattribute__(self, "__dict__").keys())
+        names = frozenset(name for name in vars(BaseProxy) if not is_special(name)) - {"Scope"}
+        return names.union(_attributes(self), self.__kind._proxy_defined())
+
+    @classmethod
+    def _proxy_defined(cls) -> set[str]:
+        """Return the names of the attributes that the class and its bases give, by now, to their proxies."""
+        return set().union(*(defined_by(base) for base in cls.__mro__ if base not in BaseProxy.__mro__))
 
     def __name_setters(self, name: object) -> None:
         if name is not None and not (isinstance(name, str) and name.isidentifier()):
@@ -218,12 +219,15 @@ class BaseProxy(Generic[T], Anything):
         return False
 
     def __reduce_ex__(self, _protocol: object) -> tuple[Any, ...]:
+        kind = self.__kind
+        if kind.__reduce__ is not object.__reduce__:
+            return kind.__reduce__(self)  # type: ignore[return-value]  # pickle knows
         parameters = {"scope": self.__scope, "set_name": self.__set_name, **self.__parameters}
-        mine: dict[str, Any] = object.__getattribute__(self, "__dict__")
+        mine = _attributes(self)
         of_subclass = {name: mine[name] for name in mine if not name.startswith(("_BaseProxy__", "_proxy_"))}
         for setter in _setters(self.__set_name):
             del of_subclass[setter]
-        return _revive, (self.__kind, of_subclass, parameters, self.__contents)
+        return _revive, (kind, of_subclass, parameters, self.__contents)
 
 
 def _revive(
@@ -231,11 +235,17 @@ def _revive(
 ) -> BaseProxy[Any]:
     """Make a proxy again of what `copy` or `pickle` has got of it."""
     proxy = kind.__new__(kind)
-    vars(proxy).update(of_subclass)
+    _attributes(proxy).update(of_subclass)
     BaseProxy.__init__(proxy, **parameters)
     for what, value in contents.items():
         (proxy._set_obj if what == "obj" else proxy._set_fun)(value)
     return proxy
+
+
+def _attributes(proxy: BaseProxy[Any]) -> dict[str, Any]:
+    """Return the attributes of the proxy itself, also when its class says that ``__dict__`` is something else."""
+    attributes: dict[str, Any] = vars(BaseProxy)["__dict__"].__get__(proxy)
+    return attributes
 
 
 def _setters(name: str | None) -> dict[str, str]:
