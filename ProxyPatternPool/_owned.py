@@ -172,7 +172,13 @@ class Pooled(Owned[T]):
         return self._pool.pool
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        return KeptLease(self.pool, timeout, self._storage.holder())
+        return KeptLease(self.pool, timeout, self._storage.holder_on_trail())
+
+    def ret(self) -> None:
+        trail = self._storage.trail_to_clear()
+        super().ret()
+        if trail is not None:
+            self._pool.reclaim(trail)
 
     def end(self, successor: Target[T]) -> None:
         super().end(successor)

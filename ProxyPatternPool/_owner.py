@@ -17,6 +17,7 @@ import weakref
 from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._process import keep, renew_after_fork
+from ProxyPatternPool._trail import begin_trail, current_trail
 
 V = TypeVar("V")
 
@@ -69,7 +70,23 @@ class Owner:
 class Holder(Owner):
     """An owner for whom a proxy keeps an object."""
 
-    __slots__ = ()
+    __slots__ = ("_trail", "dismissed")
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._trail: weakref.ref[object] | None = None
+        self.dismissed = False  # the object goes back at the owner's end, whatever `auto_return` says
+
+    def follow(self, trail: object | None) -> None:
+        """Note the trail that the owner is on."""
+        self._trail = None if trail is None else weakref.ref(trail)
+
+    def dismiss(self, trail: object) -> bool:
+        """Have an owner on that trail give its object back at its end; tell whether that has come already."""
+        if self._trail is None or self._trail() is not trail:
+            return False
+        self.dismissed = True  # before the look: an owner that ends meanwhile is noticed by one of the two
+        return self.ended
 
 
 def _kind(part: Any) -> str:
@@ -135,6 +152,14 @@ class PerThread(Generic[V]):
         """Return the current owner, for others to remember."""
         return Holder(threading.current_thread())
 
+    def holder_on_trail(self) -> Holder:
+        """Return the current owner, for others to remember, with its trail. A thread has none."""
+        return self.holder()
+
+    def trail_to_clear(self) -> object | None:
+        """Return the trail on which other owners may have left objects. A thread has none."""
+        return None
+
 
 class PerOwner(PerThread[V]):
     """A value for each task, greenlet or thread: the innermost that runs the code.
@@ -190,6 +215,20 @@ class PerOwner(PerThread[V]):
         """Return the current owner, for others to remember."""
         owners = [owner for owner in (current_task(), current_greenlet()) if owner is not None]
         return Holder(*owners) if owners else super().holder()
+
+    def holder_on_trail(self) -> Holder:
+        """Return the current owner, for others to remember, with its trail. A task begins one."""
+        holder = self.holder()
+        holder.follow(current_trail() if current_task() is None else begin_trail())
+        return holder
+
+    def trail_to_clear(self) -> object | None:
+        """Return the trail on which other owners may have left objects; None for a task that has an object itself.
+
+        Such a task is in mid-work, and does not pay for other owners. A thread is not: it may have used the proxy before or
+        after a coroutine of the same request.
+        """
+        return None if current_task() is not None and self.get() is not None else current_trail()
 
 
 class _Room(Generic[V]):

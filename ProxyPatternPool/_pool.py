@@ -234,10 +234,18 @@ class Pool(ThreadedPool[T]):
         That is a raw greenlet which is dead, but which somebody still refers to.
         """
         if self._config.auto_return:
-            for slot, use in list(self._core.leased):  # not items(): those make tuples, so that a finaliser may run
-                if isinstance(slot.holder, Holder) and slot.holder.ended:
-                    self._give_use(slot, use, self._clock())
+            self._take_back(lambda holder: holder.ended)
             self._pump()
+
+    def _reclaim_left(self, trail: object) -> None:
+        """Take back the objects that owners on a trail have left; of those that live, the objects go back at their end."""
+        self._take_back(lambda holder: holder.dismiss(trail))
+        self._follow_up()
+
+    def _take_back(self, is_left: Callable[[Holder], bool]) -> None:
+        for slot, use in list(self._core.leased):  # not items(): those make tuples, so that a finaliser may run
+            if isinstance(slot.holder, Holder) and is_left(slot.holder):
+                self._give_use(slot, use, self._clock())
 
     def _is_fit(self, core: PoolCore[T], slot: Slot[T]) -> bool:
         """Make the object of a slot that was served, or see whether it is alive; False when it was not."""
