@@ -225,8 +225,8 @@ class PerOwner(PerThread[V]):
     def trail_to_clear(self) -> object | None:
         """Return the trail on which other owners may have left objects; None for a task that has an object itself.
 
-        Such a task is in mid-work, and does not pay for other owners. A thread is not: it may have used the proxy before or
-        after a coroutine of the same request.
+        Such a task is in mid-work, and does not pay for other owners. A thread does: it may have used the proxy before
+        or after a coroutine of the same request.
         """
         return None if current_task() is not None and self.get() is not None else current_trail()
 

@@ -238,7 +238,7 @@ class Pool(ThreadedPool[T]):
             self._pump()
 
     def _reclaim_left(self, trail: object) -> None:
-        """Take back the objects that owners on a trail have left; of those that live, the objects go back at their end."""
+        """Take back the objects that ended owners on a trail have left. Those of living owners go back at their end."""
         self._take_back(lambda holder: holder.dismiss(trail))
         self._follow_up()
 
