@@ -93,11 +93,11 @@ class AsyncProxy(BaseProxy[T]):
     def _set(
         self,
         obj: T | None = None,
-        *,
         fun: AsyncFunction[T] | None = None,
+        mandatory: bool = True,
         **parameters: Unpack[ProxyParameters[T]],
     ) -> None:
-        super()._set(obj, fun=fun, **parameters)  # type: ignore[arg-type]  # the base class does not call it
+        super()._set(obj, fun, mandatory, **parameters)  # type: ignore[arg-type]  # the base class does not call it
 
     def _set_fun(self, fun: AsyncFunction[T], **parameters: Unpack[ProxyParameters[T]]) -> None:
         super()._set_fun(fun, **parameters)  # type: ignore[arg-type]  # the base class does not call it

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import inf
 from time import monotonic
 from types import TracebackType
@@ -81,6 +83,9 @@ class Pool(ThreadedPool[T]):
     def _open(self, config: PoolConfig[T]) -> None:
         config.check_plain()
         super().__init__(config)
+        # the name of `shutdown` in earlier releases. A method would make a descriptor of each pool: a pool that is a
+        # class attribute could not be hidden by an attribute of an instance. A `__getattr__` would make `get` slower
+        vars(self)["__delete__"] = partial(_end, weakref.ref(self))
         renew_after_fork(self)
         end_with_program(self)
 
@@ -159,10 +164,6 @@ class Pool(ThreadedPool[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.shutdown()
-
-    def __delete__(self, _instance: object = None) -> None:
-        """End the pool: the name that `shutdown` has in earlier releases."""
         self.shutdown()
 
     def _resize(self, sizes: dict[str, int], now: float) -> None:
@@ -302,6 +303,13 @@ class Pool(ThreadedPool[T]):
             self.shutdown()
             raise
         self._finish()
+
+
+def _end(reference: weakref.ref[Pool[T]]) -> None:
+    """End a pool, which does not refer to itself in order to have this called."""
+    pool = reference()
+    if pool is not None:
+        pool.shutdown()
 
 
 def _take_nothing(_now: float, _holder: object) -> None:

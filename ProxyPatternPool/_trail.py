@@ -21,19 +21,17 @@ class _Mark:
     __slots__ = ("__weakref__",)
 
 
-_mark: ContextVar[_Mark] = ContextVar("ProxyPatternPool_mark")
+_mark: ContextVar[_Mark | None] = ContextVar("ProxyPatternPool_mark", default=None)
 
 
 def current_trail() -> object | None:
     """Return the trail that this code is on, None if there is none. Imports nothing."""
     context: Any = getattr(sys.modules.get("flask.globals"), "app_ctx", None)  # false outside an application context
-    return context._get_current_object() if context else _mark.get(None)
+    return context._get_current_object() if context else _mark.get()
 
 
-def begin_trail() -> object:
+def begin_trail() -> object | None:
     """Return the trail that this code is on, a new one if there is none."""
-    trail = current_trail()
-    if trail is None:
-        trail = _Mark()
-        _mark.set(trail)
-    return trail
+    if current_trail() is None:
+        _mark.set(_Mark())
+    return current_trail()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ProxyPatternPool import Proxy
+from ProxyPatternPool import Proxy, _trail
 from tests.conftest import Crew, Factory, Thing, until
 
 for _extra in ("flask", "asgiref"):
@@ -22,6 +22,14 @@ from flask import Flask, Response, abort  # noqa: E402  # likewise
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
+
+
+@pytest.fixture(autouse=True)
+def no_trail() -> Iterator[None]:
+    """Begin and end without a mark in the context of this thread, where asgiref leaves those of tasks."""
+    token = _trail._mark.set(None)
+    yield
+    _trail._mark.reset(token)
 
 
 class Site:

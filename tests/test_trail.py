@@ -7,16 +7,25 @@ import gc
 import sys
 import types
 import weakref
+from collections.abc import Iterator
 from contextvars import copy_context
 from typing import Any
 
 import pytest
 
-from ProxyPatternPool import Proxy
+from ProxyPatternPool import Proxy, _trail
 from ProxyPatternPool._trail import begin_trail, current_trail
 from tests.conftest import Crew, Factory, Thing
 
 VERSATILE = Proxy.Scope.VERSATILE
+
+
+@pytest.fixture(autouse=True)
+def no_trail() -> Iterator[None]:
+    """Begin and end without a mark in the context of this thread, where asgiref leaves those of tasks."""
+    token = _trail._mark.set(None)
+    yield
+    _trail._mark.reset(token)
 
 
 def things(factory: Factory, **parameters: Any) -> Proxy[Thing]:
@@ -128,7 +137,10 @@ def test_an_object_does_not_keep_its_trail_alive(factory: Factory) -> None:
 
     async def task() -> None:
         await use(db)
-        trails.append(weakref.ref(begin_trail()))
+        trail = begin_trail()
+        assert trail is not None
+        trails.append(weakref.ref(trail))
+        del trail
         db._ret_obj()
 
     asyncio.run(task())
