@@ -46,7 +46,7 @@ class AsyncProxy(BaseProxy[T]):
     - `_nobjs`: how many objects there are
     - `_pool`: the pool, to open it, look at it, discard from it, shut it down
     - `_set`, `_set_obj`, `_set_fun`: the setters, whatever `set_name` is
-    - `_set_pool`: change the pool's parameters before the setting
+    - `_set_pool`: change the parameters of the pool before there is one
     """
 
     @overload

@@ -43,9 +43,10 @@ class Pool(ThreadedPool[T]):
     and without a `retter` `ret`, from a finaliser or a signal handler, too. User code runs without a lock held: others
     go on meanwhile. What is wrong with a parameter is raised at once, as TypeError or ValueError.
 
-    The parameters, all but the first two by keyword, and their defaults; seconds, and a ``max_`` of 0 is no limit:
+    The parameters, all but the first two by keyword, and their defaults; seconds. A ``max_`` of 0 or None
+    is no limit:
 
-    - `max_size` (0): objects at most, those being made or closed included; None: as 0
+    - `max_size` (0): objects at most, those being made or closed included
     - `min_size` (1): objects kept, idle or not
     - `timeout` (30.0): seconds that `get` waits while all are out; 0 tries once, None waits for ever
     - `max_use` (0): leases after which an object is closed
