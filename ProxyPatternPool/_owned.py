@@ -179,13 +179,7 @@ class Pooled(Owned[T]):
         return self._pool.pool
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        return KeptLease(self.pool, timeout, self._storage.holder_on_trail())
-
-    def ret(self) -> None:
-        trail = self._storage.trail_to_clear()
-        super().ret()
-        if trail is not None:
-            self._pool.reclaim(trail)
+        return KeptLease(self.pool, timeout, self._storage.holder())
 
     def end(self, successor: Target[T]) -> None:
         super().end(successor)
@@ -196,3 +190,20 @@ class Pooled(Owned[T]):
 
     def count(self) -> int:
         return self._pool.size
+
+
+class PooledOnTrail(Pooled[T]):
+    """An object of the pool for each task, greenlet or thread, which may leave it to the end of its request."""
+
+    def __init__(self, storage: PerOwner[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]) -> None:
+        super().__init__(storage, reshape, config)
+        self._owners = storage
+
+    def take(self, timeout: float | Default | None) -> Kept[T]:
+        return KeptLease(self.pool, timeout, self._owners.holder_on_trail())
+
+    def ret(self) -> None:
+        trail = self._owners.trail_to_clear()
+        super().ret()
+        if trail is not None:
+            self._pool.reclaim(trail)

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ProxyPatternPool._config import Default, PoolConfig
-from ProxyPatternPool._owned import Pooled, Unpooled
+from ProxyPatternPool._owned import Pooled, PooledOnTrail, Unpooled
 from ProxyPatternPool._owner import PerOwner, PerThread, this_owner
 from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._proxy_base import BaseProxy, ProxyScope
@@ -103,8 +103,9 @@ class Proxy(BaseProxy[T]):
             return SharedFunction(config.make, reshape)
         if scope is ProxyScope.LOOP:
             return _per_loop()(config, reshape)
-        storage: PerThread[Any] = PerOwner() if scope is ProxyScope.VERSATILE else PerThread()
-        return (Pooled if pooled else Unpooled)(storage, reshape, config)
+        if scope is ProxyScope.VERSATILE:
+            return (PooledOnTrail if pooled else Unpooled)(PerOwner(), reshape, config)
+        return (Pooled if pooled else Unpooled)(PerThread(), reshape, config)
 
 
 def transparent(proxy: Proxy[T]) -> T:

@@ -276,9 +276,9 @@ def sticky_singleton_acm(
 ) -> Callable[P, AbstractAsyncContextManager[T, None]]:
     """Have an asynchronous context manager made and entered once per loop and arguments, and exited at the loop's end.
 
-    ``async with`` gives everybody the same object, and leaves it as it is. `singleton` and `sticky_acm` in one, and shared
-    with a `singleton` of the same function. Raises
-    `TypeError` for an ``async`` function, and when it is called, if `factory` returns no asynchronous context manager.
+    ``async with`` gives everybody the same object, and leaves it as it is. `singleton` and `sticky_acm` in one: the
+    object is that of a `singleton` of the same function. Raises `TypeError` for an ``async`` function, and when it is
+    called, if `factory` returns no asynchronous context manager.
     """
     _check_function("sticky_singleton_acm", factory)
     check_manager_function("sticky_singleton_acm", factory)
