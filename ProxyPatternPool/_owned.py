@@ -20,7 +20,7 @@ from ProxyPatternPool._lease import KeptLease
 from ProxyPatternPool._owner import PerOwner, PerThread
 from ProxyPatternPool._place import NearOwner, at_hand
 from ProxyPatternPool._pool import Pool
-from ProxyPatternPool._process import keep_in_children
+from ProxyPatternPool._process import FreshLock, keep_in_children
 from ProxyPatternPool._target import Function, Kept, Target
 
 T = TypeVar("T")
@@ -99,11 +99,13 @@ class Unpooled(Owned[T]):
         super().__init__(storage, reshape)
         self._make = config.make
         self._close = config.closer() if config.auto_return else None
+        self._counting = FreshLock()
         self.obeyed = ("close",) if config.auto_return else ()
         self._begin()
 
     def _begin(self) -> None:
         self._numbers = count()
+        self._made = 0
         self._owns: set[weakref.ref[Own[T]]] = set()  # those that are still there; a WeakSet is five times as large
 
     def _renew(self) -> None:
@@ -112,6 +114,8 @@ class Unpooled(Owned[T]):
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
         own = Own(self._make(next(self._numbers)), self._close)
+        with self._counting.lock:
+            self._made += 1
         keep_in_children(own)
         self._owns.add(weakref.ref(own, self._owns.discard))
         return own
@@ -121,10 +125,11 @@ class Unpooled(Owned[T]):
             super().ret()
 
     def in_use(self) -> bool:
-        return self._close is not None and self.count() > 0
+        return self._close is not None and len(self._owns) > 0
 
     def count(self) -> int:
-        return len(self._owns)
+        """Return how many objects have been made: those of ended owners are gone, but were never given back."""
+        return self._made
 
 
 class Own(Generic[T]):
@@ -161,6 +166,8 @@ class Pooled(Owned[T]):
     object by somebody else, and that an object which was returned or discarded behind the proxy is not used again.
     """
 
+    pooled = True
+
     def __init__(
         self, storage: PerThread[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]
     ) -> None:
@@ -183,3 +190,20 @@ class Pooled(Owned[T]):
 
     def count(self) -> int:
         return self._pool.size
+
+
+class PooledOnTrail(Pooled[T]):
+    """An object of the pool for each task, greenlet or thread, which may leave it to the end of its request."""
+
+    def __init__(self, storage: PerOwner[Kept[T]], reshape: Callable[[Target[T]], None], config: PoolConfig[T]) -> None:
+        super().__init__(storage, reshape, config)
+        self._owners = storage
+
+    def take(self, timeout: float | Default | None) -> Kept[T]:
+        return KeptLease(self.pool, timeout, self._owners.holder_on_trail())
+
+    def ret(self) -> None:
+        trail = self._owners.trail_to_clear()
+        super().ret()
+        if trail is not None:
+            self._pool.reclaim(trail)

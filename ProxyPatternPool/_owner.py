@@ -17,6 +17,7 @@ import weakref
 from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._process import keep, renew_after_fork
+from ProxyPatternPool._trail import begin_trail, current_trail
 
 V = TypeVar("V")
 
@@ -70,6 +71,29 @@ class Holder(Owner):
     """An owner for whom a proxy keeps an object."""
 
     __slots__ = ()
+
+    dismissed = False  # the object goes back at the owner's end, whatever `auto_return` says
+
+    def dismiss(self, trail: object) -> bool:
+        """Have an owner on that trail give its object back at its end; tell whether that has come already."""
+        return False
+
+
+class HolderOnTrail(Holder):
+    """A holder that works for a request, see `_trail`."""
+
+    __slots__ = ("_trail", "dismissed")
+
+    def __init__(self, trail: object, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._trail = weakref.ref(trail)
+        self.dismissed = False
+
+    def dismiss(self, trail: object) -> bool:
+        if self._trail() is not trail:
+            return False
+        self.dismissed = True  # before the look: an owner that ends meanwhile is noticed by one of the two
+        return self.ended
 
 
 def _kind(part: Any) -> str:
@@ -203,8 +227,27 @@ class PerOwner(PerThread[V]):
 
     def holder(self) -> Holder:
         """Return the current owner, for others to remember."""
-        owners = [owner for owner in (current_task(), current_greenlet()) if owner is not None]
-        return Holder(*owners) if owners else super().holder()
+        return Holder(*_innermost())
+
+    def holder_on_trail(self) -> Holder:
+        """Return the current owner, for others to remember, with its trail. A task begins one."""
+        trail = current_trail() if current_task() is None else begin_trail()
+        return Holder(*_innermost()) if trail is None else HolderOnTrail(trail, *_innermost())
+
+    def trail_to_clear(self) -> object | None:
+        """Return the trail on which other owners may have left objects; None for a task that has an object itself.
+
+        Such a task is in mid-work, and does not pay for other owners. A thread does: it may have used the proxy before
+        or after a coroutine of the same request.
+        """
+        return None if current_task() is not None and self.get() is not None else current_trail()
+
+
+def _innermost() -> list[Any]:
+    """Return the task and the greenlet that run this code, or else the thread."""
+    return [owner for owner in (current_task(), current_greenlet()) if owner is not None] or [
+        threading.current_thread()
+    ]
 
 
 class _Room(Generic[V]):

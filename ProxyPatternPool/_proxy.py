@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ProxyPatternPool._config import Default, PoolConfig
-from ProxyPatternPool._owned import Pooled, Unpooled
+from ProxyPatternPool._owned import Pooled, PooledOnTrail, Unpooled
 from ProxyPatternPool._owner import PerOwner, PerThread, this_owner
 from ProxyPatternPool._pool import Pool
 from ProxyPatternPool._proxy_base import BaseProxy, ProxyScope
@@ -40,10 +40,10 @@ class Proxy(BaseProxy[T]):
     - `_ret_obj`: give it back
     - `_obj`: have it for a ``with`` block
     - `_has_obj`: whether the owner has one; `_local.obj`: that one, or None
-    - `_nobjs`: how many objects there are
+    - `_nobjs`: how many objects there are; with a `max_size` of None, how many were made
     - `_pool`: the pool, to look at it, discard from it, shut it down
     - `_set`, `_set_obj`, `_set_fun`: the setters, whatever `set_name` is
-    - `_set_pool`: change the pool's parameters before the setting
+    - `_set_pool`: change the parameters of the pool before there is one
     """
 
     def _get_obj(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
@@ -54,9 +54,12 @@ class Proxy(BaseProxy[T]):
         return self._proxy_target.get(timeout)
 
     def _ret_obj(self) -> None:
-        """Give the current owner's object back to the pool that it is from. Never blocks.
+        """Give the current owner's object back to the pool that it is from. Never blocks, except in the `retter`.
 
-        Does nothing without one, or without a pool. An object that is broken is given back with
+        With the scope VERSATILE, also give back what ended owners of the same request have left. So the teardown of a
+        Flask request gives back the objects of its coroutine views; objects of living owners go back at their end.
+
+        Does nothing without an object, or without a pool. An object that is broken is given back with
         ``_pool.discard(_get_obj())`` instead; the next use takes another.
         """
         for target in self._proxy_targets():
@@ -100,8 +103,9 @@ class Proxy(BaseProxy[T]):
             return SharedFunction(config.make, reshape)
         if scope is ProxyScope.LOOP:
             return _per_loop()(config, reshape)
-        storage: PerThread[Any] = PerOwner() if scope is ProxyScope.VERSATILE else PerThread()
-        return (Pooled if pooled else Unpooled)(storage, reshape, config)
+        if scope is ProxyScope.VERSATILE:
+            return (PooledOnTrail if pooled else Unpooled)(PerOwner(), reshape, config)
+        return (Pooled if pooled else Unpooled)(PerThread(), reshape, config)
 
 
 def transparent(proxy: Proxy[T]) -> T:

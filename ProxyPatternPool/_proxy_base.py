@@ -88,13 +88,13 @@ class BaseProxy(Generic[T], Anything):
     def _set(
         self,
         obj: T | None = None,
-        *,
         fun: Callable[[int], T] | None = None,
+        mandatory: bool = True,
         **parameters: Unpack[ProxyParameters[T]],
     ) -> None:
         """Set the object, or the function and `parameters`. See `_set_obj` and `_set_fun`.
 
-        `ProxyException` for both or neither, and for an object with parameters.
+        `ProxyException` for both, and for an object with parameters; for neither, unless `mandatory` is false.
         """
         if obj is not None and fun is not None:
             raise ProxyException("Proxy cannot set both obj and fun")
@@ -103,7 +103,7 @@ class BaseProxy(Generic[T], Anything):
         elif obj is not None:
             _refuse_pool(obj, parameters.keys())
             self._set_obj(obj)
-        else:
+        elif mandatory or parameters:
             raise ProxyException("Proxy must set either obj or fun")
 
     def _set_obj(self, obj: T) -> None:
@@ -133,9 +133,9 @@ class BaseProxy(Generic[T], Anything):
         self.__point_to(target, {"fun": fun})
 
     def _set_pool(self, **parameters: Unpack[ProxyParameters[T]]) -> None:
-        """Change parameters of the pool that will be: before the proxy is set, `ProxyException` afterwards."""
-        if self.__contents:
-            raise ProxyException("the pool's parameters come too late: the proxy is set already")
+        """Change parameters of the pool that the next setting makes. `ProxyException` when there is a pool already."""
+        if self._proxy_target.pooled:
+            raise ProxyException("cannot override the parameters of a pool: the proxy has it already")
         self.__configure(_no_function, parameters)
 
     # -- the object
@@ -146,7 +146,7 @@ class BaseProxy(Generic[T], Anything):
 
     @property
     def _nobjs(self) -> int:
-        """How many objects there are."""
+        """How many objects there are; without a pool, how many have been made."""
         return self._proxy_target.count()
 
     @property

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from functools import partial, wraps
@@ -35,7 +35,7 @@ class _Local:
 
     def __init__(self) -> None:
         self.storage: dict[Any, Any] = {}  # the user's
-        self.results: dict[object, Any] = {}  # (wrapper, arguments) -> what a singleton has returned
+        self.results: dict[object, Any] = {}  # (function, arguments) -> what a singleton has returned
         self.keys: dict[int, list[object]] = {}  # id(result) -> where it is in `results`
         self.once: dict[int, _Kept[Any]] = {}  # id(manager) -> its keeper, which keeps that identity from being reused
 
@@ -229,7 +229,8 @@ def singleton(function: Callable[P, T], /) -> Callable[P, T]: ...
 def singleton(function: Callable[..., Any] | None = None, /) -> Any:
     """Have a class, a function or a coroutine function called once per loop and arguments; return what that gave.
 
-    Arguments are told apart by equality, by position or by name as they are given, and the names in any order. For an
+    Functions and arguments are told apart by equality: two modules that each write ``singleton(ClientSession)`` share
+    its results. Arguments are compared by position or by name as they are given, and the names in any order. For an
     argument without a hash: `TypeError`. What raises is not remembered.
 
     A coroutine runs once, in a task of its own and in an empty context, and its result can be awaited by anybody, any
@@ -238,21 +239,27 @@ def singleton(function: Callable[..., Any] | None = None, /) -> Any:
     if function is None:
         return singleton
     _check_function("singleton", function)
+    return _once(function, function)
+
+
+def _once(function: Any, make: Callable[..., Any]) -> Callable[..., Any]:
+    """Have `make` called once per loop and arguments, for all who wrap the same function."""
 
     @wraps(function, updated=())
     def once(*args: Any, **kwargs: Any) -> Any:
         local = _local()
-        key: tuple[object, ...] = (once, args)
+        key: tuple[object, ...] = (whose, args)
         try:
             if kwargs:
-                key = (once, args, frozenset(kwargs.items()))
+                key = (whose, args, frozenset(kwargs.items()))
             return local.results[key]
         except KeyError:
             pass
         except TypeError as error:
             raise TypeError(f"{_name(function)}: the arguments of a singleton must be hashable: {error}") from error
-        return local.remember(key, _made(partial(function, *args, **kwargs)))
+        return local.remember(key, _made(partial(make, *args, **kwargs)))
 
+    whose = function if isinstance(function, Hashable) else once
     return once
 
 
@@ -270,8 +277,9 @@ def sticky_singleton_acm(
 ) -> Callable[P, AbstractAsyncContextManager[T, None]]:
     """Have an asynchronous context manager made and entered once per loop and arguments, and exited at the loop's end.
 
-    ``async with`` gives everybody the same object, and leaves it as it is. `singleton` and `sticky_acm` in one. Raises
-    `TypeError` for an ``async`` function, and when it is called, if `factory` returns no asynchronous context manager.
+    ``async with`` gives everybody the same object, and leaves it as it is. `singleton` and `sticky_acm` in one: the
+    object is that of a `singleton` of the same function. Raises `TypeError` for an ``async`` function, and when it is
+    called, if `factory` returns no asynchronous context manager.
     """
     _check_function("sticky_singleton_acm", factory)
     check_manager_function("sticky_singleton_acm", factory)
@@ -283,8 +291,7 @@ def sticky_singleton_acm(
             raise TypeError(f"{_name(factory)} must return an asynchronous context manager: is a decorator missing?")
         return manager
 
-    made.__qualname__ = _name(factory)
-    make = singleton(made)
+    make = _once(factory, made)
 
     @wraps(factory, updated=())
     def sticky(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T, None]:

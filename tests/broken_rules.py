@@ -541,6 +541,22 @@ BREAKS = [
         "",
         "test_async_pool.py::test_an_object_that_takes_its_time_to_end_is_not_lent_meanwhile",
     ),
+    Break(
+        "an object is taken back from owners that have ended, never from one that lives",
+        "all owners of a request have ended",
+        "_owner.py",
+        "        return self.ended\n\n\ndef _kind",
+        "        return True\n\n\ndef _kind",
+        "test_async_views.py::test_interleaved_calls_without_flask_never_take_from_a_living_task",
+    ),
+    Break(
+        "the end of a request takes back what its own tasks have left",
+        "what tasks of all requests have left",
+        "_owner.py",
+        "        if self._trail() is not trail:",
+        "        if False:",
+        "test_async_views.py::test_interleaved_requests_of_one_thread_give_back_their_own",
+    ),
 ]
 
 
