@@ -61,19 +61,26 @@ HOOKS = ("health", "opener", "getter", "retter", "close")
 ON_OBJECTS = (*HOOKS, "max_use", "max_delay", "max_lifetime", "max_using_delay", "max_using_delay_kill")
 
 
+#: Parameters whose default is no limit, which None stands for, too.
+LIMITS = (
+    *("max_size", "max_use", "max_delay", "max_lifetime", "max_using_delay", "max_using_delay_kill", "max_waiting"),
+    *("delay", "health_freq"),
+)
+
+
 class PoolParameters(TypedDict, Generic[T], total=False):
     """The keyword-only parameters of every pool; `PoolConfig` says what they mean."""
 
     min_size: int
-    max_use: int
-    max_delay: float
-    max_lifetime: float
-    max_using_delay: float
-    max_using_delay_kill: float
-    max_waiting: int
+    max_use: int | None
+    max_delay: float | None
+    max_lifetime: float | None
+    max_using_delay: float | None
+    max_using_delay_kill: float | None
+    max_waiting: int | None
     health_delay: float
-    health_freq: int
-    delay: float
+    health_freq: int | None
+    delay: float | None
     timeout: float | None
     close: Callable[[T], object] | str | None
     health: Callable[[T], object] | None
@@ -85,7 +92,7 @@ class PoolParameters(TypedDict, Generic[T], total=False):
     name: str | None
     log_level: int | None
     clock: Callable[[], float]
-    max_avail_delay: float
+    max_avail_delay: float | None
     closer: Callable[[T], object] | str | None
 
 
@@ -205,9 +212,8 @@ def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
             likely = [OTHER_NAMES[name]] if name in OTHER_NAMES else get_close_matches(name, known, 1)
             hint = "".join(f": did you mean {ours}?" for ours in likely)
             raise TypeError(f"{who} has no parameter {name} (given as {value!r}){hint}")
-    if parameters.get("max_size", 0) is None:
-        parameters["max_size"] = 0
-    return PoolConfig(**parameters)
+    unlimited = {name for name in LIMITS if parameters.get(name, 0) is None}
+    return PoolConfig(**{name: value for name, value in parameters.items() if name not in unlimited})
 
 
 def _refuses(function: Callable[..., object], argument: object) -> bool:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Generic, TypeVar
+from weakref import ref
 
 from ProxyPatternPool._callables import PLAIN, plain_result
 from ProxyPatternPool._config import PoolConfig, nothing
 from ProxyPatternPool._core.machine import PoolMachine
-from ProxyPatternPool._core.slot import Slot, State
+from ProxyPatternPool._core.slot import CLOSING, GONE, Slot, State
 from ProxyPatternPool._core.stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
 from ProxyPatternPool._owner import Holder
 from ProxyPatternPool._process import keep
+from ProxyPatternPool._shared_error import copied
 
 T = TypeVar("T")
 
 #: What comes after the failure of a creation which is not repeated.
 UNWANTED = "and nobody waits for it"
+
+#: Killed objects whose numbers a pool remembers, for their late return.
+REMEMBERED = 20
 
 
 class PoolBase(Generic[T]):
@@ -40,8 +46,10 @@ class PoolBase(Generic[T]):
         """Begin, or begin again in a forked child: with nothing."""
         config = self._config
         self._core: PoolMachine[T] = PoolMachine(self._limits, closes=self._closes(), checks=config.health is not None)
-        self._last_error: BaseException | None = None  # of the last creation, if that failed
+        self._last_error: BaseException | None = None  # of the last creation, if that failed; raised by no caller
         self._failing = False  # no object could be made lately, and the log has been told why
+        # id(obj) -> the object and its number. Replaced, and not changed: any thread may read it
+        self._killed: dict[int, tuple[Callable[[], T | None], int]] = {}
 
     def _holder_name(self, holder: object) -> str:
         """Tell who has an object, for a message."""
@@ -53,7 +61,7 @@ class PoolBase(Generic[T]):
 
     def _renew(self) -> None:
         parent = self._core
-        keep(parent)
+        keep(parent, self._killed)
         self._parents = {**self._parents, **parent.known}
         self._start()
         if parent.is_shut_down:
@@ -209,6 +217,24 @@ class PoolBase(Generic[T]):
         except Exception as error:
             return f"{text} (tracer raised {type(error).__name__})"
 
+    def _tell_bad_return(self, obj: T, slot: Slot[T] | None) -> None:
+        """Log the return of an object that is not out. The `tracer` is asked for an open object of the pool only."""
+        if slot is not None and slot.state not in (CLOSING, GONE):
+            what = self._describe(obj, slot)
+        else:
+            number = self._killed_number(obj) if slot is None else slot.number
+            what = f"{type(obj).__name__} object" + ("" if number is None else f" number {number}")
+        self._log.warning("%s: %s given back, but it is not out: ignored", self.name, what)
+
+    def _killed_number(self, obj: T) -> int | None:
+        reference, number = self._killed.get(id(obj), (nothing, None))
+        return number if reference() is obj else None  # or the identity is another object's by now
+
+    def _remember_killed(self, slot: Slot[T]) -> None:
+        """Remember the number of an object that was taken away: its user may still give it back."""
+        killed = [*self._killed.items(), (id(slot.obj), (_reference(slot.obj), slot.number))]
+        self._killed = dict(killed[-REMEMBERED:])
+
     def _succeeded(self) -> None:
         """Forget failures: an object has been made."""
         self._last_error = None
@@ -243,6 +269,8 @@ class PoolBase(Generic[T]):
 
     def _log_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
         killed = slot.was_killed(use)
+        if killed:
+            self._remember_killed(slot)
         limit = self._limits.max_using_delay_kill if killed else self._limits.max_using_delay
         self._log.warning(
             "%s: %s %s within %s s by %s",
@@ -271,7 +299,7 @@ class PoolBase(Generic[T]):
         if left_behind:
             text += f"; {left_behind} held for owners that have ended: auto_return=True would give them back"
         error = TimeOut(text)
-        error.__cause__ = self._last_error
+        error.__cause__ = None if self._last_error is None else copied(self._last_error)
         return error
 
     def _killed_error(self) -> PoolException:
@@ -295,3 +323,11 @@ class PoolBase(Generic[T]):
             self._note(error, "opener")
         else:
             self._note(error, "fun", f"({slot.number})")
+
+
+def _reference(obj: T) -> Callable[[], T | None]:
+    """Return a weak reference, or a strong one where the type has none: lists, or connections of `sqlite3`."""
+    try:
+        return ref(obj)
+    except TypeError:
+        return lambda: obj

@@ -63,6 +63,29 @@ class Holder(Owner):
 
     __slots__ = ()
 
+    dismissed = False  # the object goes back at the owner's end, whatever `auto_return` says
+
+    def dismiss(self, trail: object) -> bool:
+        """Have an owner on that trail give its object back at its end; tell whether that has come already."""
+        return False
+
+
+class HolderOnTrail(Holder):
+    """A holder that works for a request, see `_trail`."""
+
+    __slots__ = ("_trail", "dismissed")
+
+    def __init__(self, trail: object, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._trail = weakref.ref(trail)
+        self.dismissed = False
+
+    def dismiss(self, trail: object) -> bool:
+        if self._trail() is not trail:
+            return False
+        self.dismissed = True  # before the look: an owner that ends meanwhile is noticed by one of the two
+        return self.ended
+
 
 def _kind(part: Any) -> str:
     if hasattr(part, "is_alive"):
@@ -81,11 +104,26 @@ def _name(part: Any) -> str:
     return f"{kind} {name!r}"
 
 
+#: Each greenlet has its own `threading.local`: gevent or eventlet has replaced threads before this import.
+GREENLETS_ARE_THREADS = threading.local.__module__ != "_thread"
+
+
+def running_thread() -> Any:
+    """Return the running thread, or the greenlet that gevent has put in its place, which has a name there."""
+    thread = threading.current_thread()
+    greenlet = current_greenlet() if GREENLETS_ARE_THREADS else None
+    return thread if greenlet is None or not isinstance(thread, threading._DummyThread) else greenlet
+
+
 class _Me(threading.local):
-    """The running thread: the interpreter's own numbers are given to another one as soon as a thread has ended."""
+    """The running thread: the interpreter's own numbers are given to another one as soon as a thread has ended.
+
+    Each thread looks for its name once. A name for each lease, of the task or of the greenlet of a gevent that has
+    replaced nothing, would need a look at every `get`, for which threads would pay, too.
+    """
 
     def __init__(self) -> None:
-        self.thread = Owner(threading.current_thread())
+        self.thread = Owner(running_thread())
 
 
 me = _Me()

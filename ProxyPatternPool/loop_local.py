@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from functools import partial, wraps
@@ -21,6 +21,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ProxyPatternPool._callables import check_manager_function, dispose_of
 from ProxyPatternPool._loops.context_task import ContextTask
+from ProxyPatternPool._loops.outcome import Outcome
 from ProxyPatternPool._loops.shutdown import at_end, before_end
 
 __all__ = ["at_exit", "enter", "enter_once", "singleton", "sticky_acm", "sticky_singleton_acm", "storage"]
@@ -34,7 +35,7 @@ class _Local:
 
     def __init__(self) -> None:
         self.storage: dict[Any, Any] = {}  # the user's
-        self.results: dict[object, Any] = {}  # (wrapper, arguments) -> what a singleton has returned
+        self.results: dict[object, Any] = {}  # (function, arguments) -> what a singleton has returned
         self.keys: dict[int, list[object]] = {}  # id(result) -> where it is in `results`
         self.once: dict[int, _Kept[Any]] = {}  # id(manager) -> its keeper, which keeps that identity from being reused
 
@@ -142,8 +143,9 @@ async def enter(manager: AbstractAsyncContextManager[T, Any]) -> T:
 async def enter_once(manager: AbstractAsyncContextManager[T, Any]) -> T:
     """Do as `enter`, the first time; return what that gave, every other time. For everybody in the running loop.
 
-    Who comes while it is being entered waits for that. A failure reaches all who wait, and is not remembered: the next
-    call enters it again; and if a `singleton` has made it, that makes another one.
+    A task that comes while it is being entered waits for that. A failure is raised in all tasks that wait, in each as
+    an exception object of its own. It is not remembered: the next call enters it again; and if a `singleton` has made
+    it, that makes another one.
     """
     local = _local()
     kept: _Kept[T] | None = local.once.get(id(manager))
@@ -186,28 +188,27 @@ class _Shared(Generic[T]):
     def __init__(self, coroutine: Coroutine[Any, Any, T], again: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._coroutines = [coroutine]  # to be run: none, when it has been
         self._again = again
-        self._task: asyncio.Task[T] | None = None
+        self._outcome: Outcome[T] | None = None
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._wait().__await__()
 
     async def _wait(self) -> T:
-        task = self._task
-        if task is None or (task.done() and _failed(task)):
-            task = self._task = self._start()
-        if not task.done():
-            await asyncio.wait((task,))
-        if task.cancelled():
+        outcome = self._outcome
+        if outcome is None or _failed(outcome.future):
+            outcome = self._outcome = self._start()
+        await outcome.come()
+        if outcome.future.cancelled():
             raise RuntimeError("the run of a singleton's coroutine was cancelled")
-        return task.result()
+        return outcome.result()
 
-    def _start(self) -> asyncio.Task[T]:
+    def _start(self) -> Outcome[T]:
         coroutine = self._coroutines.pop() if self._coroutines else self._again()
-        return get_running_loop().create_task(coroutine, context=Context())
+        return Outcome(get_running_loop().create_task(coroutine, context=Context()))
 
 
-def _failed(task: asyncio.Task[Any]) -> bool:
-    return task.cancelled() or task.exception() is not None
+def _failed(future: asyncio.Future[Any]) -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)
 
 
 class _Singleton(Protocol):
@@ -228,7 +229,8 @@ def singleton(function: Callable[P, T], /) -> Callable[P, T]: ...
 def singleton(function: Callable[..., Any] | None = None, /) -> Any:
     """Have a class, a function or a coroutine function called once per loop and arguments; return what that gave.
 
-    Arguments are told apart by equality, by position or by name as they are given, and the names in any order. For an
+    Functions and arguments are told apart by equality: two modules that each write ``singleton(ClientSession)`` share
+    its results. Arguments are compared by position or by name as they are given, and the names in any order. For an
     argument without a hash: `TypeError`. What raises is not remembered.
 
     A coroutine runs once, in a task of its own and in an empty context, and its result can be awaited by anybody, any
@@ -237,21 +239,27 @@ def singleton(function: Callable[..., Any] | None = None, /) -> Any:
     if function is None:
         return singleton
     _check_function("singleton", function)
+    return _once(function, function)
+
+
+def _once(function: Any, make: Callable[..., Any]) -> Callable[..., Any]:
+    """Have `make` called once per loop and arguments, for all who wrap the same function."""
 
     @wraps(function, updated=())
     def once(*args: Any, **kwargs: Any) -> Any:
         local = _local()
-        key: tuple[object, ...] = (once, args)
+        key: tuple[object, ...] = (whose, args)
         try:
             if kwargs:
-                key = (once, args, frozenset(kwargs.items()))
+                key = (whose, args, frozenset(kwargs.items()))
             return local.results[key]
         except KeyError:
             pass
         except TypeError as error:
             raise TypeError(f"{_name(function)}: the arguments of a singleton must be hashable: {error}") from error
-        return local.remember(key, _made(partial(function, *args, **kwargs)))
+        return local.remember(key, _made(partial(make, *args, **kwargs)))
 
+    whose = function if isinstance(function, Hashable) else once
     return once
 
 
@@ -269,8 +277,9 @@ def sticky_singleton_acm(
 ) -> Callable[P, AbstractAsyncContextManager[T, None]]:
     """Have an asynchronous context manager made and entered once per loop and arguments, and exited at the loop's end.
 
-    ``async with`` gives everybody the same object, and leaves it as it is. `singleton` and `sticky_acm` in one. Raises
-    `TypeError` for an ``async`` function, and when it is called, if `factory` returns no asynchronous context manager.
+    ``async with`` gives everybody the same object, and leaves it as it is. `singleton` and `sticky_acm` in one: the
+    object is that of a `singleton` of the same function. Raises `TypeError` for an ``async`` function, and when it is
+    called, if `factory` returns no asynchronous context manager.
     """
     _check_function("sticky_singleton_acm", factory)
     check_manager_function("sticky_singleton_acm", factory)
@@ -282,8 +291,7 @@ def sticky_singleton_acm(
             raise TypeError(f"{_name(factory)} must return an asynchronous context manager: is a decorator missing?")
         return manager
 
-    made.__qualname__ = _name(factory)
-    make = singleton(made)
+    make = _once(factory, made)
 
     @wraps(factory, updated=())
     def sticky(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T, None]:

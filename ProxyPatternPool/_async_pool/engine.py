@@ -32,6 +32,7 @@ from ProxyPatternPool._loops.context_task import EnteringCancelled
 from ProxyPatternPool._loops.factory import PooledContext
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._process import keep
+from ProxyPatternPool._shared_error import copied
 
 T = TypeVar("T")
 
@@ -62,6 +63,13 @@ class LoopedPool(HookedPool[T], LoopBinding):
         self._take = self._core.take if self._config.getter is None else _take_nothing
         self._give = self._core.give
         self._tidies = self._config.retter is not None
+
+    def __del__(self) -> None:
+        # Before that, nothing in the loop refers to the hooks. From here on its household keeps `close`, and whatever
+        # that is a method of, until the objects are closed. Rejected: a callback of the weak reference, or
+        # `weakref.finalize`: these would have to refer to `close` all the time.
+        if getattr(self, "_loop", None) is not None:
+            self._resources.outlive(self._closer)
 
     def _closes(self) -> bool:
         return True  # what was entered has to be exited
@@ -188,7 +196,7 @@ class LoopedPool(HookedPool[T], LoopBinding):
             partial(config.make, slot.number),
             on_made=partial(_on_made, ref(self), slot),
             opener=config.opener,
-            close=None if config.close is None else self._closer,
+            close=None if config.close is None else self._resources.call_close,
         )
         self._resources.open(slot, opening)
 
@@ -246,7 +254,7 @@ class LoopedPool(HookedPool[T], LoopBinding):
             error = PoolException(f"{self.name}: the creation of an object was cancelled")
         else:
             self._note_creation(error, slot)
-        self._last_error = error
+        self._last_error = copied(error)
         waiter = self._creating.pop(slot, None)
         core.failed(slot, now)
         outlook = UNWANTED

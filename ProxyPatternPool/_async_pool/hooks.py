@@ -71,7 +71,7 @@ class HookedPool(PoolBase[T], ABC):
         if waiter.unfit is not None:
             core.reject(slot, waiter.unfit, now)
         if error is not None:
-            self._log_unprepared(waiter, slot, error)
+            self._log_unprepared(waiter, slot, error, task)
         elif waiter.unfit is None and core.holds(use) and not waiter.gone:
             waiter.ready = True
             waiter.wake()
@@ -82,7 +82,7 @@ class HookedPool(PoolBase[T], ABC):
             core.cancel(waiter, now)
         self._act()
 
-    def _log_unprepared(self, waiter: TaskWaiter[T], slot: Slot[T], error: BaseException) -> None:
+    def _log_unprepared(self, waiter: TaskWaiter[T], slot: Slot[T], error: BaseException, task: Task[None]) -> None:
         """Tell who waits what the hook has raised. When nobody does, the log is told."""
         assert waiter.unfit is not None
         self._note(error, waiter.unfit.value)
@@ -90,9 +90,14 @@ class HookedPool(PoolBase[T], ABC):
         if not waiter.gone:
             waiter.fail(PoolException(f"{self.name}: a hook was cancelled") if cancelled else error)
         elif cancelled:
-            self._log.warning("%s: preparing %s did not end: given up", self.name, self._describe(slot.obj, slot))
+            self._tell_given_up("preparing", slot, task)
         else:
             self._log.error("%s: preparing an object failed, and nobody waits for it", self.name, exc_info=error)
+
+    def _tell_given_up(self, work: str, slot: Slot[T], task: Task[None]) -> None:
+        """Log that a hook was cancelled; not for a hook that has ended because its loop ends."""
+        if not (self._resources.ending and task.done()):
+            self._log.warning("%s: %s %s did not end: given up", self.name, work, self._describe(slot.obj, slot))
 
     async def _is_healthy(self, slot: Slot[T]) -> bool:
         """Ask `health`. What it raises is logged, and means no; but it is passed on when it is no Exception."""
@@ -131,12 +136,12 @@ class HookedPool(PoolBase[T], ABC):
         return self._resources.run(self._call("retter", self._retter, slot), context, partial(self._tidied, slot))
 
     def _tidied(self, slot: Slot[T], task: Task[None]) -> None:
-        error, what = failure(task), self._describe(slot.obj, slot)
+        error = failure(task)
         if isinstance(error, CancelledError):
-            self._log.warning("%s: tidying up %s did not end: given up", self.name, what)
+            self._tell_given_up("tidying up", slot, task)
         elif error is not None:
             self._note(error, "retter")
-            self._log.error("%s: tidying up %s failed", self.name, what, exc_info=error)
+            self._log.error("%s: tidying up %s failed", self.name, self._describe(slot.obj, slot), exc_info=error)
         alive = self._resources.has(slot)
         reason = Reason.RETTER if error is not None else None if alive else Reason.HEALTH
         self._core.put_back(slot, reason, self._clock())

@@ -303,7 +303,7 @@ class AsyncPool(LoopedPool[T]):
 
     def _report_bad_return(self, obj: T) -> None:
         self._core.counters.bad_returns += 1
-        self._log.warning("%s: %s given back, but it is not out: ignored", self.name, self._describe(obj))
+        self._tell_bad_return(obj, self._core.known.get(id(obj)))
 
     # -- beginning and end
 

@@ -18,7 +18,7 @@ from weakref import ref
 from ProxyPatternPool._core.slot import CREATING, LEASED, Slot
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._loops.context_task import ContextTask, EnteringCancelled
-from ProxyPatternPool._loops.factory import PooledContext
+from ProxyPatternPool._loops.factory import PooledContext, outcome
 from ProxyPatternPool._loops.shutdown import at_end, before_end
 from ProxyPatternPool._loops.system_task import abandon, spawn_system_task
 from ProxyPatternPool._loops.waiting import GRACE, Notifier
@@ -31,7 +31,9 @@ Settle = Callable[[Task[Any]], object]
 
 
 class Host(Protocol[T]):
-    """The pool, as its household knows it. All of it is called in the loop, and raises nothing."""
+    """The pool, as its household knows it. All of it is called in the loop, and raises nothing but `_closer`."""
+
+    _closer: Callable[[T], object]  # ends an object
 
     def _on_entered(self, slot: Slot[T]) -> None:
         """The object is made and open."""
@@ -63,7 +65,8 @@ class LoopResources(Generic[T]):
         self._hooks: dict[Task[Any], Settle] = {}  # that run, and what is to be done when they have ended
         self._cancelled: set[Task[Any]] = set()  # of these: once each, for they may have to tidy up
         self.ending = False  # the loop is: nothing is to begin that nobody asks for
-        self._host = ref(host, self._on_pool_collected)
+        self._host = ref(host)
+        self._left_closer: Callable[[T], object] | None = None  # of a pool that is gone
         self._name = name
         self._log = log
         self._notifier = Notifier()  # of anything
@@ -93,6 +96,22 @@ class LoopResources(Generic[T]):
         if keeper is not None:
             keeper.release(error)
         return keeper is not None
+
+    async def call_close(self, obj: T) -> object:
+        """Call the pool's `close`.
+
+        It is not kept here while the pool is there. It may be a method of the object that has the pool: that object,
+        and so the pool, would live as long as the loop.
+        """
+        closer = self._closer()
+        while closer is None:  # another thread is collecting the pool, which leaves its `close` in a moment
+            await self.wait_for(self._closer, None)
+            closer = self._closer()
+        return await outcome(closer(obj))
+
+    def _closer(self) -> Callable[[T], object] | None:
+        host = self._host()
+        return self._left_closer if host is None else host._closer
 
     def cancel_creations(self) -> None:
         """Give up what is still being made."""
@@ -192,8 +211,9 @@ class LoopResources(Generic[T]):
 
     # -- the end
 
-    def _on_pool_collected(self, _host: object) -> None:
-        """The pool has been collected, by whatever thread: close what nobody uses."""
+    def outlive(self, closer: Callable[[T], object]) -> None:
+        """Close what no task uses, with what the pool leaves: it is being collected, by whatever thread."""
+        self._left_closer = closer
         with suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self._close_unused, context=Context())
 
@@ -215,10 +235,10 @@ class LoopResources(Generic[T]):
 
     async def _end(self) -> None:
         """Close everything: nobody uses it any more. What was in use is closed as broken: its user did not finish."""
-        lost = PoolException(f"{self._name}: the event loop has ended, and the object was not given back")
         for slot, keeper in list(self.tasks.items()):
-            if slot.state is LEASED:
-                keeper.release(lost)
+            if slot.state is LEASED:  # for each an exception of its own: all keepers raise theirs at the same time
+                lost = f"{self._name}: the event loop has ended, and the object was not given back"
+                keeper.release(PoolException(lost))
         host = self._host()
         if host is not None:
             host._on_loop_ending()

@@ -22,7 +22,7 @@ class Limits:
     max_using_delay: float = 0.0  # seconds after which a lease is warned about
     max_using_delay_kill: float = 0.0  # seconds after which the object is taken away from who has it
     max_waiting: int = 0  # callers that wait at most: the next one gets `PoolFull` at once
-    health_delay: float = 0.5  # seconds unused after which `health` is asked before an object is lent; 0: always
+    health_delay: float = 0.5  # seconds unused after which `health` is asked before a lease; 0: unless just made
     health_freq: int = 1  # background rounds from one asking of `health` to the next
     delay: float = 0.0  # seconds from one background round to the next; 0: as the limits ask for
 

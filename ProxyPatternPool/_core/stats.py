@@ -68,7 +68,9 @@ class LeaseInfo(TypedDict):
 
     number: int  #: of the object
     object: str  #: its type and number, and what the pool's `tracer` tells
-    holder: str  #: the thread, greenlet or task that took it
+    #: the task that took it from an `AsyncPool`; the task, greenlet or thread that owns it through a proxy; the thread
+    #: that took it from a plain `Pool`, or the greenlet if gevent or eventlet has replaced threads
+    holder: str
     seconds: float  #: since then
     uses: int  #: leases of it, this one included
 

@@ -231,7 +231,7 @@ class AsyncKeyedPool(KeyedReport[T], LoopBinding, Generic[P, T]):
             return waiter.instance
         if waiter.error is not None:
             try:
-                raise waiter.error.with_traceback(waiter.trace)
+                raise waiter.error.take()
             finally:
                 waiter.error = None  # its traceback leads to this frame, which has the waiter
         why = self._why(waiter.instance)
@@ -332,14 +332,19 @@ class AsyncKeyedPool(KeyedReport[T], LoopBinding, Generic[P, T]):
         self._act()
 
     def _on_ended(self, instance: Instance[T]) -> None:
-        error = self._tasks.pop(instance).failure()
+        keeper = self._tasks.pop(instance)
+        error = keeper.failure()
         if instance.state is State.ENTERING:
             self._failed(instance, cast(BaseException, error))
-        elif instance.state in (State.OPEN, State.BROKEN):
-            log.warning("%s: an instance has ended by itself", self.name, exc_info=error)
-            self._core.lost(instance, self._clock())
+        elif instance.state is State.CLOSING:
+            self._core.ended(instance, self._clock())
+            self._tell_closing(error)
         else:
-            self._closed_one(instance, error)
+            self._core.lost(instance, self._clock())
+            if keeper.left:
+                log.warning("%s: an instance has ended by itself", self.name, exc_info=error)
+            else:  # it was given up while it was entered, and has come nevertheless
+                self._tell_closing(error)
         self._act()
         if not self._core.registry:
             self._alive.clear()
@@ -355,8 +360,7 @@ class AsyncKeyedPool(KeyedReport[T], LoopBinding, Generic[P, T]):
             log.error("%s: entering an instance failed, after all had stopped waiting", self.name, exc_info=error)
         self._core.failed(instance, error, self._clock())
 
-    def _closed_one(self, instance: Instance[T], error: BaseException | None) -> None:
-        self._core.ended(instance, self._clock())
+    def _tell_closing(self, error: BaseException | None) -> None:
         if error is not None:
             self._core.counters.closing_errors += 1
             if self._errors is None:

@@ -46,7 +46,7 @@ class AsyncProxy(BaseProxy[T]):
     - `_nobjs`: how many objects there are
     - `_pool`: the pool, to open it, look at it, discard from it, shut it down
     - `_set`, `_set_obj`, `_set_fun`: the setters, whatever `set_name` is
-    - `_set_pool`: change the pool's parameters before the setting
+    - `_set_pool`: change the parameters of the pool before there is one
     """
 
     @overload
@@ -93,11 +93,11 @@ class AsyncProxy(BaseProxy[T]):
     def _set(
         self,
         obj: T | None = None,
-        *,
         fun: AsyncFunction[T] | None = None,
+        mandatory: bool = True,
         **parameters: Unpack[ProxyParameters[T]],
     ) -> None:
-        super()._set(obj, fun=fun, **parameters)  # type: ignore[arg-type]  # the base class does not call it
+        super()._set(obj, fun, mandatory, **parameters)  # type: ignore[arg-type]  # the base class does not call it
 
     def _set_fun(self, fun: AsyncFunction[T], **parameters: Unpack[ProxyParameters[T]]) -> None:
         super()._set_fun(fun, **parameters)  # type: ignore[arg-type]  # the base class does not call it

@@ -18,8 +18,7 @@ from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._process import FreshLock
 from ProxyPatternPool._scopes.provider import Provider, leads_to
 from ProxyPatternPool._scopes.shared import ObjectProvider
-from ProxyPatternPool._transparency.operations import OPERATIONS
-from ProxyPatternPool._transparency.transparent_type import is_special, take_on, transparent_type
+from ProxyPatternPool._transparency.transparent_type import defined_by, is_special, take_on, transparent_type
 from ProxyPatternPool._transparency.type_hints import AnyOperations
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class BaseProxy(Generic[T], AnyOperations):
 
     Scope: TypeAlias = ProxyScope
 
-    __kind: type  # its type before it took on that of its objects
+    __kind: type[BaseProxy[Any]]  # its type before it took on that of its objects
     __scope: ProxyScope
     __set_name: str | None
     __parameters: dict[str, Any]  # of the pool that there is, or will be
@@ -90,13 +89,13 @@ class BaseProxy(Generic[T], AnyOperations):
     def _set(
         self,
         obj: T | None = None,
-        *,
         fun: Callable[[int], T] | None = None,
+        mandatory: bool = True,
         **parameters: Unpack[ProxyParameters[T]],
     ) -> None:
         """Set the object, or the function and `parameters`. See `_set_obj` and `_set_fun`.
 
-        `ProxyException` for both or neither, and for an object with parameters.
+        `ProxyException` for both, and for an object with parameters; for neither, unless `mandatory` is false.
         """
         if obj is not None and fun is not None:
             raise ProxyException("Proxy cannot set both obj and fun")
@@ -105,7 +104,7 @@ class BaseProxy(Generic[T], AnyOperations):
         elif obj is not None:
             _refuse_pool(obj, parameters.keys())
             self._set_obj(obj)
-        else:
+        elif mandatory or parameters:
             raise ProxyException("Proxy must set either obj or fun")
 
     def _set_obj(self, obj: T) -> None:
@@ -135,9 +134,9 @@ class BaseProxy(Generic[T], AnyOperations):
         self.__point_to(provider, {"fun": fun})
 
     def _set_pool(self, **parameters: Unpack[ProxyParameters[T]]) -> None:
-        """Change parameters of the pool that will be: before the proxy is set, `ProxyException` afterwards."""
-        if self.__contents:
-            raise ProxyException("the pool's parameters come too late: the proxy is set already")
+        """Change parameters of the pool that the next setting makes. `ProxyException` when there is a pool already."""
+        if self._proxy_provider.pooled:
+            raise ProxyException("cannot override the parameters of a pool: the proxy has it already")
         self.__configure(_no_function, parameters)
 
     # -- the object
@@ -148,7 +147,7 @@ class BaseProxy(Generic[T], AnyOperations):
 
     @property
     def _nobjs(self) -> int:
-        """How many objects there are."""
+        """How many objects there are; without a pool, how many have been made."""
         return self._proxy_provider.count()
 
     @property
@@ -189,11 +188,13 @@ class BaseProxy(Generic[T], AnyOperations):
 
     def __own_names(self) -> frozenset[str]:
         """Return the names of attributes which are the proxy's own."""
-        kind = self.__kind
-        names = {name for name in vars(BaseProxy) if not is_special(name)} - {"Scope"}
-        for base in kind.__mro__[: kind.__mro__.index(BaseProxy)]:
-            names.update(name for name in vars(base) if not is_special(name) or name in OPERATIONS)
-        return frozenset(names | object.__getattribute__(self, "__dict__").keys())
+        names = frozenset(name for name in vars(BaseProxy) if not is_special(name)) - {"Scope"}
+        return names.union(_attributes(self), self.__kind._proxy_defined())
+
+    @classmethod
+    def _proxy_defined(cls) -> set[str]:
+        """Return the names of the attributes that the class and its bases give, by now, to their proxies."""
+        return set().union(*(defined_by(base) for base in cls.__mro__ if base not in BaseProxy.__mro__))
 
     def __name_setters(self, name: object) -> None:
         if name is not None and not (isinstance(name, str) and name.isidentifier()):
@@ -219,12 +220,15 @@ class BaseProxy(Generic[T], AnyOperations):
         return False
 
     def __reduce_ex__(self, _protocol: object) -> tuple[Any, ...]:
+        kind = self.__kind
+        if kind.__reduce__ is not object.__reduce__:
+            return kind.__reduce__(self)  # type: ignore[return-value]  # pickle knows
         parameters = {"scope": self.__scope, "set_name": self.__set_name, **self.__parameters}
-        mine: dict[str, Any] = object.__getattribute__(self, "__dict__")
+        mine = _attributes(self)
         of_subclass = {name: mine[name] for name in mine if not name.startswith(("_BaseProxy__", "_proxy_"))}
         for setter in _setters(self.__set_name):
             del of_subclass[setter]
-        return _revive, (self.__kind, of_subclass, parameters, self.__contents)
+        return _revive, (kind, of_subclass, parameters, self.__contents)
 
 
 def _revive(
@@ -232,11 +236,17 @@ def _revive(
 ) -> BaseProxy[Any]:
     """Make a proxy again of what `copy` or `pickle` has got of it."""
     proxy = kind.__new__(kind)
-    vars(proxy).update(of_subclass)
+    _attributes(proxy).update(of_subclass)
     BaseProxy.__init__(proxy, **parameters)
     for what, value in contents.items():
         (proxy._set_obj if what == "obj" else proxy._set_fun)(value)
     return proxy
+
+
+def _attributes(proxy: BaseProxy[Any]) -> dict[str, Any]:
+    """Return the attributes of the proxy itself, also when its class says that ``__dict__`` is something else."""
+    attributes: dict[str, Any] = vars(BaseProxy)["__dict__"].__get__(proxy)
+    return attributes
 
 
 def _setters(name: str | None) -> dict[str, str]:

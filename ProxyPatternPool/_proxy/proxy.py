@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._proxy.base import BaseProxy, ProxyScope
-from ProxyPatternPool._scopes.per_owner import PooledProvider, UnpooledProvider
+from ProxyPatternPool._scopes.per_owner import PooledOnTrail, PooledProvider, UnpooledProvider
 from ProxyPatternPool._scopes.provider import Provider
 from ProxyPatternPool._scopes.shared import SingletonProvider
 from ProxyPatternPool._scopes.storage import OwnerStorage, ThreadStorage
@@ -42,10 +42,10 @@ class Proxy(BaseProxy[T]):
     - `_ret_obj`: give it back
     - `_obj`: have it for a ``with`` block
     - `_has_obj`: whether the owner has one; `_local.obj`: that one, or None
-    - `_nobjs`: how many objects there are
+    - `_nobjs`: how many objects there are; with a `max_size` of None, how many were made
     - `_pool`: the pool, to look at it, discard from it, shut it down
     - `_set`, `_set_obj`, `_set_fun`: the setters, whatever `set_name` is
-    - `_set_pool`: change the pool's parameters before the setting
+    - `_set_pool`: change the parameters of the pool before there is one
     """
 
     def _get_obj(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
@@ -56,9 +56,12 @@ class Proxy(BaseProxy[T]):
         return self._proxy_provider.get(timeout)
 
     def _ret_obj(self) -> None:
-        """Give the current owner's object back to the pool that it is from. Never blocks.
+        """Give the current owner's object back to the pool that it is from. Never blocks, except in the `retter`.
 
-        Does nothing without one, or without a pool. An object that is broken is given back with
+        With the scope VERSATILE, also give back what ended owners of the same request have left. So the teardown of a
+        Flask request gives back the objects of its coroutine views; objects of living owners go back at their end.
+
+        Does nothing without an object, or without a pool. An object that is broken is given back with
         ``_pool.discard(_get_obj())`` instead; the next use takes another.
         """
         for provider in self._proxy_providers():
@@ -104,8 +107,9 @@ class Proxy(BaseProxy[T]):
             return SingletonProvider(config.make, reshape)
         if scope is ProxyScope.LOOP:
             return _per_loop()(config, reshape)
-        storage: ThreadStorage[Any] = OwnerStorage() if scope is ProxyScope.VERSATILE else ThreadStorage()
-        return (PooledProvider if pooled else UnpooledProvider)(storage, reshape, config)
+        if scope is ProxyScope.VERSATILE:
+            return (PooledOnTrail if pooled else UnpooledProvider)(OwnerStorage(), reshape, config)
+        return (PooledProvider if pooled else UnpooledProvider)(ThreadStorage(), reshape, config)
 
 
 def transparent(proxy: Proxy[T]) -> T:

@@ -91,9 +91,13 @@ class KeptUse(Generic[T]):
 
     def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
         # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
-        left = self._slot is not None and self._use != OVER and self._pool._config.auto_return
+        left = self._slot is not None and self._use != OVER and self._returns_itself()
         if left and getpid() == self._process and not is_finalizing():
             self._leave_behind()
+
+    def _returns_itself(self) -> bool:
+        """Tell whether the object goes back at its owner's end."""
+        return bool(self._pool._config.auto_return)
 
     def _leave_behind(self) -> None:
         """Have the pool take the object back: its owner has ended."""
@@ -103,13 +107,17 @@ class KeptUse(Generic[T]):
 class KeptLease(Lease[T], KeptUse[T]):
     """A lease that a proxy keeps, taken at once. Nothing blocks in its finaliser: a `retter` runs in the background."""
 
-    __slots__ = ("_process",)
+    __slots__ = ("_holder", "_process")
 
     def __init__(self, pool: Pool[T], timeout: float | Default | None, holder: Holder) -> None:
         super().__init__(pool, timeout)
         self._process = getpid()
+        self._holder = holder
         self.__enter__()
         self._held.holder = holder
+
+    def _returns_itself(self) -> bool:
+        return self._holder.dismissed or super()._returns_itself()
 
     def end(self) -> None:
         """Return the object, if it is still out. Safe from any thread: a block may be left by another than its owner.

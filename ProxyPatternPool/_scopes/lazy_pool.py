@@ -40,6 +40,11 @@ class LazyPool(Generic[T]):
         for pool in list(self._made.values()):
             pool.shutdown()
 
+    def reserve(self, trail: object) -> None:
+        """Take back the objects that owners on a trail have left, if there is a pool already."""
+        for pool in list(self._made.values()):
+            pool._reclaim_left(trail)
+
     def drop(self) -> None:
         """Do without the pool, as nobody needs it any more; whoever asks all the same gets another."""
         self._made.clear()

@@ -11,6 +11,7 @@ import asyncio
 from asyncio import _get_running_loop, get_running_loop
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from itertools import count
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
@@ -158,7 +159,7 @@ class EnteredLoopProvider(LoopProvider[T]):
 
     def _begin(self) -> None:
         super()._begin()
-        self._once = singleton(self._open)
+        self._once = singleton(partial(self._open))  # equal to no other: in a forked child, not to the parent's
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[T]:

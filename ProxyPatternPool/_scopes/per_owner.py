@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._errors import PoolClosed
-from ProxyPatternPool._process import keep_in_children
+from ProxyPatternPool._process import FreshLock, keep_in_children
 from ProxyPatternPool._scopes.cache import OwnerCache, thread_cache
 from ProxyPatternPool._scopes.kept import Kept, KeptLease
 from ProxyPatternPool._scopes.lazy_pool import LazyPool
@@ -99,11 +99,13 @@ class UnpooledProvider(OwnerProvider[T]):
         super().__init__(storage, reshape)
         self._make = config.make
         self._close = config.closer() if config.auto_return else None
+        self._counting = FreshLock()
         self.obeyed = ("close",) if config.auto_return else ()
         self._begin()
 
     def _begin(self) -> None:
         self._numbers = count()
+        self._made = 0
         self._owns: set[weakref.ref[OwnedObject[T]]] = (
             set()
         )  # those that are still there; a WeakSet is five times as large
@@ -114,6 +116,8 @@ class UnpooledProvider(OwnerProvider[T]):
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
         own = OwnedObject(self._make(next(self._numbers)), self._close)
+        with self._counting.lock:
+            self._made += 1
         keep_in_children(own)
         self._owns.add(weakref.ref(own, self._owns.discard))
         return own
@@ -123,10 +127,11 @@ class UnpooledProvider(OwnerProvider[T]):
             super().ret()
 
     def in_use(self) -> bool:
-        return self._close is not None and self.count() > 0
+        return self._close is not None and len(self._owns) > 0
 
     def count(self) -> int:
-        return len(self._owns)
+        """Return how many objects have been made: those of ended owners are gone, but were never given back."""
+        return self._made
 
 
 class OwnedObject(Generic[T]):
@@ -163,6 +168,8 @@ class PooledProvider(OwnerProvider[T]):
     object by somebody else, and that an object which was returned or discarded behind the proxy is not used again.
     """
 
+    pooled = True
+
     def __init__(
         self, storage: ThreadStorage[Kept[T]], reshape: Callable[[Provider[T]], None], config: PoolConfig[T]
     ) -> None:
@@ -185,3 +192,22 @@ class PooledProvider(OwnerProvider[T]):
 
     def count(self) -> int:
         return self._pool.size
+
+
+class PooledOnTrail(PooledProvider[T]):
+    """An object of the pool for each task, greenlet or thread, which may leave it to the end of its request."""
+
+    def __init__(
+        self, storage: OwnerStorage[Kept[T]], reshape: Callable[[Provider[T]], None], config: PoolConfig[T]
+    ) -> None:
+        super().__init__(storage, reshape, config)
+        self._owners = storage
+
+    def take(self, timeout: float | Default | None) -> Kept[T]:
+        return KeptLease(self.pool, timeout, self._owners.holder_on_trail())
+
+    def ret(self) -> None:
+        trail = self._owners.trail_to_clear()
+        super().ret()
+        if trail is not None:
+            self._pool.reserve(trail)

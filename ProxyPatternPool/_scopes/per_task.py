@@ -72,6 +72,7 @@ class TaskProvider(OwnerProvider[T]):
         storage: OwnerStorage[Any] = OwnerStorage()
         super().__init__(storage, reshape)
         self._leases: OwnerStorage[KeptAsyncLease[T]] = storage
+        self.pooled = pooled
         self._new_lease = KeptAsyncLease if pooled else OnlyLease
         if not pooled:  # an object must not be left open: its task cannot exit it when it has ended
             config = replace(config, min_size=0, max_use=1, auto_return=True)

@@ -39,6 +39,7 @@ class Provider(Generic[T]):
 
     obj = CacheMiss()
     fixed = False  # there is one object already, and there will never be another
+    pooled = False  # objects come from a pool
     obeyed: Collection[str] = ON_OBJECTS  # those of them which hold here
 
     def __init__(self, advice: str = "") -> None:

@@ -11,8 +11,9 @@ import threading
 import weakref
 from typing import Any, Generic, TypeVar
 
-from ProxyPatternPool._owner import Holder, current_greenlet, current_task
+from ProxyPatternPool._owner import Holder, HolderOnTrail, current_greenlet, current_task, running_thread
 from ProxyPatternPool._process import keep, renew_after_fork
+from ProxyPatternPool._trail import begin_trail, current_trail
 
 V = TypeVar("V")
 
@@ -45,7 +46,7 @@ class ThreadStorage(Generic[V]):
 
     def holder(self) -> Holder:
         """Return the current owner, for others to remember."""
-        return Holder(threading.current_thread())
+        return Holder(running_thread())
 
 
 class OwnerStorage(ThreadStorage[V]):
@@ -100,8 +101,27 @@ class OwnerStorage(ThreadStorage[V]):
 
     def holder(self) -> Holder:
         """Return the current owner, for others to remember."""
-        owners = [owner for owner in (current_task(), current_greenlet()) if owner is not None]
-        return Holder(*owners) if owners else super().holder()
+        return Holder(*_innermost())
+
+    def holder_on_trail(self) -> Holder:
+        """Return the current owner, for others to remember, with its trail. A task begins one."""
+        trail = current_trail() if current_task() is None else begin_trail()
+        return Holder(*_innermost()) if trail is None else HolderOnTrail(trail, *_innermost())
+
+    def trail_to_clear(self) -> object | None:
+        """Return the trail on which other owners may have left objects; None for a task that has an object itself.
+
+        Such a task is in mid-work, and does not pay for other owners. A thread does: it may have used the proxy before
+        or after a coroutine of the same request.
+        """
+        return None if current_task() is not None and self.get() is not None else current_trail()
+
+
+def _innermost() -> list[Any]:
+    """Return the task and the greenlet that run this code, or else the thread."""
+    return [owner for owner in (current_task(), current_greenlet()) if owner is not None] or [
+        threading.current_thread()
+    ]
 
 
 class _Entry(Generic[V]):

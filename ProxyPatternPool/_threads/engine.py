@@ -19,8 +19,9 @@ from ProxyPatternPool._core.machine import PoolMachine
 from ProxyPatternPool._core.slot import CLOSING, Reason, Slot, Waiter
 from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._legacy import PoolBase
-from ProxyPatternPool._owner import me
-from ProxyPatternPool._process import end_with_program
+from ProxyPatternPool._owner import Owner, me
+from ProxyPatternPool._process import end_with_program, keep
+from ProxyPatternPool._shared_error import copied
 from ProxyPatternPool._threads.background import Worker
 from ProxyPatternPool._threads.housekeeper import RETRY, housekeeper
 from ProxyPatternPool._threads.parking import new_lock, new_parker
@@ -55,10 +56,14 @@ class ThreadedPool(PoolBase[T]):
         super()._start()
         self._lock = new_lock()
         self._worker = Worker()
-        self._bad_returns: deque[str] = deque()  # warnings to be logged
+        self._bad_returns: deque[tuple[T, Slot[T] | None]] = deque()  # bad returns, to be logged
         self._failed_refill: int | None = None  # the number of the object, until that is told
         self._kept = False  # the housekeeper knows that time matters here
-        self._ending = False  # the program is: whoever waits sleeps on
+        self._ending: Owner | None = None  # the thread in which the program ends: all others sleep on
+
+    def _renew(self) -> None:
+        keep(self._bad_returns)
+        super()._renew()
 
     # -- the lock
 
@@ -140,9 +145,9 @@ class ThreadedPool(PoolBase[T]):
         self._succeeded()
 
     def _fail(self, core: PoolMachine[T], slot: Slot[T], error: BaseException) -> None:
-        self._last_error = error
-        self._locked(core.failed, slot)
         self._note_creation(error, slot)
+        self._last_error = copied(error)
+        self._locked(core.failed, slot)
 
     def _refill(self, core: PoolMachine[T], slot: Slot[T]) -> None:
         """Make the object of a slot that nobody waits for: it becomes idle."""
@@ -209,11 +214,11 @@ class ThreadedPool(PoolBase[T]):
     def _work(self) -> None:
         """Do what is to be done, until nothing is left. Safe in several threads at once."""
         core = self._core
-        while text := popped(self._bad_returns):
-            self._log.warning(text)
         while core is self._core:  # and not in a child which user code has forked: what is left is the parent's
             if overdue := popped(core.overdue):
                 self._log_overdue(*overdue)
+            elif complaint := popped(self._bad_returns):  # after the kills, whose numbers it tells
+                self._tell_bad_return(*complaint)
             elif slot := popped(core.to_tidy):
                 self._tidy(core, slot)
             elif slot := popped(core.to_close):
@@ -262,13 +267,14 @@ class ThreadedPool(PoolBase[T]):
         housekeeper.call(self)
 
     def _report_bad_return(self, obj: T) -> None:
-        """Count what is not out, and complain in the background: a log handler may block, a finaliser must not."""
+        """Count the return of an object that is not out, and have it logged in the background.
+
+        A log handler may block, and the `tracer` is user code: neither may run in a finaliser.
+        """
         if id(obj) in self._parents:
             return  # the parent process has it, and knows nothing of this
         self._core.counters.bad_returns += 1
-        slot = self._core.known.get(id(obj))
-        what = f"{type(obj).__name__} object" + (f" number {slot.number}" if slot else "")
-        self._bad_returns.append(f"{self.name}: {what} given back, but it is not out: ignored")
+        self._bad_returns.append((obj, self._core.known.get(id(obj))))
         housekeeper.call(self)
 
     # -- the end
@@ -300,7 +306,7 @@ class ThreadedPool(PoolBase[T]):
 
     def _close_at_exit(self) -> None:
         """Shut down, again and again as long as that ends something: whatever `close` raises."""
-        self._ending = True  # sent away, the daemons who wait would only end with a traceback
+        self._ending = me.thread  # sent away, the daemons that wait would only end with a traceback
         before = inf
         while self.size < before:
             before = self.size

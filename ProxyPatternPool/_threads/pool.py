@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import inf
 from time import monotonic
 from types import TracebackType
@@ -42,9 +44,10 @@ class Pool(ThreadedPool[T]):
     and without a `retter` `ret`, from a finaliser or a signal handler, too. User code runs without a lock held: others
     go on meanwhile. What is wrong with a parameter is raised at once, as TypeError or ValueError.
 
-    The parameters, all but the first two by keyword, and their defaults; seconds, and a ``max_`` of 0 is no limit:
+    The parameters, all but the first two by keyword, and their defaults; seconds. A ``max_`` of 0 or None
+    is no limit:
 
-    - `max_size` (0): objects at most, those being made or closed included; None: as 0
+    - `max_size` (0): objects at most, those being made or closed included
     - `min_size` (1): objects kept, idle or not
     - `timeout` (30.0): seconds that `get` waits while all are out; 0 tries once, None waits for ever
     - `max_use` (0): leases after which an object is closed
@@ -55,7 +58,8 @@ class Pool(ThreadedPool[T]):
     - `max_waiting` (0): callers that wait at most: the next one gets `PoolFull` at once
     - `close` (None): ends an object: a function, or the name of its method
     - `health` (None): tells whether an object is alive; false or an exception: it is closed, and not lent
-    - `health_delay` (0.5): seconds unused after which `health` is asked before an object is lent; 0: always
+    - `health_delay` (0.5): seconds unused after which `health` is asked before an object is lent; 0: each time, except
+      for the caller that the object was made for
     - `opener` (None): called with each new object; an exception: it is closed, and raised to the caller
     - `getter` (None): called before an object is lent; an exception: likewise
     - `retter` (None): called when an object is given back; an exception: it is closed, and logged
@@ -82,6 +86,9 @@ class Pool(ThreadedPool[T]):
     def _open(self, config: PoolConfig[T]) -> None:
         config.check_plain()
         super().__init__(config)
+        # the name of `shutdown` in earlier releases. A method would make a descriptor of each pool: a pool that is a
+        # class attribute could not be hidden by an attribute of an instance. A `__getattr__` would make `get` slower
+        vars(self)["__delete__"] = partial(_end, weakref.ref(self))
         renew_after_fork(self)
         end_with_program(self)
 
@@ -162,10 +169,6 @@ class Pool(ThreadedPool[T]):
     ) -> None:
         self.shutdown()
 
-    def __delete__(self, _instance: object = None) -> None:
-        """End the pool: the name that `shutdown` has in earlier releases."""
-        self.shutdown()
-
     def _resize(self, sizes: dict[str, int], now: float) -> None:
         # locked, from reading the sizes on: of two who change one each, both are obeyed
         self._limits = replace(self._limits, **sizes)
@@ -187,8 +190,11 @@ class Pool(ThreadedPool[T]):
             if core is not self._core:
                 raise PoolException(f"{self.name}: the process was forked meanwhile: this object is the parent's")
             return slot
-        except BaseException:
+        except BaseException as error:
             self._locked(core.cancel, waiter)
+            if isinstance(error, PoolClosed) and self._ending not in (None, me.thread):
+                self._finish()
+                self._park(ParkedWaiter(), deadline)  # a daemon that comes while the program ends, as one that waits
             raise
         finally:
             self._finish()
@@ -244,10 +250,19 @@ class Pool(ThreadedPool[T]):
         That is a raw greenlet which is dead, but which somebody still refers to.
         """
         if self._config.auto_return:
-            for slot in list(self._core.leased.values()):
-                if isinstance(slot.holder, Holder) and slot.holder.ended:
-                    self._give_use(slot.use, self._clock())
+            self._take_back(lambda holder: holder.ended)
             self._pump()
+
+    def _reclaim_left(self, trail: object) -> None:
+        """Take back the objects that ended owners on a trail have left. Those of living owners go back at their end."""
+        self._take_back(lambda holder: holder.dismiss(trail))
+        self._follow_up()
+
+    def _take_back(self, is_left: Callable[[Holder], bool]) -> None:
+        for slot in list(self._core.leased.values()):
+            use, holder = slot.use, slot.holder  # in this order: of a lease that begins in between, nothing is ended
+            if isinstance(holder, Holder) and is_left(holder):
+                self._give_use(use, self._clock())
 
     def _is_fit(self, core: PoolMachine[T], slot: Slot[T]) -> bool:
         """Make the object of a slot that was served, or see whether it is alive; False when it was not."""
@@ -305,6 +320,13 @@ class Pool(ThreadedPool[T]):
             self.shutdown()
             raise
         self._finish()
+
+
+def _end(reference: weakref.ref[Pool[T]]) -> None:
+    """End a pool, which does not refer to itself in order to have this called."""
+    pool = reference()
+    if pool is not None:
+        pool.shutdown()
 
 
 def _take_nothing(_now: float, _holder: object) -> None:

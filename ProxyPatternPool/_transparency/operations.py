@@ -12,7 +12,7 @@ import math
 import operator
 import os
 from collections.abc import Callable
-from types import BuiltinFunctionType, MethodType
+from types import BuiltinFunctionType, GeneratorType, MethodType, resolve_bases
 from typing import Any, TypeAlias
 
 #: What a special method does, as a function of the object and the arguments.
@@ -35,11 +35,39 @@ def _of_type(name: str) -> Operation:
 
 def found(kind: type, name: str) -> Any:
     """Return what a type or one of its bases has under a name, not bound to anything; None if there is nothing."""
-    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+    for base in kind.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
+
+
+def _await(obj: Any) -> Any:
+    """Return the iterator that awaiting the object runs."""
+    if isinstance(obj, GeneratorType):  # one of `types.coroutine` is awaited, and has no ``__await__``
+        return _awaited(obj).__await__()
+    return _of_type("__await__")(obj)
+
+
+async def _awaited(obj: Any) -> Any:
+    return await obj
+
+
+def _itself(obj: Any) -> Any:
+    """Return the object of a proxy, or of a proxy of a proxy; anything else as it is."""
+    while place := getattr(type(obj), "_proxy_place", None):
+        obj = place.obj
+    return obj
 
 
 def _reflected(operation: Operation) -> Operation:
     return lambda obj, other, *args: operation(other, obj, *args)
+
+
+def _added(obj: Any, other: Any) -> Any:
+    try:
+        return other + obj
+    except TypeError:  # a list that is to be extended in place asks its proxy first, and then iterates
+        return NotImplemented
 
 
 ARITHMETIC: dict[str, Operation] = {
@@ -73,7 +101,7 @@ _UNARY: dict[str, Operation] = {
     "__reversed__": reversed,
     "__enter__": _of_type("__enter__"),
     "__aenter__": _of_type("__aenter__"),
-    "__await__": _of_type("__await__"),
+    "__await__": _await,
     "__aiter__": aiter,
     "__anext__": anext,
     "__neg__": operator.neg,
@@ -105,8 +133,11 @@ _BINARY: dict[str, Operation] = {
     "__contains__": operator.contains,
     **{f"__{name}__": operation for name, operation in ARITHMETIC.items()},
     **{f"__r{name}__": _reflected(operation) for name, operation in ARITHMETIC.items()},
+    "__radd__": _added,
     "__instancecheck__": lambda obj, instance: isinstance(instance, obj),
-    "__subclasscheck__": lambda obj, subclass: issubclass(subclass, obj),
+    "__subclasscheck__": lambda obj, subclass: issubclass(_itself(subclass), obj),
+    "__mro_entries__": lambda obj, _bases: resolve_bases((obj,)),
+    "__buffer__": _of_type("__buffer__"),  # Python 3.12 and later look for it
     "__deepcopy__": copy.deepcopy,
 }
 
@@ -132,9 +163,7 @@ _ROLES: dict[str, Operation] = {
     "__set__": _of_type("__set__"),
     "__delete__": _of_type("__delete__"),
     "__set_name__": _of_type("__set_name__"),
-    "__buffer__": _of_type("__buffer__"),  # Python 3.12 and later look for it
     "__release_buffer__": _of_type("__release_buffer__"),
-    "__mro_entries__": lambda obj, _bases: (obj,),
 }
 
 #: What an object may have of which nothing is known.

@@ -6,12 +6,22 @@ need no table: ``__getattribute__`` sends them to the object, but for a few own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
-from types import MethodType
+from inspect import isawaitable, signature
+from types import GeneratorType, GetSetDescriptorType, MethodType, WrapperDescriptorType
 from typing import Any, NamedTuple, Protocol
 
-from ProxyPatternPool._transparency.operations import ARITHMETIC, COPIES, EXITS, GENERAL, METHODS, OPERATIONS, bind
+from ProxyPatternPool._transparency.operations import (
+    ARITHMETIC,
+    COPIES,
+    EXITS,
+    GENERAL,
+    METHODS,
+    OPERATIONS,
+    bind,
+    found,
+)
 
 #: What the interpreter and the standard library ask of the proxy as an attribute, but not on behalf of the object.
 _ASKED_OF_PROXY = frozenset({"__class__", "__deepcopy__", "__mro_entries__", "__reduce_ex__", "__signature__"})
@@ -24,6 +34,17 @@ _ASKED_OF_EVERYTHING = frozenset(
         *("__name__", "__code__", "__defaults__", "__kwdefaults__", "__annotations__"),  # inspect.iscoroutinefunction…
         *("__func__", "__partialmethod__", "_is_coroutine", "_is_coroutine_marker"),  # …mock.patch
         "__isabstractmethod__",  # the body of an abstract class
+    }
+)
+
+#: Names of a class that concern the class, or how its instances are made or reached: a proxy has those of its object.
+_OF_CLASSES = frozenset(
+    {
+        *("__doc__", "__module__", "__qualname__", "__slots__", "__orig_bases__", "__parameters__", "__type_params__"),
+        *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"),
+        *("__conditional_annotations__", "__firstlineno__", "__static_attributes__", "__abstractmethods__"),
+        *("__init_subclass__", "__class_getitem__"),
+        *("__new__", "__init__", "__getattribute__", "__setattr__", "__delattr__"),
     }
 )
 
@@ -72,6 +93,9 @@ UNSET = _unshaped({"__bool__", *COPIES, "__dir__", "__repr__"})
 #: Types that ``int()`` and ``float()`` look into themselves, since they have no method for it.
 _READABLE = (str, bytes, bytearray)
 
+#: Before Python 3.12, no type made in Python gives C code access to memory.
+_MEMORY_IS_HIDDEN = not hasattr(bytes, "__buffer__")
+
 
 def shape_of(obj: object) -> Shape:
     """Tell what an object is like."""
@@ -81,12 +105,28 @@ def shape_of(obj: object) -> Shape:
     names.update(f"__r{name}__" for name in ARITHMETIC if f"__{name}__" in had)  # ``[1] + proxy`` asks the proxy
     if issubclass(kind, _READABLE):
         names.update(("__int__", "__float__", "__complex__"))
+    if "__iter__" not in had and isinstance(found(kind, "__getitem__"), WrapperDescriptorType):
+        names.update(("__iter__", "__reversed__"))  # of C, which may give iterators other items: `mmap` does
+    if issubclass(kind, (str, bytes)):
+        names.add("__fspath__")  # C code takes a path that is text as it is, and asks its proxy
+    if issubclass(kind, str) or (_MEMORY_IS_HIDDEN and _has_memory(obj)):
+        names.add("__bytes__")  # else ``bytes(proxy)`` would collect the items: wrong, when they are no bytes
+    if isinstance(obj, GeneratorType) and isawaitable(obj):
+        names.add("__await__")
     if issubclass(kind, type):
         names.add("__mro_entries__")
         if hasattr(obj, "__class_getitem__"):
             names.add("__getitem__")
     operations = {name: getattr(kind, name, ...) is not None for name in names}
     return Shape(operations, _patterns(obj), getattr(kind, "__dataclass_fields__", None))
+
+
+def _has_memory(obj: Any) -> bool:
+    try:
+        memoryview(obj).release()
+    except Exception:  # a type may refuse with an error of its own
+        return False
+    return True
 
 
 def _patterns(obj: object) -> tuple[type, ...]:
@@ -133,14 +173,11 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     shape = source.shape()
     namespace = _special_methods(declared, own, source, shape)
     namespace.update({name: getattr(declared, name) for name in _SELF_DESCRIPTION})
-    namespace.update(__slots__=(), __class__=_CLASS, _proxy_source=source, _proxy_place=source.place)
-    if shape.fields is not None:
-        namespace["__dataclass_fields__"] = shape.fields
-    if "__call__" in shape.operations:
-        namespace["__signature__"] = _ANY_SIGNATURE if shape is UNSET else _SIGNATURE
+    namespace.update({name: value for name, value in _answers(shape) if name not in own})
+    namespace.update(__slots__=(), _proxy_source=source, _proxy_place=source.place)
     if shape is UNSET:
         own = own.union(dir(declared), namespace, ["_proxy_own"])
-        names: Container[str] = _AndSpecial(_shared(own | _ASKED_OF_EVERYTHING))
+        names: Container[str] = _AndSpecial(_shared(own | _ASKED_OF_EVERYTHING), declared)
     else:
         own |= _ASKED_OF_PROXY & {"__reduce_ex__", *shape.operations, *namespace}
         names = _shared(own | _ASKED_OF_EVERYTHING)
@@ -149,6 +186,15 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     made = type(declared)(declared.__name__, (declared, *shape.bases), namespace)
     made.__doc__ = declared.__doc__  # set late, it is not copied: that copy would be a sixth of the whole
     return made
+
+
+def _answers(shape: Shape) -> Iterator[tuple[str, object]]:
+    """Yield what the type answers for the object, besides operations."""
+    yield "__class__", _CLASS
+    if shape.fields is not None:
+        yield "__dataclass_fields__", shape.fields
+    if "__call__" in shape.operations:
+        yield "__signature__", _ANY_SIGNATURE if shape is UNSET else _SIGNATURE
 
 
 def _special_methods(declared: type, own: Set[str], source: Source, shape: Shape) -> dict[str, Any]:
@@ -172,14 +218,10 @@ def _repr(proxy: Any) -> str:
 
 
 def _signature(proxy: Any) -> object:
-    from inspect import signature  # by whom this is asked for
-
     return signature(type(proxy)._proxy_place.obj)
 
 
 def _any_signature(proxy: object) -> object:
-    from inspect import signature
-
     return signature(MethodType(METHODS["__call__"], proxy))
 
 
@@ -206,13 +248,23 @@ def _shared(names: frozenset[str]) -> frozenset[str]:
 class _AndSpecial:
     """The own names of a proxy that is not set: it lets itself be introspected, by `copy` and `pickle`, too."""
 
-    __slots__ = ("_names",)
+    __slots__ = ("_declared", "_names")
 
-    def __init__(self, names: frozenset[str]) -> None:
+    def __init__(self, names: frozenset[str], declared: type[Any]) -> None:
         self._names = names
+        self._declared = declared
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._names or is_special(str(name))
+    def __contains__(self, name: Any) -> bool:
+        return name in self._names or is_special(name) or name in self._declared._proxy_defined()
+
+
+def defined_by(base: type) -> set[str]:
+    """Return the names of the attributes that a class gives to its proxies."""
+    return {
+        name
+        for name, value in vars(base).items()
+        if name not in _OF_CLASSES and type(value) is not GetSetDescriptorType  # ``__dict__`` and ``__weakref__``
+    }
 
 
 def is_special(name: str) -> bool:
@@ -229,9 +281,14 @@ def _getattribute(own: Container[str], source: Source) -> Callable[[object, str]
 
     # and not __getattr__: that is asked only when an AttributeError has been made first, which takes longer
     def getattribute(self: object, name: str) -> Any:
-        if name in own and not (name in _ASKED_OF_EVERYTHING and source.has()):
+        if name in own and not (name in _ASKED_OF_EVERYTHING and not _declares(self, name) and source.has()):
             return mine.__getattribute__(self, name)
-        return getattr(place.obj, name)
+        try:
+            return getattr(place.obj, name)
+        except AttributeError:
+            if _declares(self, name):  # by now: the class was given it after the proxy was set
+                return mine.__getattribute__(self, name)
+            raise
 
     return getattribute
 
@@ -251,4 +308,10 @@ def _delattr(proxy: Any, name: str) -> None:
 
 
 def _is_own(proxy: Any, name: str) -> bool:
-    return name in type(proxy)._proxy_own and name not in _ASKED_OF_EVERYTHING
+    return name in type(proxy)._proxy_own and (name not in _ASKED_OF_EVERYTHING or _declares(proxy, name))
+
+
+def _declares(proxy: object, name: str) -> bool:
+    """Tell whether the class that the proxy was made of has, by now, such an attribute of its own."""
+    declared: Any = type(proxy).__bases__[0]
+    return found(declared, name) is not None and name in declared._proxy_defined()

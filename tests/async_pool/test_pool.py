@@ -853,6 +853,70 @@ def test_a_hook_that_is_cancelled_before_it_begins_costs_the_object_only() -> No
     run_fast(watched(main()))
 
 
+@pytest.mark.parametrize("hook", ["fun", "opener", "getter", "health"])
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_cancellation_that_a_hook_raises_reaches_the_caller_as_an_error(
+    run_loop: Run, hook: str, plain: bool
+) -> None:
+    """Otherwise a caller that was not cancelled would end as if it had been, and its task group with it."""
+
+    def cancel(_: object) -> None:
+        raise CancelledError("the hook's own")
+
+    async def cancel_later(_: object) -> None:
+        await asyncio.sleep(0)
+        raise CancelledError("the hook's own")
+
+    async def main() -> None:
+        source = Source()
+        parameters: dict[str, Any] = {"fun": source, "health_delay": 0, "min_size": 0, "name": "db"}
+        pool: Pool = AsyncPool(**{**parameters, hook: cancel if plain else cancel_later}, max_size=1)
+        if hook == "health":  # asked when the object is lent again
+            await pool.ret(await pool.get())
+        what = "the creation of an object" if hook in ("fun", "opener") else "a hook"
+        with pytest.raises(PoolException, match=f"^db: {what} was cancelled$"):
+            await pool.get()
+        await settle(lambda: pool.size == 0)
+        source.check_all_gone()
+        await pool.shutdown()
+
+    run_loop(watched(main()))
+
+
+def test_a_cancellation_that_a_retter_raises_costs_the_object_only(
+    run_loop: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the caller that returns would end as if it had been cancelled."""
+
+    async def retter(_: Part) -> None:
+        raise CancelledError
+
+    async def main() -> None:
+        source = Source()
+        pool: Pool = AsyncPool(source, 1, min_size=0, retter=retter, name="db")
+        await pool.ret(await pool.get())
+        await settle(lambda: pool.size == 0)
+        source.check_all_gone()
+        assert pool.stats()["nclosed"] == {"retter": 1}
+        await pool.shutdown()
+
+    run_loop(watched(main()))
+    assert "db: tidying up Part object number 0 did not end: given up" in caplog.messages
+
+
+def test_numbers_begin_anew_in_each_event_loop() -> None:
+    """Otherwise the page that says so would be wrong, and a program that keeps things by number surprised."""
+    source = Source()
+    pool: Pool = AsyncPool(source, 2, min_size=0)
+
+    async def main() -> list[int]:
+        async with pool.obj() as one, pool.obj() as another:
+            return [one.number, another.number]
+
+    for _ in range(2):
+        assert asyncio.run(main()) == [0, 1]
+
+
 class Ending(BaseException):
     """What no handler of ordinary exceptions stops."""
 

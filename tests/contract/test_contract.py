@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -345,6 +347,96 @@ def test_what_is_not_out_is_not_taken_back(make: Make, factory: Factory, caplog:
     until(lambda: sum("given back, but it is not out: ignored" in text for text in caplog.messages) == 3)
 
 
+def test_the_warning_of_a_bad_return_has_the_tracers_text_of_an_open_object(
+    make: Make, factory: Factory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise an operator could not tell which connection is given back twice; a closed one may fail to tell."""
+    traced: list[Thing] = []
+
+    def tracer(thing: Thing) -> str:
+        traced.append(thing)
+        return f"pid {thing.number + 700}"
+
+    one = make(factory, 2, close="close", tracer=tracer, name="db")
+    thing, closed = one.call("get"), one.call("get")
+    one.call("discard", closed)
+    until(lambda: factory.closed == [closed.number] and one.pool.size == 1)
+    traced.clear()
+    for obj in (thing, thing, closed, object()):
+        one.call("ret", obj)
+    texts = ["Thing object number 0 (pid 700)", "Thing object", "object object"]
+    warnings = [f"db: {text} given back, but it is not out: ignored" for text in texts]
+    until(lambda: caplog.messages == warnings)
+    assert traced == [thing]
+
+
+class Unreferenced:
+    """An object that takes no weak references."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@pytest.mark.parametrize("closes", [True, False])
+@pytest.mark.parametrize("kind", [lambda number: Thing(Factory(), number), Unreferenced])
+def test_the_warning_of_a_late_return_has_the_number_of_the_killed_object(
+    make: Make, kind: Callable[[int], Any], closes: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the warnings of the kill and of the return could not be told to be of the same connection."""
+    traced: list[object] = []
+
+    def tracer(obj: Any) -> str:
+        traced.append(obj)
+        return "the one"
+
+    clock, closed = Clock(), list[object]()
+    close = closed.append if closes else None
+    one = make(kind, 1, min_size=0, max_using_delay_kill=10, clock=clock, name="db", close=close, tracer=tracer)
+    lost = [one.call("get")]
+    one.call("_round")
+    clock.now += 11
+    one.call("_round")
+    until(lambda: one.pool.size == 0 and any("was taken away" in text for text in caplog.messages))
+    lost += [one.call("get")]
+    clock.now += 11
+    one.call("_round")
+    until(lambda: one.pool.size == 0 and sum("was taken away" in text for text in caplog.messages) == 2)
+    traced.clear()
+    for obj in reversed(lost):
+        one.call("ret", obj)
+    name = kind(0).__class__.__name__
+    for number in (0, 1):
+        text = f"db: {name} object number {number} given back, but it is not out: ignored"
+        until(lambda text=text: text in caplog.messages)
+    assert not traced
+
+
+def test_a_pool_remembers_the_killed_objects_that_are_still_referenced(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise a pool would keep each object that it has ever taken away, or tell the number of another one."""
+    clock = Clock()
+    one = make(lambda n: Thing(Factory(), n), 1, min_size=0, max_using_delay_kill=10, clock=clock)
+    lost: list[Thing] = []
+    for number in range(30):
+        lost.append(one.call("get"))
+        clock.now += 11
+        one.call("_round")
+        until(lambda number=number: one.pool.size == 0 and len(caplog.messages) == number + 1)
+    kept, dropped = weakref.ref(lost[-1]), weakref.ref(lost[-2])
+    del lost[-2]
+    gc.collect()
+    assert (kept() is None, dropped() is None) == (False, True)
+    one.call("ret", lost[0])  # as many have been killed since as a pool remembers
+    one.call("ret", lost[-1])
+    until(lambda: len(caplog.messages) == 32)
+    told = [text.partition(": ")[2] for text in caplog.messages[-2:]]
+    late = "given back, but it is not out: ignored"
+    assert told == [f"Thing object {late}", f"Thing object number 29 {late}"]
+
+
 def test_a_block_returns_its_own_use_only(make: Make, factory: Factory) -> None:
     """Otherwise it would take the object away from the next one."""
     one = make(factory, 1)
@@ -534,6 +626,24 @@ def test_what_is_held_for_too_long_is_taken_away(
     assert any("(the one) was taken away: not given back within 10.0 s" in text for text in caplog.messages)
     one.call("ret", thing)
     assert one.pool.stats()["nbad_returns"] == 1
+
+
+@pytest.mark.parametrize("min_size", [0, 1])
+def test_a_health_delay_of_zero_spares_the_lease_an_object_is_made_for_alone(
+    make: Make, factory: Factory, min_size: int
+) -> None:
+    """Otherwise a new connection would cost its caller a round trip more, or an idle one would be lent unasked."""
+    asked: list[int] = []
+
+    def health(thing: Thing) -> bool:
+        asked.append(thing.number)
+        return True
+
+    one = make(factory, 1, min_size=min_size, health=health, health_delay=0, clock=Clock())
+    for lease in range(3):
+        thing = one.call("get")
+        assert len(asked) == lease + min_size
+        one.call("ret", thing)
 
 
 def test_idle_objects_are_checked_in_the_background(make: Make, factory: Factory) -> None:

@@ -114,9 +114,39 @@ def test_a_singleton_is_one_per_arguments(run_loop: Run) -> None:
     run_loop(main())
 
 
-def test_two_singletons_of_one_function_share_nothing(run_loop: Run) -> None:
+def test_modules_that_each_wrap_a_function_share_its_singletons(run_loop: Run) -> None:
+    """Otherwise two modules that each write ``sticky_singleton_acm(ClientSession)`` have two sessions."""
+
+    async def entered(*args: str) -> Session:
+        async with sticky_singleton_acm(Session)(*args) as session:
+            return session
+
     async def main() -> None:
-        assert singleton(Session)() is not singleton(Session)()
+        session = singleton(Session)()
+        assert session is singleton(Session)() is await entered() is await entered()
+        assert len({session, singleton(Session)("a"), await entered("b")}) == 3
+
+    run_loop(main())
+    assert sorted(Session.log) == ["exit ", "exit b"]
+
+
+class Greeter:
+    """Is equal to nothing by its hash."""
+
+    __hash__ = None  # type: ignore[assignment]  # that is what is tested
+
+    def __call__(self) -> list[str]:
+        return ["hello"]
+
+
+def test_a_function_without_a_hash_has_singletons_of_each_wrapper(run_loop: Run) -> None:
+    """Otherwise such a function could not be a singleton, with an error that blames its arguments."""
+    greeter = Greeter()
+    once = singleton(greeter)
+
+    async def main() -> None:
+        assert once() is once()
+        assert once() is not singleton(greeter)()
 
     run_loop(main())
 

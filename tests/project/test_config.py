@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import AsyncPool, AsyncProxy, Pool, Proxy
-from ProxyPatternPool._config import EARLIER_NAMES, OTHER_NAMES, PoolConfig, PoolParameters, ProxyParameters
+from ProxyPatternPool._config import (
+    EARLIER_NAMES,
+    LIMITS,
+    OTHER_NAMES,
+    PoolConfig,
+    PoolParameters,
+    ProxyParameters,
+    configure,
+)
 
 Scope = Proxy.Scope
 
@@ -32,7 +40,7 @@ Scope = Proxy.Scope
         ({"timeout": "1"}, TypeError, "timeout must be a number of seconds, not '1'"),
         ({"max_delay": -0.1}, ValueError, "max_delay must be a finite number of seconds from 0, not -0.1"),
         ({"max_delay": float("nan")}, ValueError, "max_delay must be a finite number of seconds from 0, not nan"),
-        ({"max_delay": None}, TypeError, "max_delay must be a number of seconds, not None"),
+        ({"min_size": None}, TypeError, "min_size must be a whole number, not None"),
         ({"close": 3}, TypeError, "close must be a callable, the name of a method, or None, not 3"),
         ({"close": ""}, TypeError, "close must be a callable, the name of a method, or None, not ''"),
         ({"name": 3}, TypeError, "name must be a text, not 3"),
@@ -114,6 +122,15 @@ def test_what_no_limit_may_look_like() -> None:
     assert Pool(lambda n: n, None, min_size=0).stats()["max_size"] == 0
     assert Pool(lambda n: n, timeout=None).stats()["timeout"] is None
     assert Pool(lambda n: n, timeout=3, max_delay=1).stats()["max_delay"] == 1
+
+
+@pytest.mark.parametrize("name", [*LIMITS, "max_avail_delay"])
+@pytest.mark.parametrize("what", [Pool, Proxy])
+def test_none_is_no_limit(what: Any, name: str) -> None:
+    """Otherwise programs written for earlier releases would fail, or None would mean another thing for each limit."""
+    what(fun=lambda n: n, **{name: None})
+    given: dict[str, Any] = {"fun": min, "name": "same"}
+    assert configure("Pool", {**given, name: None}) == configure("Pool", given)
 
 
 def test_the_parameters_are_the_same_for_the_type_checker() -> None:

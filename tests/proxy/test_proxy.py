@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import copy
 import dataclasses
 import doctest
+import hashlib
 import inspect
+import mmap
 import os
 import pickle
+import sys
 import threading
 import types
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -366,8 +371,6 @@ def test_pool_parameters_may_come_before_the_function(factory: Factory) -> None:
     proxy.set(fun=factory, max_size=None)  # as an application factory does that is called again
     assert factory.closed == [0]
     assert proxy._pool is None
-    with pytest.raises(ProxyException, match="too late: the proxy is set already"):
-        proxy._set_pool(max_size=4)
     assert Proxy()._pool is None  # the function that stands in for the missing one is never called
     with pytest.raises(NotImplementedError):
         _no_function(0)
@@ -479,7 +482,7 @@ def test_a_thread_whose_block_another_has_left_goes_on(
             other.submit(list, rows).result()
             assert one.submit(use).result() == one.submit(use).result() == 0
             one.submit(db._ret_obj).result()
-    assert db._nobjs == (options.get("max_size", 1) or 0)
+    assert db._nobjs == (options.get("max_size", 1) or 1)
 
 
 def test_a_timeout_reaches_the_caller(factory: Factory, crew: Crew) -> None:
@@ -663,7 +666,7 @@ def test_without_a_pool(factory: Factory, crew: Crew) -> None:
     crew.start(lambda: proxy.number == 1 or pytest.fail("shared"))
     crew.join()
     proxy._ret_obj()
-    assert (proxy.number, proxy._has_obj(), proxy._nobjs) == (0, True, 1)  # the other thread's went with it
+    assert (proxy.number, proxy._has_obj(), proxy._nobjs) == (0, True, 2)
     assert proxy._local.obj is factory.things[0]
     proxy.set_obj(3)
     assert proxy == 3
@@ -800,6 +803,144 @@ def test_a_subclass_stays_one() -> None:
         assert (reference.tag, reference[0], len(reference), isinstance(reference, dict)) == ("changed", 1, 42, True)
         assert reference._pool.stats()["in_use"] == 1
         reference._ret_obj()
+
+
+class Markup(Proxy[Any]):
+    """A proxy with special names of its own."""
+
+    __wrapped__ = "a function"
+    __dict__ = property(lambda self: {"own": True})  # as werkzeug's LocalProxy has it
+    __signature__ = "a signature"
+
+    def __html__(self) -> str:
+        return "<b>own</b>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, ("reduced",)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "object", "function", "function, used"])
+def test_special_names_of_a_subclass_are_its_proxies_own(kind: str) -> None:
+    """Otherwise a template engine would not find ``__html__``, nor pickle what the class says of itself."""
+    markup: Any = Markup()
+    if kind == "object":
+        markup.set_obj(len)
+    elif kind != "nothing":
+        markup.set_fun(lambda n: len)
+    if kind == "function, used":
+        markup._get_obj()
+    assert (markup.__html__(), markup.__wrapped__, markup.__signature__) == ("<b>own</b>", "a function", "a signature")
+    assert (markup.__dict__, vars(markup)) == ({"own": True}, {"own": True})
+    assert pickle.loads(pickle.dumps(markup)) == "reduced"
+    assert markup._has_obj() is (kind in ("object", "function, used"))
+
+
+def test_special_names_that_every_class_has_are_the_objects() -> None:
+    """Otherwise a class with a docstring, a type or a mixin would hide the text, the items or the memory of objects."""
+
+    class Mixin:
+        """Has a dictionary of its own kind."""
+
+        mixed = "in"
+
+        def __html__(self) -> str:
+            return "mixed in"
+
+    class Before(Mixin, Proxy[Any]):
+        """A proxy."""
+
+        field: int
+
+    class After(Proxy[Any], Mixin):
+        """A proxy."""
+
+    obj = Provider()
+    for kind in (Before, After):
+        proxy: Any = kind(obj)
+        assert (proxy.__doc__, proxy.__dict__ is vars(obj), proxy.__module__) == (Provider.__doc__, True, __name__)
+        assert (proxy.__init__, proxy.mixed, proxy.__html__()) == (obj.__init__, "in", "mixed in")  # type: ignore[misc]
+
+
+def test_an_attribute_that_a_subclass_is_given_late_is_found() -> None:
+    """Otherwise a class could not be completed after its first proxy, as registries and decorators do."""
+
+    class Late(Proxy[Any]):
+        """A proxy whose class is not complete yet."""
+
+    proxies: list[Any] = [Late(), Late([1]), Late(fun=lambda n: [1])]
+    for proxy in proxies[1:]:
+        with pytest.raises(AttributeError, match="'list' object has no attribute 'late'"):
+            proxy.late  # noqa: B018  # the access is what is tested
+    Late.late = property(lambda self: ("late", self._has_obj()))  # type: ignore[attr-defined]
+    Late.append = "hidden by that of the object"  # type: ignore[attr-defined]
+    assert [proxy.late for proxy in proxies] == [("late", False), ("late", True), ("late", True)]
+    assert proxies[1].append(2) is None
+    proxies[1].set_obj([3])
+    assert proxies[1].append == "hidden by that of the object"
+
+
+class Repository:
+    """A class to derive from."""
+
+
+@pytest.mark.parametrize("scope", [Scope.SHARED, Scope.THREAD, Scope.VERSATILE])
+def test_the_first_use_may_be_a_base_or_a_class_that_is_asked_for(scope: Any) -> None:
+    """Otherwise a module could derive from a proxied class only after another module has used it."""
+    proxy: Any = Proxy(fun=lambda n: Repository, scope=scope)
+    assert type("Derived", types.resolve_bases((proxy,)), {}).__mro__[1] is Repository
+    asked: list[Any] = [Proxy(fun=lambda n: Repository, scope=scope) for _ in range(2)]
+    assert issubclass(*asked)
+    assert issubclass(cast(Any, Proxy(Proxy(Repository))), asked[0])
+    assert not issubclass(cast(Any, Proxy(int)), asked[0])
+    with pytest.raises(ProxyException, match="not set yet"):
+        types.resolve_bases((Proxy(),))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="types made in Python give no access to memory yet")
+@pytest.mark.parametrize("scope", [Scope.SHARED, Scope.THREAD, Scope.VERSATILE])
+def test_the_first_use_may_read_memory(scope: Any) -> None:
+    """Otherwise the first write of a buffer to a socket would fail, and the next one work."""
+    for read in (memoryview, lambda p: b"".join([p]), hashlib.sha256):
+        proxy: Any = Proxy(fun=lambda n: b"text", scope=scope)
+        read(proxy)
+        assert proxy._has_obj()
+    with pytest.raises(ProxyException, match="not set yet"):
+        memoryview(Proxy())
+
+
+@pytest.mark.parametrize("make", [lambda: array.array("i", [1, 2]), lambda: memoryview(array.array("i", [1, 2]))])
+def test_bytes_are_those_of_the_memory_at_each_use(make: Any) -> None:
+    """Otherwise what is written to a file would silently be something else, from the second time on."""
+    expected = bytes(make())
+    proxies: list[Any] = [
+        Proxy(make()),
+        *(Proxy(fun=lambda n: make(), scope=scope) for scope in (Scope.SHARED, Scope.THREAD)),
+    ]
+    for proxy in proxies:
+        assert [bytes(proxy), bytes(proxy), b"%b" % proxy] == [expected] * 3
+        assert [int.from_bytes(proxy, "big")] * 2 == [int.from_bytes(expected, "big")] * 2
+
+
+def test_an_object_that_refuses_to_show_its_memory_can_be_set() -> None:
+    """Otherwise a file mapping that is closed already could not stand behind a proxy."""
+    mapping = mmap.mmap(-1, 4)
+    mapping.close()
+    assert Proxy[Any](mapping).closed
+
+
+@pytest.mark.parametrize("path", [os.devnull, os.fsencode(os.devnull)])
+def test_a_path_is_one_at_each_use(path: Any) -> None:
+    """Otherwise a program would open its file once, and never again."""
+    proxies: list[Any] = [
+        Proxy(path),
+        *(Proxy(fun=lambda n: path, scope=scope) for scope in (Scope.SHARED, Scope.THREAD)),
+    ]
+    for proxy in proxies:
+        for _ in range(2):
+            assert os.fspath(proxy) == path
+            with open(proxy, "rb") as file:  # noqa: PTH123  # the function is what is tested
+                assert file.read() == b""
+            assert Path(os.fsdecode(proxy)) == Path(os.devnull)
 
 
 def test_an_object_is_what_its_proxy_stands_for_now() -> None:

@@ -334,7 +334,7 @@ def test_without_a_pool_the_owner_closes(owner: Callable[[Work], None], factory:
         owner(use)
     assert len(factory.things) == 5
     assert closed_by == users
-    assert db._nobjs == 0
+    assert db._nobjs == 5
 
 
 def test_what_is_in_use_when_the_proxy_is_set_again_is_closed_with_its_owner(factory: Factory, crew: Crew) -> None:

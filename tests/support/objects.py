@@ -8,6 +8,8 @@ import dataclasses
 import enum
 import functools
 import inspect
+import mmap
+import types
 import typing
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -324,6 +326,20 @@ def function(first: int, /, second: int = 2, *, third: int = 3) -> tuple[int, ..
 
 
 async def coroutine_function(value: int) -> int:
+    return value
+
+
+def mapped(content: bytes) -> mmap.mmap:
+    """Return memory that is indexed by numbers, and iterated over as bytes."""
+    memory = mmap.mmap(-1, len(content))
+    memory[:] = content
+    return memory
+
+
+@types.coroutine
+def generator_coroutine(value: int) -> Generator[None, None, int]:
+    """The doc of a generator that can be awaited."""
+    yield
     return value
 
 

@@ -369,3 +369,49 @@ def test_the_end_of_a_greenlet_wakes_who_waits(head: str) -> None:
     assert holder.ready()
     """
     )
+
+
+def test_leases_name_the_greenlet_where_threads_are_patched(head: str) -> None:
+    """Otherwise an operator would read "thread 'Dummy-1'", and not find the greenlet that keeps an object."""
+    check(
+        head
+        + """
+    def take():
+        pool.get()
+        gevent.sleep(10)
+    patched = gevent.monkey.is_module_patched("threading")
+    greenlet = gevent.spawn(take)
+    greenlet.name = "the report"
+    gevent.sleep(0)
+    thread = threading.Thread(target=pool.get, name="the job")
+    thread.start()
+    gevent.sleep(0.01)
+    pool.get()
+    holders = [lease["holder"] for lease in pool.leases()]
+    assert holders[0] == ("greenlet 'the report'" if patched else "thread 'MainThread'"), holders
+    assert holders[1] in ("thread 'the job'", "a thread that has ended"), holders
+    assert holders[2] == "thread 'MainThread'", holders
+    greenlet.kill()
+    ended = pool.leases()[0]["holder"]
+    assert ended == ("a greenlet that has ended" if patched else "thread 'MainThread'"), ended
+    """
+    )
+
+
+def test_the_owner_of_a_proxys_object_is_named_as_its_greenlet() -> None:
+    """Otherwise the proxy of a patched program would name a thread that the program has never made."""
+    check(
+        "    "
+        + PATCHES["patched"]
+        + HEAD
+        + """
+    db = Proxy(fun=lambda n: [n], scope=Proxy.Scope.THREAD, max_size=3)
+    def take():
+        db._get_obj()
+        gevent.sleep(10)
+    greenlet = gevent.spawn(take)
+    greenlet.name = "the report"
+    gevent.sleep(0)
+    assert [lease["holder"] for lease in db._pool.leases()] == ["greenlet 'the report'"], db._pool.leases()
+    """
+    )

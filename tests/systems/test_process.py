@@ -165,6 +165,54 @@ def test_who_waits_for_what_the_ended_program_had_is_sent_away(end: str) -> None
     assert result.returncode == {"": 0, "sys.exit(3)": 3, "1 / 0": 1}[end]
 
 
+@pytest.mark.parametrize("step", ["asks", "creates"])
+def test_a_daemon_that_asks_while_the_program_closes_its_pool_sleeps_on(step: str) -> None:
+    """Otherwise a program with a daemon would end with a traceback, which is no error of its own."""
+    result = run(f"""
+        import threading
+        from ProxyPatternPool import Pool
+        closing, begun = threading.Event(), threading.Event()
+        def make(number):
+            if number:
+                begun.set()
+                closing.wait()
+            return [number]
+        def work():
+            if {step == "asks"}:
+                begun.set()
+                closing.wait()
+            pool.get(timeout=None)
+        def close(obj):
+            closing.set()
+            if obj is held:
+                daemon.join(0.3)
+                print("asleep" if daemon.is_alive() else "sent away")
+        pool = Pool(make, 2, close=close)
+        held = pool.get()
+        daemon = threading.Thread(target=work, daemon=True)
+        daemon.start()
+        begun.wait()
+        pool.ret(held)
+    """)
+    assert (result.stdout, result.stderr) == ("asleep\n", "")
+
+
+def test_the_thread_that_ends_the_program_gets_nothing_more_and_does_not_wait() -> None:
+    """Otherwise a program whose end uses the pool would hang for its timeout, or for ever."""
+    result = run("""
+        import atexit
+        def last():
+            try:
+                pool.get(timeout=None)
+            except PoolClosed as error:
+                print(error)
+        atexit.register(last)
+        from ProxyPatternPool import Pool, PoolClosed
+        pool = Pool(lambda n: n, name="db", close=print)
+    """)
+    assert (result.stdout, result.stderr) == ("0\ndb: the pool has been shut down\n", "")
+
+
 def test_who_waits_for_an_ended_thread_goes_on_while_the_program_does() -> None:
     """Otherwise an object that was passed on to another thread would send away those who wait for it."""
     result = run("""
@@ -543,6 +591,49 @@ def test_what_other_threads_had_is_not_finalised_in_a_child() -> None:
     """
     )
     assert (result.stderr, result.stdout) == ("", "own\nend\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_objects_of_pending_and_of_past_warnings_are_not_finalised_in_a_child() -> None:
+    """Otherwise a child would end a session of its parent, whose pool had just to warn of it."""
+    result = run(
+        """
+        import gc, os, threading, time, warnings
+        from ProxyPatternPool import Pool
+        warnings.simplefilter("ignore", DeprecationWarning)
+        parent, closing, go = os.getpid(), threading.Event(), threading.Event()
+        class Thing:
+            __slots__ = ()
+            def __del__(self):
+                if os.getpid() != parent:
+                    os.write(1, b"finalised in the child\\n")
+        def close(thing):
+            closing.set()
+            go.wait(20)
+        killing = Pool(lambda n: Thing(), 1, max_using_delay_kill=0.001)
+        killed = killing.get()
+        while not killing.stats()["nclosed"]:
+            time.sleep(0.001)
+        while not killing._killed:
+            time.sleep(0.001)
+        del killed
+        pool = Pool(lambda n: Thing(), 1, close=close)
+        pool.discard(pool.get())
+        closing.wait(20)
+        pool.ret(Thing())
+        child = os.fork()
+        if not child:
+            gc.collect()
+            assert (pool.size, killing.size) == (0, 0)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        go.set()
+    """,
+        PYTHONUNBUFFERED="1",
+    )
+    assert result.stdout == ""
+    assert "Thing object given back, but it is not out: ignored" in result.stderr
+    assert "finalised" not in result.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")

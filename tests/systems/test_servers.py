@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,9 @@ for _extra in ("flask", "gunicorn", "urllib3"):
 from examples.bank import ledger  # noqa: E402  # what it needs may be missing
 from examples.bank.calls import choose  # noqa: E402  # likewise
 from examples.harness.load import Load  # noqa: E402  # likewise
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
 
 #: The example, and beside its database a pool of connections to the test's server.
 APPLICATION = """
@@ -68,12 +71,20 @@ class Gunicorn:
 
     def get(self, path: str) -> Any:
         """Request a page over a connection of its own."""
+        answer = self.request(path)
+        assert answer.status == 200, answer.data
+        return answer.json()
+
+    def status(self, path: str) -> int:
+        """Request a page, whatever comes of it."""
+        return self.request(path).status
+
+    def request(self, path: str) -> BaseHTTPResponse:
+        """Send a request over a connection of its own."""
         from urllib3 import HTTPConnectionPool
 
         with HTTPConnectionPool("127.0.0.1", self.port, retries=False, timeout=PATIENCE) as http:
-            answer = http.request("GET", path)
-        assert answer.status == 200, answer.data
-        return answer.json()
+            return http.request("GET", path)
 
     def stop(self) -> None:
         """Ask it to end gracefully: it does so in time, and says nothing."""
@@ -212,3 +223,54 @@ def test_greenlets(tmp_path: Path, wire: Server, crew: Crew, options: list[str])
     assert len(wire.heard) == 3
     assert all(words.startswith("held ") and words.endswith(" bye ") for words in wire.heard.values()), wire.heard
     assert "".join(wire.heard.values()).count("waited ") == 5
+
+
+#: Views that are coroutines, and a teardown that knows nothing of them.
+COROUTINES = """
+    import asyncio
+    from flask import Response
+
+    app.logger.disabled = True  # of the view that raises
+    app.teardown_appcontext(lambda error: wire._ret_obj())
+
+    @app.get("/query/<word>")
+    async def query(word):
+        wire.say(word)
+        await asyncio.sleep(0)
+        if word == "bad":
+            raise ValueError("on purpose")
+        return {"name": wire.name}
+
+    @app.get("/stream")
+    async def stream():
+        def pieces():
+            with wire._obj():
+                while True:
+                    yield "piece " * 1000
+
+        wire.say("stream")
+        return Response(pieces())
+"""
+
+
+def test_coroutine_views_in_threads(tmp_path: Path, wire: Server, crew: Crew) -> None:
+    """Otherwise each request of such a view, each error and each client that goes, keeps a connection out."""
+    pytest.importorskip("asgiref", reason="asgiref is missing: pip install flask[async]")
+    options = ("--worker-class", "gthread", "--workers", "1", "--threads", "6", "--log-level", "critical")
+    with gunicorn(tmp_path, wire, APPLICATION + COROUTINES, *options) as server:
+
+        def work() -> None:
+            for word in ("good", "bad", "good"):
+                assert server.status(f"/query/{word}") == (500 if word == "bad" else 200)
+            with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+                client.sendall(b"GET /stream HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+                assert client.recv(10) == b"HTTP/1.1 2"
+
+        for _ in range(6):
+            crew.start(work)
+        crew.join()
+        until(lambda: server.get("/wire")["in_use"] == 0)
+        stats = server.get("/wire")
+        assert (stats["size"] <= 3, stats["ntimeouts"], stats["nuses"]) == (True, 0, 6 * 5)
+        server.stop()
+    until(lambda: wire.ended == wire.heard.keys())

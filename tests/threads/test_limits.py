@@ -120,7 +120,7 @@ def test_what_is_held_for_much_too_long_is_taken_away(
     pool.ret(thing)  # too late: a logged no-op
     assert pool.stats()["nbad_returns"] == 1
     assert pool.stats()["nclosed"] == {"max_using_delay_kill": 1}
-    until(lambda: "Thing object given back, but it is not out: ignored" in caplog.text)
+    until(lambda: "db: Thing object number 0 given back, but it is not out: ignored" in caplog.text)
     assert pool.stats()["in_use"] == 1
 
 

@@ -20,11 +20,13 @@ MODULES = [
     "collections.abc",
     "contextlib",
     "copy",
+    "ctypes",
     "dataclasses",
     "datetime",
     "decimal",
     "fractions",
     "functools",
+    "hashlib",
     "inspect",
     "io",
     "itertools",
@@ -35,7 +37,9 @@ MODULES = [
     "os",
     "pathlib",
     "pickle",
+    "re",
     "string",
+    "struct",
     "textwrap",
     "types",
     "typing",
@@ -141,6 +145,23 @@ TABLE: dict[str, dict[str, str]] = {
             operator.index(p)
             round(p)
             abs(p)
+            bytes(p)
+            math.sqrt(p)
+        """,
+        "''": """
+            bytes(p)
+        """,
+        "'/dev/null'": """
+            os.fspath(p), os.fspath(p)
+            with open(p) as file: text = file.read(); text
+            pathlib.Path(p), pathlib.Path(p, "c"), os.path.join(p, "c")
+            os.path.exists(p)
+            isinstance(p, os.PathLike)
+            hasattr(p, "__fspath__")
+        """,
+        "b'/dev/null'": """
+            os.fspath(p), os.path.join(p, b"c")
+            with open(p) as file: text = file.read(); text
         """,
         "b'bytes'": """
             bytes(p)
@@ -238,6 +259,7 @@ TABLE: dict[str, dict[str, str]] = {
             json.dumps(list(p))
             json.dumps(p)
             p.sort(); o
+            q = bytearray(); q.extend(p); q
         """,
         "{'a': 1}": """
             p["a"], p.get("b", 2), len(p), "a" in p
@@ -271,6 +293,10 @@ TABLE: dict[str, dict[str, str]] = {
             unpacked(p)
             isinstance(p, collections.abc.Iterable)
         """,
+        "re.match('(a)', 'a')": """
+            p[0], p[1]
+            list(p)
+        """,
         "Hinted()": """
             operator.length_hint(p)
             len(p)
@@ -295,6 +321,7 @@ TABLE: dict[str, dict[str, str]] = {
             delegated(p)
         """,
         "{1, 2}": """
+            q = r = [0]; q += p; r
             p | {3}, p & {1}, p - {1}, p ^ {1, 3}
             {3} | p, {1, 3} & p, {1, 3} - p
             p <= {1, 2, 3}, p < {1, 2}, p >= {1}
@@ -354,6 +381,13 @@ TABLE: dict[str, dict[str, str]] = {
             run(collected(p))
             run(next_of(p))
             run(next_of(p, None))
+        """,
+        "generator_coroutine(3)": """
+            run(awaited(p))
+            inspect.isawaitable(p)
+        """,
+        "generator_function()": """
+            run(awaited(p))
         """,
         "coroutine_function(3)": """
             run(awaited(p))
@@ -416,12 +450,16 @@ TABLE: dict[str, dict[str, str]] = {
             float(p)
         """,
         "(1, 2)": """
+            q = r = [0]; q += p; r
+            [0] + p
             p += (3,); p, o
             "%s %s" % p
             p + (3,), (0,) + p
         """,
         "[1]": """
             q = p; p += [2]; p, o, p is q
+            q = r = [0]; q += p; q
+            q = r = [0]; q += p; r
             p *= 2; p, o
         """,
         "datetime.date(2026, 1, 2)": """
@@ -486,12 +524,16 @@ TABLE: dict[str, dict[str, str]] = {
             isinstance(Thing(), p), isinstance(3, p)
             issubclass(type("Sub", (Thing,), {}), p), issubclass(int, p)
             issubclass(p, object)
+            issubclass(p, p)
             issubclass(p, Thing)
             subclass(p).kind, subclass(p).__mro__[1] is o
             type("Sub", (p,), {}).__mro__[1] is o
             p | None == Thing | None
             p.kind = "class attribute"; o.kind
             repr(p) == repr(o)
+        """,
+        "list[int]": """
+            subclass(p).__mro__[1]
         """,
         "KeyError": """
             caught(p)
@@ -560,13 +602,47 @@ TABLE: dict[str, dict[str, str]] = {
         "property(lambda self: 'property')": """
             attribute(p)().name
         """,
-        "array.array('i', [1, 2])": """
-            memoryview(p).tolist()
-            list(p), p[0], len(p)
-        """,
         "contextlib.nullcontext(5)": """
             entered(p)
             run(async_entered(p))
+        """,
+    },
+    "Memory": {
+        "array.array('i', [1, 2])": """
+            list(p), p[0], len(p)
+            bytes(p), int.from_bytes(p, "big"), b"%b" % p
+            memoryview(p).tolist()
+            with memoryview(p) as view: view[0] = 5; p.append(3); o
+            b"".join([p])
+            struct.unpack("ii", p)
+            hashlib.sha256(p).digest()
+            io.BytesIO().write(p)
+            bytearray(p)
+            q = bytearray(); q.extend(p); q
+            q = bytearray(2); q[:] = p; q
+            int(p)
+            isinstance(p, typing.SupportsBytes)
+        """,
+        "(ctypes.c_int * 2)(1, 2)": """
+            bytes(p), bytes(p)
+            memoryview(p).nbytes
+        """,
+        "memoryview(array.array('i', [1, 2]))": """
+            bytes(p), bytes(p)
+            p.tolist(), p[0]
+        """,
+        "mapped(b'text')": """
+            list(p), p[0], p[1:]
+            list(reversed(p))
+            b"e" in p, isinstance(p, collections.abc.Iterable)
+        """,
+        "bytearray(b'bytes')": """
+            bytes(p), bytearray(p)
+            memoryview(p).release(); p.append(1); o
+        """,
+        "b'12'": """
+            array.array("B", p).tolist()
+            array.array("h", p).tolist()
         """,
     },
 }

@@ -29,8 +29,17 @@ IMPOSSIBLE: dict[tuple[str, str], str] = {
     ("'text'", '",".join([p])'): CONCRETE,
     ("'12'", "int(p, 8)"): CONCRETE + "; `int(str(p), 8)` does it",
     ("'12'", '"%d" % p'): "the proxy has an `__int__`, so that `int(p)` works, and is taken for a number here",
+    ("'12'", "math.sqrt(p)"): "the proxy has a `__float__`, so that `float(p)` works, and is taken for a number here",
+    ("'/dev/null'", "isinstance(p, os.PathLike)"): "the proxy has an `__fspath__`, so that `open(p)` works",
+    ("b'12'", 'array.array("h", p).tolist()'): CONCRETE + ", and collects the items of anything else",
     ("(1, 2)", '"%s %s" % p'): CONCRETE + ": only a real tuple has several arguments",
     ("[3, 1, 2]", "json.dumps(p)"): CONCRETE + "; `json.dumps(list(p))` does it",
+    ("mapped(b'text')", 'b"e" in p, isinstance(p, collections.abc.Iterable)'): (
+        "the proxy has an `__iter__`, so that iterating gives what it gives with the object"
+    ),
+    ("[1]", "q = r = [0]; q += p; r"): (
+        "a `list` asks `p` for `q + p` first, so that `q` is a new list; `q.extend(p)` does it"
+    ),
     ("KeyError", "caught(p)"): CONCRETE + ": `except p`",
     ("ValueError('text')", "raised(p)"): CONCRETE + ": `raise p`",
     ("7", "pow(2, p, 5)"): "three-argument `pow` asks the first number only",
@@ -41,10 +50,74 @@ IMPOSSIBLE: dict[tuple[str, str], str] = {
     ("Thing", "issubclass(p, Thing)"): IDENTITY + ": its bases are found, it itself is not",
 }
 if sys.version_info < (3, 12):
-    IMPOSSIBLE["b'bytes'", "memoryview(p).tobytes()"] = CONCRETE + ", before Python 3.12"
-    IMPOSSIBLE["array.array('i', [1, 2])", "memoryview(p).tolist()"] = CONCRETE + ", before Python 3.12"
+    IMPOSSIBLE |= {
+        (target, source): CONCRETE + ", before Python 3.12"
+        for target, sources in {
+            "b'bytes'": ["memoryview(p).tobytes()"],
+            "array.array('i', [1, 2])": [
+                "memoryview(p).tolist()",
+                "with memoryview(p) as view: view[0] = 5; p.append(3); o",
+                'b"".join([p])',
+                'struct.unpack("ii", p)',
+                "hashlib.sha256(p).digest()",
+                "io.BytesIO().write(p)",
+                "int(p)",
+            ],
+            "(ctypes.c_int * 2)(1, 2)": ["memoryview(p).nbytes"],
+            "bytearray(b'bytes')": ["memoryview(p).release(); p.append(1); o"],
+        }.items()
+        for source in sources
+    }
+    IMPOSSIBLE |= {
+        (
+            "array.array('i', [1, 2])",
+            source,
+        ): f"{CONCRETE}, before Python 3.12, and collects the items: {instead} does it"
+        for source, instead in {
+            "bytearray(p)": "`bytearray(bytes(p))`",
+            "q = bytearray(); q.extend(p); q": "`q.extend(bytes(p))`",
+            "q = bytearray(2); q[:] = p; q": "`q[:] = bytes(p)`",
+        }.items()
+    }
+    IMPOSSIBLE["array.array('i', [1, 2])", "isinstance(p, typing.SupportsBytes)"] = (
+        "before Python 3.12, the proxy has a `__bytes__`, so that `bytes(p)` works"
+    )
 if sys.version_info >= (3, 14):
     del IMPOSSIBLE["7", "pow(2, p, 5)"]
+
+#: What the table cannot show.
+LIMITS = """\
+Before a function has made its first object, the object's type is not known: `callable(p)` is true, `p` is
+no descriptor, and `isinstance` finds a `Proxy`, and each class that looks for a method, as `os.PathLike` does.
+Any other operation makes the object, and so does looking for an attribute.
+The exceptions are names that tools ask of everything that they find, as `__wrapped__`,
+`__name__` and `__test__`: these are missing as long as the owner has no object.
+
+Code that looks at the type of `p` first does not make the object. It works after `p._get_obj()`, or any other use:
+
+- `match p:` looks at flags of the type. `case [*_]`, `case {}` and `case Point()` do not match before the first use.
+- Code that asks `isinstance` finds none of its types: `os.getenv(p)`, `fractions.Fraction(p)`, `asyncio.run(p)`,
+  `collections.Counter(p)`, `ipaddress.ip_address(p)`, `urllib.parse.quote(p)`.
+- C code that takes a number or something else takes `p` for a number, and raises `TypeError`: `os.stat(p)`,
+  `os.listdir(p)`, `b[:] = p` of a `bytearray`.
+- From Python 3.12 on, `b.extend(p)` and `b.find(p)` take `p` for bytes, and raise `TypeError` if it is something else.
+
+C code that reads memory looks at the type of `p`. From Python 3.12 on, a proxy answers. Before that, `bytes(p)`
+is right, and so are `int.from_bytes(p)` and `b"%b" % p`, which call it. These raise `TypeError`: `memoryview`,
+`b"".join`, `struct.unpack`, `hashlib`, `zlib`, `socket.send`, `os.write`, the `write` of a binary file.
+`bytes(p)` in place of `p` helps there. It is needed for `bytearray(p)`, too, which collects the items.
+
+C code that takes nothing but its own type refuses `p`, whatever its object: `str` methods with a `str` argument, `re`
+on a `str`, `struct.pack("4s", p)`, `sqlite3` parameters, slices, `exec` and `eval`, `str.upper(p)`. `int.__add__(1, p)`
+returns `NotImplemented`. `str(p)`, `bytes(p)`, `int(p)` or `p._get_obj()` in place of `p` helps.
+Of an `int`, `dict` or `list`, such code reads the memory. Of `p` it asks the methods, also those that a subclass
+has replaced: `dict(p)` and `{**p}` call `keys` and `__getitem__` then.
+
+An operation that the proxy has for one function is seen by others. A proxy of a `str` or `bytes` is an
+`os.PathLike`, because `open(p)` needs it. It has `__int__`, `__float__` and `__complex__`, because `int(p)` needs
+them, and is taken for a number by `math.sqrt`, and by `b[:] = p` of a `bytearray`. A proxy of a `str`, and before
+Python 3.12 one of an `array.array`, has `__bytes__`, so that `bytes(p)` does as with the object.
+"""
 
 #: What asks for the class: no object is made for the answer, so it is not known before the first one.
 ASKS_CLASS = re.compile(r"isinstance|dataclasses|issubclass\(p|matched|__class__|inspect\.is|callable")
@@ -57,7 +130,7 @@ UNKNOWN = {
     ("function", "p.__code__ is o.__code__"),
     ("function", "inspect.getsource(p) == inspect.getsource(o)"),
     ("Thing()", 'inspect.getattr_static(type(p), "__len__", None)'),
-    ("Thing", "subclass(p).kind, subclass(p).__mro__[1] is o"),
+    ("'/dev/null'", "os.path.exists(p)"),
     ("function", 'type("Owner", (), {"method": p})().method(9)[1:]'),
     ("Descriptor()", "attribute(p).name, attribute(p)().name"),
     ("Descriptor()", 'setattr(attribute(p)(), "name", 5); o.log'),
@@ -65,7 +138,10 @@ UNKNOWN = {
     ("property(lambda self: 'property')", "attribute(p)().name"),
 }
 if sys.version_info >= (3, 12):
-    UNKNOWN |= {("b'bytes'", "memoryview(p).tobytes()"), ("array.array('i', [1, 2])", "memoryview(p).tolist()")}
+    UNKNOWN |= {
+        ("[3, 1, 2]", "q = bytearray(); q.extend(p); q"),
+        ("array.array('i', [1, 2])", "q = bytearray(2); q[:] = p; q"),
+    }
 
 
 class Returning:
@@ -192,10 +268,7 @@ def impossible() -> Iterator[str]:
     for (target, source), reason in IMPOSSIBLE.items():
         yield f"| {code(target)} | {code(source)} | {reason} |"
     yield ""
-    yield "Before a function has made its first object, nobody knows what that will be: `callable(p)` is true, `p` is"
-    yield "no descriptor, and `isinstance` finds a `Proxy`. Any other operation makes it, and so does looking for an"
-    yield "attribute; but not for one of those which tools ask of everything that they find, as `__wrapped__`,"
-    yield "`__name__` and `__test__`: these are missing as long as whoever asks has no object."
+    yield from LIMITS.splitlines()
     yield ""
     yield "The special methods of a proxy with a fixed object are for the interpreter: `len(p)`, and not"
     yield "`type(p).__len__(p)`."
