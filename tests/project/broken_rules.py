@@ -526,7 +526,7 @@ BREAKS = [
     Break(
         "a pool is collected together with the object whose method is its hook",
         "the keeper of each object keeps the hook",
-        "_async_pool/engine.py",
+        "LoopedPool._create",
         "else self._resources.call_close,\n",
         "else self._closer,\n",
         "async_pool/test_ends.py::test_a_pool_is_collected_together_with_the_object_whose_method_is_its_hook",
