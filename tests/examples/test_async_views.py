@@ -272,3 +272,30 @@ def test_requests_under_asgi_leave_nothing_out(site: Site) -> None:
 
     assert asyncio.run(serve()) == {200}
     until(lambda: site.in_use() == 0)
+
+
+def test_the_scope_of_threads_gives_back_with_the_thread_of_the_view(factory: Factory) -> None:
+    """Otherwise `auto_return`, which the page on Flask advises for that scope, would not be enough."""
+    db: Proxy[Thing] = Proxy(fun=factory, max_size=2, timeout=20.0, auto_return=True)
+    app = Flask("threads")
+
+    @app.get("/")
+    async def view() -> str:
+        return str(db.number)
+
+    assert {app.test_client().get("/").status_code for _ in range(6)} == {200}
+    until(lambda: db._pool.stats()["in_use"] == 0)
+    assert len(factory.things) <= 2
+
+
+def test_the_scope_of_loops_makes_an_object_for_each_call_of_a_view(factory: Factory) -> None:
+    """Otherwise the page on Flask would be wrong, and objects of ended loops would stay open."""
+    db: Proxy[Thing] = Proxy(fun=factory, scope=Proxy.Scope.LOOP, close="close")
+    app = Flask("loops")
+
+    @app.get("/")
+    async def view() -> str:
+        return str(db.number)
+
+    assert [app.test_client().get("/").text for _ in range(3)] == ["0", "1", "2"]
+    assert factory.closed == [0, 1, 2]
