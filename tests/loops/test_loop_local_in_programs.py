@@ -56,7 +56,7 @@ def test_there_is_one_client_session_per_loop_and_it_is_closed(run_loop: Run, se
     import aiohttp
 
     client_session = sticky_singleton_acm(aiohttp.ClientSession)
-    make = singleton(aiohttp.ClientSession)
+    make = singleton(lambda: aiohttp.ClientSession())  # another function: of one and the same, the session is shared
     sessions: list[aiohttp.ClientSession] = []
     reports: list[object] = []
 
