@@ -45,6 +45,9 @@ class KeptAsyncLease(AsyncLease[T], KeptUse[T]):
             self._pool._give_finally(self._held, self._use)
         self._use = OVER  # its task, which still keeps it, may not be the one that ends it
 
+    def _leave_behind(self) -> None:
+        self._pool._give_finally(self._held, self._use)
+
 
 class OnlyLease(KeptAsyncLease[T]):
     """That of an object which is made for its task, and ends with it.
