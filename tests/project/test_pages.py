@@ -12,6 +12,7 @@ import pytest
 
 import ProxyPatternPool
 from ProxyPatternPool._config import PoolConfig
+from tests.project.broken_rules import FUNCTIONS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(ProxyPatternPool.__file__).parent
@@ -21,22 +22,33 @@ TESTS = {
 }
 
 
-def test_the_architecture_has_each_folders_paragraph() -> None:
+def architecture() -> str:
+    return (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_architecture_has_each_folders_idea() -> None:
     """Otherwise a stranger would not know which folder a module belongs to."""
-    page = " ".join((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split())
-    folders = [path.parent.name for path in sorted(PACKAGE.glob("_*/__init__.py"))]
-    assert folders
-    for folder in folders:
-        assert f"`{folder}`" in page
+    ideas = {path.parent.name: path.read_text(encoding="utf-8") for path in PACKAGE.glob("_*/__init__.py")}
+    assert ideas
+    for folder, text in ideas.items():
+        first = text.removeprefix('"""').split("\n")[0].removesuffix('"""')
+        assert f"| `{folder}` | {first} |" in architecture()
 
 
 def test_the_architecture_has_the_layers_that_are_checked() -> None:
-    """Otherwise who reads it would put a new module where `make lint` does not want it."""
+    """Otherwise a contributor would put a new module where `make lint` does not want it."""
     contract = configparser.ConfigParser()
     contract.read(ROOT / "setup.cfg", encoding="utf-8")
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    shown = page[page.index("```text\n_proxy |") :].split("```")[1]
+    shown = architecture()[architecture().index("```text\n_proxy\n") :].split("```")[1]
     assert shown.split("\n")[1:-1] == contract["importlinter:contract:layers"]["layers"].split("\n")[1:]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"`([A-Z]\w+\.\w+)`", (ROOT / "docs" / "architecture.md").read_text())))
+)
+def test_the_functions_that_the_architecture_walks_through_exist(name: str) -> None:
+    """Otherwise a reader would look for a function in vain."""
+    assert name in FUNCTIONS
 
 
 @pytest.mark.parametrize(
