@@ -100,7 +100,8 @@ Code that looks at the type of `p` first does not make the object. It works afte
   `collections.Counter(p)`, `ipaddress.ip_address(p)`, `urllib.parse.quote(p)`.
 - C code that accepts a number or another type treats `p` as a number, and raises `TypeError`: `os.stat(p)`,
   `os.listdir(p)`, `b[:] = p` of a `bytearray`.
-- From Python 3.12 on, `b.extend(p)` and `b.find(p)` treat `p` as bytes, and raise `TypeError` if the object is something else.
+- From Python 3.12 on, `b.extend(p)` and `b.find(p)` treat `p` as bytes, and raise `TypeError` for
+  any other object.
 
 C code that reads memory looks at the type of `p`. From Python 3.12 on, a proxy gives it the object's memory. Before
 Python 3.12:
@@ -246,7 +247,7 @@ def page() -> Iterator[str]:
     results = {name: [attempt(operation) for operation in OPERATIONS] for name, attempt in columns.items()}
     yield "# Transparency"
     yield ""
-    yield "This page shows for each operation whether a proxy gives the same value, or the same exception, as its object."
+    yield "This page shows for each operation whether a proxy gives the same value or exception as its object."
     yield "`p` is the proxy, `o` its object."
     version = f"{platform.python_implementation()} {sys.version_info.major}.{sys.version_info.minor}"
     yield f"`make transparency` has measured them, with {version}, by the table in `tests/transparency/data_model.py`."
