@@ -55,7 +55,7 @@ async def creating(scene: Scene) -> None:
 
 
 async def creating_with_waiters(scene: Scene) -> None:
-    """`get`, while its object is being made, and others wait."""
+    """`get`, while its object is being made, and other callers wait."""
     pool = scene.pool(1)
 
     async def operation() -> None:
@@ -66,7 +66,7 @@ async def creating_with_waiters(scene: Scene) -> None:
 
 
 async def creating_deaf(scene: Scene) -> None:
-    """`get`, while its object is being made by what swallows cancellations."""
+    """`get`, while its object is being made by a function that swallows cancellations."""
 
     async def deaf(_part: Part) -> None:
         for _ in range(5):
@@ -81,7 +81,7 @@ async def creating_deaf(scene: Scene) -> None:
 
 
 async def creating_in_vain(scene: Scene) -> None:
-    """`get`, while the making of its object is about to fail."""
+    """`get`, while the creation of its object is about to fail."""
 
     async def failing(part: Part) -> None:
         await turns(part)
@@ -101,7 +101,7 @@ async def creating_in_vain(scene: Scene) -> None:
 
 
 async def creating_for_ever(scene: Scene) -> None:
-    """`get`, while its object is being made, which never ends."""
+    """`get`, while the creation of its object never ends."""
 
     async def endless(part: Part) -> None:
         if part.number == 0 and not scene.over:
@@ -124,7 +124,7 @@ async def opening(scene: Scene) -> None:
 
 
 async def waiting(scene: Scene) -> None:
-    """`get`, in the queue, with others before and behind."""
+    """`get`, in the queue, between other callers."""
     pool = scene.pool(1)
     scene.start(use(pool), use(pool))
     await settle(lambda: pool.stats()["nwaiting"] == 1)
@@ -228,7 +228,7 @@ async def tidying_for_ever(scene: Scene) -> None:
 
 
 async def discarding(scene: Scene) -> None:
-    """`discard`, with others waiting for the place."""
+    """`discard`, while other callers wait for the place."""
     pool = scene.pool(1)
     part = scene.held = await pool.get()
     scene.start(use(pool))
@@ -241,7 +241,7 @@ async def discarding(scene: Scene) -> None:
 
 
 async def while_it_is_closed(scene: Scene) -> None:
-    """`get`, while what is worn out is being closed to make room."""
+    """`get`, while a worn out object is being closed to make room."""
     pool = scene.pool(1, max_use=1)
     await use(pool)
     scene.operation = lambda: use(pool)
@@ -259,7 +259,7 @@ async def filling(scene: Scene) -> None:
 
 
 async def shutting_down(scene: Scene) -> None:
-    """`shutdown`, with objects idle, in use, being made, and waited for."""
+    """`shutdown`, with objects that are idle, in use or being made, and with waiters."""
     pool = scene.pool(4)
     scene.start(use(pool, until=scene.end), use(pool), use(pool))
     await settle(lambda: scene.others[2].done())
@@ -324,13 +324,13 @@ SCENES = [
 
 #: What others are known to lose there.
 ELSEWHERE: dict[Any, str] = {
-    creating_with_waiters: "SQLAlchemy 2.1: a failing creator to_wake nobody, a waiter slept 5 s beside free capacity; "
-    "asyncio-contextmanager-pool: the second one who asks meanwhile gets a `RuntimeError`",
+    creating_with_waiters: "SQLAlchemy 2.1: a failing creator wakes no waiter, and one slept 5 s beside free capacity. "
+    "asyncio-contextmanager-pool: a second caller that asks meanwhile gets a `RuntimeError`",
     creating_for_ever: "psycopg_pool 3.3.3: `asyncio.run` does not end while a pool that was left open is connecting",
-    waiting: "pools made of `asyncio.Semaphore` or `asyncio.Condition` lose the wake-up of who is cancelled just then; "
-    "psycopg_pool 3.3.3: who has timed out stays in the queue, and counts against `max_waiting`",
+    waiting: "pools made of `asyncio.Semaphore` or `asyncio.Condition` lose the wake-up of a task that is cancelled "
+    "just then. psycopg_pool 3.3.3: a caller that has timed out stays in the queue, and counts against `max_waiting`",
     checking_dead: "psycopg_pool 3.3.3: six stale connections made the first caller wait for 29.5 s",
-    shutting_down: "asyncio-contextmanager-pool: one exit that fails leaves all others open",
+    shutting_down: "asyncio-contextmanager-pool: one exit that fails leaves all other instances open",
 }
 
 ENDLESS = [creating_for_ever, checking_for_ever, tidying_for_ever]

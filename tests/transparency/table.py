@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "transparency.md"
 Wrap = Callable[[object], object]
 Attempt = Callable[[Operation], bool]
 
-TYPE = "asked of `type(p)`, which is the proxy's"
+TYPE = "Python looks at `type(p)`, which is the proxy's"
 CONCRETE = "C code looks at the concrete type, or into the object's memory"
 IDENTITY = "a proxy is another object"
 
@@ -28,26 +28,26 @@ IDENTITY = "a proxy is another object"
 IMPOSSIBLE: dict[tuple[str, str], str] = {
     ("'text'", '",".join([p])'): CONCRETE,
     ("'12'", "int(p, 8)"): CONCRETE + "; `int(str(p), 8)` does it",
-    ("'12'", '"%d" % p'): "the proxy has an `__int__`, so that `int(p)` works, and is taken for a number here",
-    ("'12'", "math.sqrt(p)"): "the proxy has a `__float__`, so that `float(p)` works, and is taken for a number here",
+    ("'12'", '"%d" % p'): "the proxy has an `__int__`, so that `int(p)` works, and counts as a number here",
+    ("'12'", "math.sqrt(p)"): "the proxy has a `__float__`, so that `float(p)` works, and counts as a number here",
     ("'/dev/null'", "isinstance(p, os.PathLike)"): "the proxy has an `__fspath__`, so that `open(p)` works",
     ("b'12'", 'array.array("h", p).tolist()'): CONCRETE + ", and collects the items of anything else",
     ("(1, 2)", '"%s %s" % p'): CONCRETE + ": only a real tuple has several arguments",
     ("[3, 1, 2]", "json.dumps(p)"): CONCRETE + "; `json.dumps(list(p))` does it",
     ("mapped(b'text')", 'b"e" in p, isinstance(p, collections.abc.Iterable)'): (
-        "the proxy has an `__iter__`, so that iterating gives what it gives with the object"
+        "the proxy has an `__iter__`, so that iterating gives the same as with the object"
     ),
     ("[1]", "q = r = [0]; q += p; r"): (
-        "a `list` asks `p` for `q + p` first, so that `q` is a new list; `q.extend(p)` does it"
+        "a `list` first asks `p` for `q + p`, so that `q` is a new list; `q.extend(p)` does it"
     ),
     ("KeyError", "caught(p)"): CONCRETE + ": `except p`",
     ("ValueError('text')", "raised(p)"): CONCRETE + ": `raise p`",
-    ("7", "pow(2, p, 5)"): "three-argument `pow` asks the first number only",
-    ("7", "pow(2, 3, p)"): "three-argument `pow` asks the first number only",
+    ("7", "pow(2, p, 5)"): "three-argument `pow` calls only the first number",
+    ("7", "pow(2, 3, p)"): "three-argument `pow` calls only the first number",
     ("7", "type(p) is type(o)"): TYPE + "; `p.__class__` is the object's",
     ("Thing", 'type("Sub", (p,), {}).__mro__[1] is o'): TYPE + "; `class Sub(p)` does it",
     ("Colour.RED", "p is Colour.RED"): IDENTITY,
-    ("Thing", "issubclass(p, Thing)"): IDENTITY + ": its bases are found, it itself is not",
+    ("Thing", "issubclass(p, Thing)"): IDENTITY + ": Python finds the bases of `Thing`, but not `Thing`",
 }
 if sys.version_info < (3, 12):
     IMPOSSIBLE |= {
@@ -87,36 +87,47 @@ if sys.version_info >= (3, 14):
 
 #: What the table cannot show.
 LIMITS = """\
-Before a function has made its first object, the object's type is not known: `callable(p)` is true, `p` is
-no descriptor, and `isinstance` finds a `Proxy`, and each class that looks for a method, as `os.PathLike` does.
+Before a function has made its first object, the object's type is not known. `callable(p)` is true, and `p` is
+no descriptor. `isinstance` finds a `Proxy`, and each class that looks for a method, such as `os.PathLike`.
 Any other operation makes the object, and so does looking for an attribute.
-The exceptions are names that tools ask of everything that they find, as `__wrapped__`,
-`__name__` and `__test__`: these are missing as long as the owner has no object.
+The exceptions are names that tools look for on every object, such as `__wrapped__`,
+`__name__` and `__test__`. These names are missing as long as the owner has no object.
 
 Code that looks at the type of `p` first does not make the object. It works after `p._get_obj()`, or any other use:
 
 - `match p:` looks at flags of the type. `case [*_]`, `case {}` and `case Point()` do not match before the first use.
-- Code that asks `isinstance` finds none of its types: `os.getenv(p)`, `fractions.Fraction(p)`, `asyncio.run(p)`,
+- Code that calls `isinstance` finds none of its types: `os.getenv(p)`, `fractions.Fraction(p)`, `asyncio.run(p)`,
   `collections.Counter(p)`, `ipaddress.ip_address(p)`, `urllib.parse.quote(p)`.
-- C code that takes a number or something else takes `p` for a number, and raises `TypeError`: `os.stat(p)`,
+- C code that accepts a number or another type treats `p` as a number, and raises `TypeError`: `os.stat(p)`,
   `os.listdir(p)`, `b[:] = p` of a `bytearray`.
-- From Python 3.12 on, `b.extend(p)` and `b.find(p)` take `p` for bytes, and raise `TypeError` if it is something else.
+- From Python 3.12 on, `b.extend(p)` and `b.find(p)` treat `p` as bytes, and raise `TypeError` for
+  any other object.
 
-C code that reads memory looks at the type of `p`. From Python 3.12 on, a proxy answers. Before that, `bytes(p)`
-is right, and so are `int.from_bytes(p)` and `b"%b" % p`, which call it. These raise `TypeError`: `memoryview`,
-`b"".join`, `struct.unpack`, `hashlib`, `zlib`, `socket.send`, `os.write`, the `write` of a binary file.
-`bytes(p)` in place of `p` helps there. It is needed for `bytearray(p)`, too, which collects the items.
+C code that reads memory looks at the type of `p`. From Python 3.12 on, a proxy gives it the object's memory. Before
+Python 3.12:
 
-C code that takes nothing but its own type refuses `p`, whatever its object: `str` methods with a `str` argument, `re`
-on a `str`, `struct.pack("4s", p)`, `sqlite3` parameters, slices, `exec` and `eval`, `str.upper(p)`. `int.__add__(1, p)`
-returns `NotImplemented`. `str(p)`, `bytes(p)`, `int(p)` or `p._get_obj()` in place of `p` helps.
-Of an `int`, `dict` or `list`, such code reads the memory. Of `p` it asks the methods, also those that a subclass
+- `bytes(p)` is correct, and so are `int.from_bytes(p)` and `b"%b" % p`, which call it.
+- These raise `TypeError`: `memoryview`, `b"".join`, `struct.unpack`, `hashlib`, `zlib`, `socket.send`, `os.write`, the
+  `write` of a binary file. Pass `bytes(p)` instead of `p`.
+- `bytearray(p)` collects the items. Pass `bytes(p)` there, too.
+
+C code that accepts only its own type refuses `p`, with any object. Pass `str(p)`, `bytes(p)`, `int(p)` or
+`p._get_obj()` instead of `p` to such code:
+
+- `str` methods with a `str` argument, `re` on a `str`, `str.upper(p)`
+- `struct.pack("4s", p)`, `sqlite3` parameters, slices, `exec` and `eval`
+- `int.__add__(1, p)`, which returns `NotImplemented`
+
+C code reads the memory of an `int`, `dict` or `list`. For `p` it calls the methods, including those that a subclass
 has replaced: `dict(p)` and `{**p}` call `keys` and `__getitem__` then.
 
-An operation that the proxy has for one function is seen by others. A proxy of a `str` or `bytes` is an
-`os.PathLike`, because `open(p)` needs it. It has `__int__`, `__float__` and `__complex__`, because `int(p)` needs
-them, and is taken for a number by `math.sqrt`, and by `b[:] = p` of a `bytearray`. A proxy of a `str`, and before
-Python 3.12 one of an `array.array`, has `__bytes__`, so that `bytes(p)` does as with the object.
+An operation that a proxy has for one function is visible to other functions:
+
+- A proxy of a `str` or `bytes` is an `os.PathLike`, because `open(p)` needs it.
+- It has `__int__`, `__float__` and `__complex__`, because `int(p)` needs them. So `math.sqrt`, and `b[:] = p` of a
+  `bytearray`, treat it as a number.
+- A proxy of a `str` has `__bytes__`, so that `bytes(p)` gives the same as with the object. So has a proxy of an
+  `array.array` before Python 3.12.
 """
 
 #: What asks for the class: no object is made for the answer, so it is not known before the first one.
@@ -236,10 +247,10 @@ def page() -> Iterator[str]:
     results = {name: [attempt(operation) for operation in OPERATIONS] for name, attempt in columns.items()}
     yield "# Transparency"
     yield ""
-    yield "What a proxy does as its object does: the same value, or the same exception."
+    yield "This page shows for each operation whether a proxy gives the same value or exception as its object."
     yield "`p` is the proxy, `o` its object."
     version = f"{platform.python_implementation()} {sys.version_info.major}.{sys.version_info.minor}"
-    yield f"`make transparency` has measured it, with {version}, by the table in `tests/transparency/data_model.py`."
+    yield f"`make transparency` has measured them, with {version}, by the table in `tests/transparency/data_model.py`."
     yield "The first columns are for `Proxy`, in each scope."
     yield ""
     yield "| passed, of " + f"{len(OPERATIONS)} | " + " | ".join(columns) + " |"
@@ -261,7 +272,7 @@ def page() -> Iterator[str]:
 def impossible() -> Iterator[str]:
     """Tell what ours cannot do."""
     yield ""
-    yield "What ours does not do, and why; most of it cannot be done in Python:"
+    yield "A `Proxy` does not do these operations. Most of them are impossible in Python:"
     yield ""
     yield "| the object | the operation | why not |"
     yield "|---|---|---|"
@@ -270,7 +281,7 @@ def impossible() -> Iterator[str]:
     yield ""
     yield from LIMITS.splitlines()
     yield ""
-    yield "The special methods of a proxy with a fixed object are for the interpreter: `len(p)`, and not"
+    yield "Only the interpreter may call the special methods of a proxy with a fixed object: write `len(p)`, and not"
     yield "`type(p).__len__(p)`."
 
 
