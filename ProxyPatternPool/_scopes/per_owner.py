@@ -168,13 +168,14 @@ class PooledProvider(OwnerProvider[T]):
     ) -> None:
         super().__init__(storage, reshape)
         self._pool = LazyPool(config)
+        self._auto_return = config.auto_return
 
     @property
     def pool(self) -> Pool[T]:
         return self._pool.pool
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        return KeptLease(self.pool, timeout, self._storage.holder())
+        return KeptLease(self.pool.obj(timeout), self._storage.holder(), self._auto_return)
 
     def end(self, successor: Provider[T]) -> None:
         super().end(successor)
