@@ -227,6 +227,14 @@ class PoolReport(Generic[T]):
             "%s: checking %s failed: %s: %s", self.name, what, type(error).__name__, error, exc_info=detail
         )
 
+    def log_bad_health(self, slot: Slot[T]) -> None:
+        """Log that `health` said no."""
+        self.log.warning("%s: %s is in bad health: closed", self.name, self.describe(slot.obj))
+
+    def log_failed(self, what: str, slot: Slot[T]) -> None:
+        """Log the current exception, of a hook that does `what` ("closing") with an object."""
+        self.log.exception("%s: %s %s failed", self.name, what, self.describe(slot.obj))
+
     def log_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
         """Log that a lease lasts too long, or that its object was taken away for that."""
         killed = slot.was_killed(use)

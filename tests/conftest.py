@@ -16,7 +16,7 @@ from functools import partial
 
 import pytest
 
-from ProxyPatternPool._threads import pool as _pool
+from ProxyPatternPool._threads import parking as _parking
 from tests.support.loops import ENDS, LOOPS, NewLoop, Run
 
 #: Seconds after which something that should have happened is called lost. Never waited for when all is well.
@@ -52,7 +52,7 @@ def spared_collector() -> None:
 def nobody_looks_around() -> Iterator[None]:
     """Have who is not woken sleep on: the second look of who waits would hide that."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_pool, "RECHECK", 3600.0)
+        patch.setattr(_parking, "RECHECK", 3600.0)
         yield
 
 

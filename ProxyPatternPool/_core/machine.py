@@ -18,11 +18,11 @@ so did the entry into ``waiters``, and the deque's own lock hands that on to who
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ProxyPatternPool._core.maintenance import Maintenance
-from ProxyPatternPool._core.slot import CLOSING, CREATING, IDLE, LEASED, RESERVED, Reason, Slot, Waiter
-from ProxyPatternPool._core.transitions import filled, popped
+from ProxyPatternPool._core.slot import CLOSING, CREATING, IDLE, LEASED, NEXT_USE, RESERVED, Reason, Slot, Waiter
+from ProxyPatternPool._core.transitions import NotLeased, filled, popped
 
 T = TypeVar("T")
 
@@ -44,9 +44,14 @@ class PoolMachine(Maintenance[T]):
         except IndexError:
             return None
         if self.waiters or (self.inspecting and (self.needs_check(slot, now) or self._unfit_reason(slot, now))):
-            self.idle.append(slot)  # somebody has come between the two looks, or this one has had its time
+            self.idle.append(slot)  # a waiter has come between the two looks, or the object has had its time
             return None
-        self._lease(slot, now, holder)
+        slot.state = LEASED  # from here on as `_lease`, whose call would cost a tenth of `get`
+        slot.since = now
+        slot.holder = holder
+        slot.uses += 1
+        slot.use = use = slot.use + NEXT_USE
+        self.leased[use] = slot
         return slot
 
     def needs_check(self, slot: Slot[T], now: float) -> bool:
@@ -62,17 +67,45 @@ class PoolMachine(Maintenance[T]):
         """Tell whether that use is still on: another caller may have returned its object."""
         return use in self.leased
 
+    def leased_slot(self, obj: object) -> Slot[T] | None:
+        """Return the slot of an object that is out, None for anything else."""
+        slot = self.known.get(id(obj))
+        return slot if slot is not None and slot.use in self.leased else None
+
     def give(self, obj: T, now: float) -> bool:
         """End the lease of `obj`; True when there may be work: then `due` and the outboxes tell.
 
         Raises `NotLeased`, having changed nothing, when `obj` is not out.
         """
-        return self._settle(self._end_lease(obj), now)
+        slot = self.known.get(id(obj))
+        if slot is None or self.leased.pop(slot.use, None) is None:
+            raise NotLeased(f"no lease of a {type(obj).__name__} at {id(obj):#x}")
+        if self.max_use or self.inspecting or slot.caches:
+            return self._settle(slot, now)
+        held = now - slot.since  # from here on as `_settle`, whose call would cost a tenth of `ret`
+        slot.busy += held
+        if held > slot.longest:
+            slot.longest = held
+        slot.since = slot.alive = now
+        slot.state = IDLE
+        self.idle.append(slot)  # published before the waiters are looked at: see the module's essay
+        return bool(self.waiters)
 
     def give_use(self, use: int, now: float) -> bool:
         """End that use as `give` does; if it is over already, change nothing, and return False."""
         slot = self.leased.pop(use, None)
-        return slot is not None and self._settle(slot, now)
+        if slot is None:
+            return False
+        if self.max_use or self.inspecting or slot.caches:
+            return self._settle(slot, now)
+        held = now - slot.since  # from here on as `give`
+        slot.busy += held
+        if held > slot.longest:
+            slot.longest = held
+        slot.since = slot.alive = now
+        slot.state = IDLE
+        self.idle.append(slot)
+        return bool(self.waiters)
 
     def reserve(self, obj: T) -> Slot[T]:
         """End the lease of `obj`, which is to be tidied up: the slot is the caller's, until `put_back`. As `give`."""
@@ -87,6 +120,12 @@ class PoolMachine(Maintenance[T]):
             self._reserve(slot)
         return slot
 
+    def tidy_later(self, use: int) -> None:
+        """End that use as `reserve_use` does, and queue its slot to be tidied up in the background."""
+        slot = self.reserve_use(use)
+        if slot is not None:
+            self.to_tidy.append(slot)
+
     def put_back(self, slot: Slot[T], reason: Reason | None, now: float) -> bool:
         """Put back what was reclaimed, or doom it for that reason; True when there may be work."""
         return self._settle(slot, now, reason)
@@ -94,6 +133,30 @@ class PoolMachine(Maintenance[T]):
     def discard(self, obj: T, now: float) -> None:
         """End the lease of `obj`, which is broken. Raises `NotLeased`, having changed nothing, when it is not out."""
         self._settle(self._end_lease(obj), now, Reason.DISCARD)
+
+    def bad_return(self) -> None:
+        """Count an object that was returned without a lease."""
+        self.counters.bad_returns += 1
+
+    def hand_to(self, use: int, holder: object) -> None:
+        """Pass that use on to another holder; if it is over already, change nothing."""
+        slot = self.leased.get(use)
+        if slot is not None:
+            slot.holder = holder
+
+    def cache_in(self, use: int, cache: dict[str, Any]) -> None:
+        """Put the object of that use into a cache as "obj", until the use ends; if it is over already, do nothing."""
+        slot = self.leased.get(use)
+        if slot is None or cache.get("obj", slot) is slot.obj:
+            return
+        slot.caches.append(cache)  # and not put in place of another: this use may be over, and the next one's there
+        cache["obj"] = slot.obj
+        if use not in self.leased:  # it has ended before its end could find something to remove
+            cache.pop("obj", None)
+
+    def wake_later(self, waiter: Waiter[T]) -> None:
+        """Put a waiter back which could not be woken: the next thread that empties `to_wake` tries again."""
+        self.to_wake.append(waiter)
 
     def due(self) -> bool:
         """Tell whether `match` has something to do. Whoever has held the lock asks after releasing it."""
@@ -245,11 +308,16 @@ class PoolMachine(Maintenance[T]):
         self.match(now)
         return self._next_sweep(now)
 
-    def resize(self, min_size: int, max_size: int, now: float) -> None:
-        """Have other sizes from now on. What is idle beyond them is doomed, what is lent when it comes back. Locked."""
-        self.limits = replace(self.limits, min_size=min_size, max_size=max_size)
-        self.min_size, self.max_size = min_size, max_size
-        self.shrinking = bool(max_size)
+    def resize(self, min_size: int | None, max_size: int | None, now: float) -> None:
+        """Have other sizes from now on; None leaves one as it is. Locked.
+
+        Idle objects beyond the sizes are doomed, and objects in use when they come back. TypeError or ValueError as for
+        `Limits`; nothing has changed then.
+        """
+        sizes = {"min_size": min_size, "max_size": max_size}
+        self.limits = replace(self.limits, **{name: size for name, size in sizes.items() if size is not None})
+        self.min_size, self.max_size = self.limits.min_size, self.limits.max_size
+        self.shrinking = bool(self.max_size)
         self._watch()
         for _ in range(self._excess() if self.shrinking else 0):  # counted once: it looks at all slots
             slot = popped(self.to_create) or popped(self.idle)

@@ -53,6 +53,9 @@ class Reason(Enum):
 #: owner of a slot alone changes its key: a counter for all slots would need a lock without the GIL.
 NEXT_USE = 1 << 32
 
+#: The key of a use that is over: no lease has it.
+OVER = 0
+
 # Bound once: on 3.11 looking a member up through its class takes 40 ns, on a path of 300.
 CREATING, LEASED, IDLE, RESERVED, CLOSING, GONE = State
 

@@ -7,11 +7,10 @@ from os import getpid
 from sys import is_finalizing
 from typing import Any, Generic, Protocol, TypeVar
 
-from ProxyPatternPool._config import Default
+from ProxyPatternPool._core.slot import OVER as OVER
 from ProxyPatternPool._core.slot import Slot
 from ProxyPatternPool._owner import Holder
 from ProxyPatternPool._threads.lease import Lease
-from ProxyPatternPool._threads.pool import Pool
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -40,10 +39,6 @@ class Kept(Protocol[T_co]):
     def end(self) -> None:
         """Give the object back, if it is still the owner's."""
         ...
-
-
-#: The key of a use that is over: no lease has it.
-OVER = 0
 
 
 class KeptUse(Generic[T]):
@@ -101,31 +96,50 @@ class KeptUse(Generic[T]):
 
     def _leave_behind(self) -> None:
         """Have the pool take the object back: its owner has ended."""
-        self._pool._give_finally(self._use)
+        self._pool._give_finally(self._held, self._use)
 
 
-class KeptLease(Lease[T], KeptUse[T]):
-    """A lease that a proxy keeps, taken at once. Nothing blocks in its finaliser: a `retter` runs in the background."""
+class KeptLease(Generic[T]):
+    """A lease that a proxy keeps for an owner, taken at once.
 
-    __slots__ = ("_holder", "_process")
+    With `auto_return` the lease ends when no storage keeps it any more: that is at the owner's end, in a finaliser,
+    where nothing blocks, and a `retter` runs in the background. A forked child has the lease in its memory, but it is
+    the parent's.
+    """
 
-    def __init__(self, pool: Pool[T], timeout: float | Default | None, holder: Holder) -> None:
-        super().__init__(pool, timeout)
-        self._process = getpid()
+    __slots__ = ("_auto_return", "_holder", "_lease", "_obj", "_process")
+
+    def __init__(self, lease: Lease[T], holder: Holder, auto_return: bool) -> None:
+        self._auto_return = auto_return
         self._holder = holder
-        self.__enter__()
-        self._held.holder = holder
+        self._lease = lease
+        self._process = getpid()
+        self._obj = lease.__enter__()
+        lease.hand_to(holder)
 
-    def _returns_itself(self) -> bool:
-        return self._holder.dismissed or super()._returns_itself()
+    @property
+    def held(self) -> T:
+        """The object."""
+        return self._obj
+
+    def is_out(self) -> bool:
+        """Tell whether the object has not been returned or discarded yet, by any thread."""
+        return self._lease.is_out()
+
+    def check(self) -> None:
+        """Raise `PoolException` when the object was taken away: its user must not go on with another one unawares."""
+        self._lease.check()
+
+    def cache_in(self, cache: dict[str, Any]) -> None:
+        """Put the object into a cache as "obj", until the lease ends, in whatever way."""
+        self._lease.cache_in(cache)
 
     def end(self) -> None:
-        """Return the object, if it is still out. Safe from any thread: a block may be left by another than its owner.
+        """Return the object, if it is still out. Safe from any thread: another one than its owner may leave a block."""
+        self._lease.end()
 
-        That one still keeps the lease then, and may be reading it just now: so it is marked as over, not emptied.
-        """
-        pool = self._pool
-        given = pool._give_use(self._use, pool._clock())
-        self._use = OVER  # not before it is given: whatever interrupts this, it is either out, or over
-        if given:
-            pool._follow_up()
+    def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
+        # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
+        returns = self._auto_return or self._holder.dismissed
+        if returns and getpid() == self._process and not is_finalizing() and self._lease.is_out():
+            self._lease.end_later()

@@ -43,7 +43,7 @@ class LazyPool(Generic[T]):
     def reserve(self, trail: object) -> None:
         """Take back the objects that owners on a trail have left, if there is a pool already."""
         for pool in list(self._made.values()):
-            pool._reclaim_left(trail)
+            pool._engine.give_left(trail)
 
     def drop(self) -> None:
         """Do without the pool, as nobody needs it any more; whoever asks all the same gets another."""

@@ -175,13 +175,14 @@ class PooledProvider(OwnerProvider[T]):
     ) -> None:
         super().__init__(storage, reshape)
         self._pool = LazyPool(config)
+        self._auto_return = config.auto_return
 
     @property
     def pool(self) -> Pool[T]:
         return self._pool.pool
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        return KeptLease(self.pool, timeout, self._storage.holder())
+        return KeptLease(self.pool.obj(timeout), self._storage.holder(), self._auto_return)
 
     def end(self, successor: Provider[T]) -> None:
         super().end(successor)
@@ -204,7 +205,7 @@ class PooledOnTrail(PooledProvider[T]):
         self._owners = storage
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        return KeptLease(self.pool, timeout, self._owners.holder_on_trail())
+        return KeptLease(self.pool.obj(timeout), self._owners.holder_on_trail(), self._auto_return)
 
     def ret(self) -> None:
         trail = self._owners.trail_to_clear()

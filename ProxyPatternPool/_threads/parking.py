@@ -19,6 +19,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+#: Seconds after which a parked caller looks around: a signal handler that raised in another thread may have lost its
+#: wake-up.
+RECHECK = 1.0
+
 
 class Parker(Protocol):
     """Parks its maker, once. Make it, publish it, then park; whoever finds it may unpark it before that, too."""
@@ -42,6 +46,11 @@ def new_parker() -> Parker:
         return GreenletParker(hub)
     hub = _eventlet_hub_of_thread()
     return ThreadParker() if hub is None else EventletParker(hub)
+
+
+def park_for_a_while(parker: Parker, timeout: float) -> None:
+    """Park for at most `timeout` seconds, or `RECHECK`; the caller looks around then."""
+    parker.park(min(timeout, RECHECK))
 
 
 def new_lock() -> threading.Lock:

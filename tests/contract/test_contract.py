@@ -30,7 +30,8 @@ class Threaded:
         self.pool: Any = Pool(fun, *arguments, **parameters)
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        return getattr(self.pool, method)(*arguments, **options)
+        owner = self.pool._engine if method == "_round" else self.pool
+        return getattr(owner, method)(*arguments, **options)
 
     def start(self, method: str, *arguments: Any, **options: Any) -> Future[Any]:
         return self._others.submit(self.call, method, *arguments, **options)

@@ -120,7 +120,7 @@ def test_no_slot_is_lost_to_a_health_check_that_fails(factory: Factory, clock: C
     pool = Pool(factory, 2, min_size=2, health=health, close="close", clock=clock)
     for made in range(0, 24, 2):
         clock.now += 60
-        pool._round()
+        pool._engine._round()
         until(lambda least=made + 2: pool.stats()["nclosed"].get("health") == least and pool.stats()["idle"] == 2)
     things = [pool.get(timeout=0), pool.get(timeout=0)]
     assert {thing.closed for thing in things} == {0}
@@ -328,7 +328,7 @@ def test_no_pause_when_the_server_is_back(factory: Factory, clock: Clock) -> Non
 
     pool = Pool(connect, 3, min_size=0, clock=clock)
     pool.resize(min_size=1)
-    until(lambda: pool._core.refill_at > clock.now)  # and this clock stands still
+    until(lambda: pool._engine.machine.refill_at > clock.now)  # and this clock stands still
     for _ in range(20):
         with pytest.raises(ConnectionRefusedError):
             pool.get()

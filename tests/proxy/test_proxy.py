@@ -276,17 +276,19 @@ def test_what_is_being_taken_while_the_proxy_is_set_again_is_given_back(factory:
         pass
     taking, go = threading.Event(), threading.Event()
 
-    def lease_late(*arguments: object) -> None:
-        taking.set()
-        assert go.wait(20)
-        lease(*arguments)
+    class LateLeases(dict[int, Any]):
+        """Enters a lease when told to: the object is not idle any more, and not yet out."""
+
+        def __setitem__(self, use: int, slot: Any) -> None:
+            taking.set()
+            assert go.wait(20)
+            super().__setitem__(use, slot)
 
     def use() -> None:
         assert db._get_obj() is old
         db._ret_obj()
 
-    core = db._pool._core
-    lease, core._lease = core._lease, lease_late
+    db._pool._engine.machine.leased = LateLeases()
     crew.start(use)
     assert taking.wait(20)
     db.set_fun(factory, close="close")
@@ -596,7 +598,14 @@ def test_a_shared_function_is_called_once_whoever_comes_when(crew: Crew) -> None
         def come() -> None:
             if not made:  # whoever comes after that is in the same queue, or finds the object
                 crew.start(lambda: got.append(proxy._get_obj()))
-                until(lambda: got or any(pool._lock.locked() or pool._nwaiting() for pool in queue._made.values()))
+                until(
+                    lambda: (
+                        got
+                        or any(
+                            pool._engine.locked.is_held() or pool._report._nwaiting() for pool in queue._made.values()
+                        )
+                    )
+                )
 
         at_bytecode(
             number * 5, come, proxy._get_obj

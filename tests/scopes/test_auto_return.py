@@ -435,7 +435,7 @@ def test_a_greenlet_that_forks_has_nothing_in_the_child(max_size: int | None) ->
 def test_an_object_is_not_at_hand_after_its_lease(factory: Factory) -> None:
     """Otherwise an object that is taken away at the very moment when it is taken would be used all the same."""
     pool = Pool(factory, 1)
-    lease = KeptLease(pool, 0, Holder(threading.current_thread()))
+    lease = KeptLease(pool.obj(0), Holder(threading.current_thread()), auto_return=False)
     cache: dict[str, Any] = {}
     lease.cache_in(cache)
     assert cache == {"obj": factory.things[0]}

@@ -224,8 +224,8 @@ def test_background_work_that_a_native_thread_asks_for_is_done(head: str) -> Non
 RETURNS = {
     "a return": "pool.ret(held.pop())",
     "a return that finds the lock taken just before it looks": """
-    pool._core.give(held.pop(), 0.0)
-    pool._locked(lambda now: (pool._core.match(now), pool._pump()))
+    pool._engine.machine.give(held.pop(), 0.0)
+    pool._engine.locked.run(lambda now: (pool._engine.machine.match(now), pool._engine.locked.pump()))
     """,
 }
 

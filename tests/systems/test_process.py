@@ -16,9 +16,10 @@ from tests.conftest import run
 EXIT = """
     import sys, threading, time
     from ProxyPatternPool import Pool, PoolException
+    from ProxyPatternPool._threads import engine as _engine
     from ProxyPatternPool._threads import housekeeper as _housekeeper
-    from ProxyPatternPool._threads import pool as _pool
-    _pool.RECHECK = _pool.PATIENCE = _housekeeper.LINGER = 3600.0  # whoever waits at the end waits for too long
+    from ProxyPatternPool._threads import parking as _parking
+    _parking.RECHECK = _engine.PATIENCE = _housekeeper.LINGER = 3600.0  # whoever waits at the end waits for too long
 
     def until(condition):
         deadline = time.monotonic() + 20
@@ -44,7 +45,7 @@ EXITS = {
     held = pool.get()
     """,
     "a daemon waits": """
-    _pool.RECHECK = 0.01  # it looks around meanwhile
+    _parking.RECHECK = 0.01  # it looks around meanwhile
     start(busy.get, daemon=True)
     until(lambda: busy.stats()["nwaiting"])
     """,
@@ -218,20 +219,21 @@ def test_who_waits_for_an_ended_thread_goes_on_while_the_program_does() -> None:
     result = run("""
         import threading, time
         from ProxyPatternPool import Pool
-        from ProxyPatternPool._threads import pool as _pool
-        _pool.RECHECK = 0.01
+        from ProxyPatternPool._threads import parking as _parking
+        from ProxyPatternPool._threads.lending import Request
+        _parking.RECHECK = 0.01
         pool = Pool(lambda n: n, 1, timeout=20)
         passed = []
         first = threading.Thread(target=lambda: passed.append(pool.get()))
         first.start()
         first.join()
         looks = 0
-        give_up = pool._give_up_if_deserted
-        def look():
+        give_up = Request._give_up_if_deserted
+        def look(request):
             global looks
             looks += 1
-            give_up()
-        pool._give_up_if_deserted = look
+            give_up(request)
+        Request._give_up_if_deserted = look
         second = threading.Thread(target=lambda: print("served", pool.get()))
         second.start()
         while looks < 3:
@@ -247,16 +249,17 @@ def test_who_waits_for_a_living_thread_goes_on_after_the_main_thread() -> None:
     result = run("""
         import threading, time
         from ProxyPatternPool import Pool
-        from ProxyPatternPool._threads import pool as _pool
-        _pool.RECHECK = 0.01
+        from ProxyPatternPool._threads import parking as _parking
+        from ProxyPatternPool._threads.lending import Request
+        _parking.RECHECK = 0.01
         pool = Pool(lambda n: n, 1, timeout=20)
         looks = 0
-        give_up = pool._give_up_if_deserted
-        def look():
+        give_up = Request._give_up_if_deserted
+        def look(request):
             global looks
             looks += not threading.main_thread().is_alive()
-            give_up()
-        pool._give_up_if_deserted = look
+            give_up(request)
+        Request._give_up_if_deserted = look
         def hold():
             with pool.obj():
                 held.set()
@@ -417,7 +420,7 @@ SITUATIONS = {
     def move(now):
         locked.set()
         assert go.wait(20)
-    holder = threading.Thread(target=lambda: pool._locked(move))
+    holder = threading.Thread(target=lambda: pool._engine.locked.run(move))
     holder.start()
     locked.wait()
     in_child(child)
@@ -459,7 +462,7 @@ SITUATIONS = {
     """,
     "in the middle of the locked region": """
     held.append(pool.get())
-    pool._locked(lambda now: in_child(child))
+    pool._engine.locked.run(lambda now: in_child(child))
     """,
     "the housekeeper is at it": """
     from ProxyPatternPool._threads.housekeeper import housekeeper
@@ -528,6 +531,94 @@ def test_a_child_that_comes_out_of_fun_is_told_so() -> None:
     """)
     told = "db: the process was forked meanwhile: this object is the parent's\n"
     assert (result.stderr, result.stdout) == ("", told)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_child_that_comes_out_of_fun_waits_for_no_thread_of_its_parent() -> None:
+    """Otherwise a child would hang for a lock whose holder does not exist there."""
+    result = run("""
+        import os, threading, warnings
+        from ProxyPatternPool import Pool, PoolException
+        warnings.simplefilter("ignore", DeprecationWarning)
+        locked, go = threading.Event(), threading.Event()
+        child = None
+        def move(now):
+            locked.set()
+            assert go.wait(20)
+        def fun(number):
+            global child
+            if child is None:
+                threading.Thread(target=pool._engine.locked.run, args=(move,)).start()
+                assert locked.wait(20)
+                child = os.fork()
+                go.set()
+            return number
+        pool = Pool(fun, 1, min_size=0)
+        try:
+            pool.get()
+        except PoolException as error:
+            os.write(1, b"told\\n")
+            os._exit(0)
+        os.waitpid(child, 0)
+    """)
+    assert (result.stderr, result.stdout) == ("", "told\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+@pytest.mark.parametrize("retter", ["None", "tidy"])
+def test_a_block_that_was_entered_before_a_fork_ends_nothing_in_the_child(retter: str) -> None:
+    """Otherwise the child would lend an object of its own to two users, or tidy up an object of its parent."""
+    result = run(f"""
+        import os, warnings
+        from ProxyPatternPool import Pool, TimeOut
+        warnings.simplefilter("ignore", DeprecationWarning)
+        def tidy(thing):
+            assert thing == [os.getpid()]
+        pool = Pool(lambda n: [os.getpid()], 1, timeout=0, retter={retter})
+        later = pool.obj()
+        with pool.obj():
+            child = os.fork()
+            if not child:
+                mine = pool.get()
+        if not child:
+            assert mine == [os.getpid()]
+            assert pool.stats()["in_use"] == 1, pool
+            pool.ret(mine)
+            with later as one:
+                assert one is mine
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert pool.stats()["in_use"] == 0
+    """)
+    assert result.stderr == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_collected_pool_is_not_closed_by_a_child() -> None:
+    """Otherwise a child that is forked just then would end its parent's sessions when it ends."""
+    result = run("""
+        import gc, os, sys, threading, warnings
+        from ProxyPatternPool import Pool
+        warnings.simplefilter("ignore", DeprecationWarning)
+        closing, go = threading.Event(), threading.Event()
+        def close(number):
+            closing.set()
+            assert go.wait(20)
+            os.write(1, f"{number} in {'child' if child == 0 else 'parent'}\\n".encode())
+        child = None
+        pool = Pool(lambda n: n, 2, min_size=2, close=close)
+        pool.cycle = pool
+        del pool
+        gc.collect()
+        assert closing.wait(20)
+        child = os.fork()
+        go.set()
+        if not child:
+            sys.exit()
+        assert os.waitpid(child, 0)[1] == 0
+    """)
+    assert result.stderr == ""
+    assert sorted(result.stdout.splitlines()) == ["0 in parent", "1 in parent"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from ProxyPatternPool import Pool, PoolClosed, TimeOut
-from ProxyPatternPool._threads import pool as _pool
+from ProxyPatternPool._threads import parking as _parking
 from tests.conftest import Crew, Factory, Thing, run, until
 
 
@@ -131,7 +131,7 @@ def close_after_shutdown(faulty: Faulty) -> None:
 def close_at_exit(faulty: Faulty) -> None:
     faulty.open(min_size=3)
     faulty.fault = "close"
-    faulty.pool._close_at_exit()
+    faulty.pool._engine._close_at_exit()
 
 
 def close_of_garbage(faulty: Faulty) -> None:
@@ -302,7 +302,7 @@ def test_who_waits_does_what_no_thread_can_be_had_for(factory: Factory, monkeypa
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(_pool, "RECHECK", 0.005)
+    monkeypatch.setattr(_parking, "RECHECK", 0.005)
     monkeypatch.setattr(_thread, "start_new_thread", refuse)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     pool = Pool(factory, 1, close="close")

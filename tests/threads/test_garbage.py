@@ -107,7 +107,7 @@ class Case:
     def check(self) -> None:
         """Check that nothing is lost, nothing held, nobody left."""
         pool = self.pool
-        until(lambda: not pool._lock.locked())
+        until(lambda: not pool._engine.locked.is_held())
         self.end()
         if not pool.stats()["closed"]:
             things = [pool.get(timeout=20) for _ in range(4)]
@@ -149,10 +149,10 @@ class Case:
 
     def refill(self) -> None:
         """Close and make in the background, here and now."""
-        self.pool._core.discard(self.pool.get(), 0.0)
-        self.pool._locked(self.pool._core.match)
-        self.pool._work()
-        self.pool._round()
+        self.pool._engine.machine.discard(self.pool.get(), 0.0)
+        self.pool._engine.locked.run(self.pool._engine.machine.match)
+        self.pool._engine.background.work()
+        self.pool._engine._round()
 
     def shut_down(self) -> None:
         """End the pool."""

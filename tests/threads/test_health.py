@@ -141,10 +141,10 @@ def test_idle_objects_are_checked_in_the_background(server: Server, clock: Clock
     """Otherwise a server that closes silent connections would do so, and each first use would pay for it."""
     pool = Pool(server.factory, 3, min_size=3, health=server.health, close="close", delay=10.0, clock=clock)
     clock.now += 9
-    pool._round()
+    pool._engine._round()
     clock.now += 1
     server.dead = {0, 1}
-    pool._round()
+    pool._engine._round()
     until(lambda: len(server.factory.closed) == 2 and pool.stats()["idle"] == 3)
     assert sorted(server.checked) == [0, 1, 2]
     assert pool.stats()["nclosed"] == {"health": 2}
@@ -162,7 +162,7 @@ def test_a_check_in_the_background_that_ends_the_program_ends_but_that_call(
 
     pool = Pool(server.factory, 1, min_size=1, health=health, close="close", delay=10.0, clock=clock)
     clock.now += 10
-    pool._round()
+    pool._engine._round()
     until(lambda: pool.stats()["idle"] == 1 and server.factory.closed == [0])
     assert f"{pool.name}: failed in the background" in caplog.messages
 
@@ -171,9 +171,9 @@ def test_what_is_taken_meanwhile_is_not_checked(server: Server, clock: Clock) ->
     """Otherwise two threads would use one connection."""
     pool = Pool(server.factory, 2, min_size=2, health=server.health, delay=10.0, health_delay=60, clock=clock)
     clock.now += 10
-    pool._locked(pool._core.sweep)
+    pool._engine.locked.run(pool._engine.machine.sweep)
     thing = pool.get()
-    pool._work()
+    pool._engine.background.work()
     assert server.checked == [1 - thing.number]
 
 
@@ -183,7 +183,7 @@ def test_health_freq_leaves_rounds_out(server: Server, clock: Clock) -> None:
     for _ in range(3):
         assert not server.checked
         clock.now += 10
-        pool._round()
+        pool._engine._round()
     until(lambda: server.checked == [0])
 
 
@@ -197,7 +197,7 @@ def test_a_check_in_the_background_that_never_ends_stops_nobody(server: Server, 
 
     hung = Pool(server.factory, 2, min_size=2, health=health, health_delay=60, delay=10.0, clock=clock)
     clock.now += 10
-    hung._round()
+    hung._engine._round()
     assert checking.wait(20)
     with hung.obj(timeout=0):  # the one that is not being checked
         assert hung.stats()["reserved"] == 1

@@ -13,7 +13,7 @@ from contextlib import suppress
 import pytest
 
 from ProxyPatternPool import Pool
-from ProxyPatternPool._threads import pool as _pool
+from ProxyPatternPool._threads import parking as _parking
 from tests.conftest import REPORT, Crew, Factory, Thing, run, until
 from tests.support.bytecodes import at_bytecode, at_each_bytecode
 
@@ -47,7 +47,7 @@ def everywhere(what: str, prepare: Prepare, check: Callable[[Pool[Thing]], None]
         nonlocal lost
         pool, work = prepare()
         interrupted = interrupted_at(number, work)
-        until(lambda: not pool._lock.locked())  # a waiter that was woken may have it for a moment
+        until(lambda: not pool._engine.locked.is_held())  # a waiter that was woken may have it for a moment
         check(pool)
         stats = pool.stats()
         lost += stats["size"] - stats["idle"]
@@ -122,7 +122,7 @@ def test_waiting_at_every_bytecode() -> None:
 
 def test_a_return_that_somebody_waits_for_at_every_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise an interrupt in one thread would leave another asleep beside an idle object."""
-    monkeypatch.setattr(_pool, "RECHECK", 0.005)
+    monkeypatch.setattr(_parking, "RECHECK", 0.005)
     crew = Crew()
 
     def prepare() -> tuple[Pool[Thing], Callable[[], object]]:
@@ -188,7 +188,7 @@ def test_a_storm_of_real_signals() -> None:
         for thread in crew:
             thread.join(10)
             assert not thread.is_alive(), pool
-        while pool._lock.locked():  # for a moment, by the housekeeper: or else for ever
+        while pool._engine.locked.is_held():  # for a moment, by the housekeeper: or else for ever
             assert time.monotonic() < deadline + 10, interrupts
         stats = pool.stats()
         assert stats["in_use"] + stats["creating"] <= interrupts, (stats, interrupts)

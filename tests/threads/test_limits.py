@@ -42,17 +42,17 @@ def test_an_idle_object_past_its_lifetime_is_closed_in_the_background(factory: F
     """Otherwise an idle pool would hold connections that the server has ended."""
     pool = Pool(factory, 2, min_size=2, max_lifetime=100.0, close="close", clock=clock)
     clock.now += 89
-    pool._round()
+    pool._engine._round()
     assert pool.stats()["idle"] == 2
     clock.now += 11
-    pool._round()
+    pool._engine._round()
     until(lambda: sorted(factory.closed) == [0, 1] and pool.stats()["idle"] == 2)
 
 
 def test_objects_that_were_made_together_do_not_expire_together(factory: Factory, clock: Clock) -> None:
     """Otherwise all connections would be made anew at the same moment, again and again."""
     pool = Pool(factory, 50, min_size=50, max_lifetime=100.0, clock=clock)
-    ends = [slot.expires - clock.now for slot in pool._core.registry]
+    ends = [slot.expires - clock.now for slot in pool._engine.machine.registry]
     assert 90 < min(ends) < 93
     assert 97 < max(ends) <= 100
 
@@ -68,14 +68,14 @@ def test_who_holds_an_object_for_too_long_is_named_once(
     thing = pool.get()
     for _ in range(3):
         clock.now += 5
-        pool._round()
+        pool._engine._round()
     text = "db: Thing object number 0 was not given back within 5.0 s by thread 'MainThread'"
     until(lambda: text in caplog.text)
     assert len(caplog.records) == 1
     pool.ret(thing)
     pool.get()
     clock.now += 5
-    pool._round()
+    pool._engine._round()
     until(lambda: len(caplog.records) == 2)
 
 
@@ -94,7 +94,7 @@ def test_who_had_it_for_too_long_is_named_and_not_who_has_it_now(
     pool.discard(pool.get())
     assert closing.wait(20)  # so that nothing is told just now
     clock.now += 5
-    pool._round()
+    pool._engine._round()
     pool.ret(thing)
     crew.start(lambda: pool.get(timeout=0))
     crew.join()
@@ -112,7 +112,7 @@ def test_what_is_held_for_much_too_long_is_taken_away(
     crew.start(lambda: got.append(pool.get(timeout=20)))
     until(lambda: pool.stats()["nwaiting"] == 1)
     clock.now += 5
-    pool._round()
+    pool._engine._round()
     crew.join()
     assert (got[0].number, factory.closed) == (1, [0])
     text = "db: Thing object number 0 was taken away: not given back within 5.0 s by thread 'MainThread'"
@@ -129,7 +129,7 @@ def test_a_proxy_whose_object_was_taken_away_says_so(factory: Factory, clock: Cl
     db: Any = Proxy(fun=factory, max_size=1, max_using_delay_kill=5.0, clock=clock, name="db")
     assert db.number == 0
     clock.now += 5
-    db._pool._round()
+    db._pool._engine._round()
     for _ in range(2):
         with pytest.raises(
             PoolException, match=r"db: the object was taken away, .* more than 5.0 s: call _ret_obj\(\)"
@@ -147,7 +147,7 @@ def test_a_thread_learns_nothing_of_what_was_taken_from_a_block_that_is_over(fac
         block = db._obj()
         one.submit(block.__enter__).result()
         clock.now += 5
-        db._pool._round()
+        db._pool._engine._round()
         with pytest.raises(PoolException, match="taken away"):
             one.submit(db._get_obj).result()
         block.__exit__(None, None, None)
@@ -159,7 +159,7 @@ def test_a_block_whose_object_was_taken_away_ends_quietly(factory: Factory, cloc
     pool = Pool(factory, 1, max_using_delay_kill=5.0, clock=clock)
     with pool.obj():
         clock.now += 5
-        pool._round()
+        pool._engine._round()
         with pool.obj(timeout=5) as other:
             assert other.number == 1
     stats = pool.stats()
@@ -172,7 +172,7 @@ def test_what_is_taken_away_while_it_is_being_checked_is_not_lent(factory: Facto
     def health(thing: Thing) -> bool:
         if thing.number == 0:
             clock.now += 5
-            pool._round()
+            pool._engine._round()
         return True
 
     pool = Pool(factory, 1, health=health, max_using_delay_kill=5.0, close="close", clock=clock)
@@ -261,7 +261,7 @@ def test_two_who_resize_at_the_same_moment_are_both_obeyed(crew: Crew) -> None:
 
         def enlarge() -> None:
             thread = crew.start(lambda: pool.resize(max_size=4))
-            until(lambda: pool._lock.locked() or not thread.is_alive())
+            until(lambda: pool._engine.locked.is_held() or not thread.is_alive())
 
         came = at_bytecode(number, enlarge, lambda: pool.resize(min_size=2))
         crew.join()
@@ -330,7 +330,7 @@ def test_a_refresh_replaces_one_idle_object_after_the_other(factory: Factory) ->
         assert closing.acquire(timeout=20)
         stats = pool.stats()
         assert stats["closing"] == 1
-        assert sum(slot.generation == 0 for slot in pool._core.idle) == left
+        assert sum(slot.generation == 0 for slot in pool._engine.machine.idle) == left
         go.release()
     until(lambda: len(factory.closed) == 3 and pool.stats()["idle"] == 3)
     go.release(3)  # for the end of the program

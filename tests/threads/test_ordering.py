@@ -23,7 +23,7 @@ def test_who_comes_at_each_bytecode_of_a_return_is_served(crew: Crew) -> None:
 
         def come() -> None:
             crew.start(lambda: got.append(pool.get()))
-            until(lambda: got or pool.stats()["nwaiting"] or pool._lock.locked())
+            until(lambda: got or pool.stats()["nwaiting"] or pool._engine.locked.is_held())
 
         came = at_bytecode(number, come, lambda: pool.ret(held))
         crew.join()
@@ -64,9 +64,9 @@ def test_returns_and_requests_at_the_same_moment() -> None:
     program = """
         import random, sys, threading, time
         from ProxyPatternPool import Pool
-        from ProxyPatternPool._threads import pool as _pool
+        from ProxyPatternPool._threads import parking as _parking
 
-        _pool.RECHECK = 3600.0
+        _parking.RECHECK = 3600.0
         sys.setswitchinterval(1e-6)
         with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
         turns = 2_000 if with_gil else 20_000  # without it the two really are at it at the same moment
@@ -124,7 +124,7 @@ def test_a_look_at_the_idle_objects_while_others_take_and_return_them(crew: Crew
         crew.start(use)
     try:
         for _ in range(1000):
-            pool._round()
+            pool._engine._round()
             assert max(len(pool._avail), len(pool._using), len(pool.leases())) <= 4
     finally:
         done.set()

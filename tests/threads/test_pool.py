@@ -48,7 +48,7 @@ def test_min_size_objects_are_made_at_once(factory: Factory) -> None:
     """Otherwise the first users would wait for what should have been there."""
     pool = Pool(factory, min_size=3)
     assert states(pool) == (0, 3, 0)
-    assert len(Pool(factory, 2)._core.registry) == 1
+    assert len(Pool(factory, 2)._engine.machine.registry) == 1
 
 
 def test_an_error_at_the_start_closes_what_was_made_and_is_raised(factory: Factory) -> None:
@@ -225,14 +225,14 @@ def test_max_delay_closes_what_is_not_used_but_for_min_size(factory: Factory) ->
         now += 1
         pool.ret(thing)
     now = 12.5
-    assert pool._round() == pytest.approx(0.5)
+    assert pool._engine._round() == pytest.approx(0.5)
     until(lambda: factory.closed == [0, 1])
     now = 100.0
-    pool._round()
+    pool._engine._round()
     until(lambda: factory.closed == [0, 1, 2])  # the last one stays
     assert states(pool) == (0, 1, 0)
     assert pool.stats()["nclosed"] == {"max_delay": 3}
-    assert Pool(factory)._round() == math.inf
+    assert Pool(factory)._engine._round() == math.inf
 
 
 def test_max_delay_in_real_time(factory: Factory) -> None:
@@ -398,7 +398,7 @@ def test_no_other_try_is_announced_when_the_pool_is_shut_down(
     closed.set()
     until(lambda: caplog.messages)
     assert caplog.messages == [
-        "db: making object 1 failed in the background, and nobody waits for it: OSError: no route"
+        "db: making object 1 failed in the background, and no caller waits for it: OSError: no route"
     ]
 
 
@@ -612,7 +612,7 @@ def test_a_return_never_blocks_even_while_its_own_thread_has_the_lock(factory: F
         pool.ret(one)
         pool.discard(two)
 
-    pool._locked(returns)
+    pool._engine.locked.run(returns)
     crew.join()
     assert {thing.number for thing in got} == {one.number, 2}
 
@@ -627,7 +627,7 @@ def test_a_finaliser_in_the_locked_region_runs_no_code_of_the_user(
         """Tells how it ends."""
 
         def __del__(self) -> None:
-            locked.append(pool._lock.locked())
+            locked.append(pool._engine.locked.is_held())
 
     pool = Pool(lambda n: Item(), 2, max_use=1, min_size=0, name="db")
     items = [pool.get(), pool.get()]
@@ -635,13 +635,13 @@ def test_a_finaliser_in_the_locked_region_runs_no_code_of_the_user(
 
     def finalise(_: float) -> None:
         pool.ret(items.pop())  # worn out
-        pool._core.match(0.0)  # and gone
+        pool._engine.machine.match(0.0)  # and gone
         pool.ret(items.pop())
         pool.ret(foreign)
         assert not locked
         assert not caplog.records
 
-    pool._locked(finalise)
+    pool._engine.locked.run(finalise)
     until(lambda: locked == [False, False])
     until(lambda: caplog.messages == ["db: Item object given back, but it is not out: ignored"])
 
@@ -660,9 +660,9 @@ def test_an_interrupt_while_returning_leaves_nobody_asleep(factory: Factory, cre
         looks += 1
         if looks == 2:
             raise KeyboardInterrupt
-        return PoolMachine.due(pool._core)
+        return PoolMachine.due(pool._engine.machine)
 
-    pool._core.due = due  # type: ignore[method-assign]  # a fault is injected there
+    pool._engine.machine.due = due  # type: ignore[method-assign]  # a fault is injected there
     with pytest.raises(KeyboardInterrupt):
         pool.ret(held)
     crew.join()
@@ -700,7 +700,7 @@ def test_shutdown_waits_for_those_in_use(factory: Factory, crew: Crew) -> None:
     pool = Pool(factory, 2, min_size=2, close="close")
     held = pool.get()
     ending = crew.start(lambda: pool.shutdown(delay=20))
-    until(lambda: pool._core.drainers)
+    until(lambda: pool._engine.machine.drainers)
     assert factory.closed == [0]
     assert ending.is_alive()
     pool.ret(held)
@@ -776,7 +776,7 @@ def test_shutdown_waits_for_what_is_being_closed(factory: Factory, crew: Crew) -
     pool.discard(pool.get())
     assert closing.wait(20)
     crew.start(pool.shutdown)
-    until(lambda: pool._worker._joiners)
+    until(lambda: pool._engine._worker._joiners)
     go.set()
     crew.join()
     assert factory.closed == [0]
@@ -834,14 +834,14 @@ def test_a_close_that_never_ends_stops_no_other_pool(factory: Factory) -> None:
     hung = Pool(Factory(), 2, close=hang)
     hung.discard(hung.get())
     assert closing.wait(20)
-    assert hung._round() == math.inf  # the housekeeper comes by, and leaves the worker alone
+    assert hung._engine._round() == math.inf  # the housekeeper comes by, and leaves the worker alone
     other = Pool(factory, 1, max_use=1, close="close")
     for _ in range(3):
         other.ret(other.get(timeout=20))
     until(lambda: factory.closed == [0, 1, 2])
     hung.ret(hung.get(timeout=0))  # and its own pool goes on with what it has left
     hung.discard(hung.get(timeout=0))
-    hung._round()
+    hung._engine._round()
     go.set()
     until(lambda: hung.stats()["nclosed"] == {"discard": 2})
 
@@ -859,7 +859,7 @@ def test_when_no_thread_can_be_started_getting_and_returning_still_work(
         patch.setattr(threading.Thread, "start", refuse)
         one = pool.get()
         pool.discard(one)
-        assert pool._round() == 1.0  # the housekeeper is to come again, and soon
+        assert pool._engine._round() == 1.0  # the housekeeper is to come again, and soon
         assert pool.get().number == 1
         assert not factory.closed
     until(lambda: factory.closed == [0])
@@ -935,11 +935,17 @@ def test_pools_without_a_name_get_one(factory: Factory) -> None:
 # -- what a fork does to the pool, done here: tests/systems/test_process.py forks, but what runs then goes unmeasured
 
 
+def renew(pool: Pool[Thing]) -> None:
+    """Do what the end of a fork does in the child."""
+    pool._engine._renew()
+    pool._renew()
+
+
 def test_a_get_that_began_before_a_fork_ends_with_an_error(factory: Factory) -> None:
     """Otherwise a child that comes out of `fun` would use an object that is half its parent's."""
 
     def fun(number: int) -> Thing:
-        pool._renew()
+        renew(pool)
         return factory(number)
 
     pool = Pool(fun, 1, min_size=0, name="db")
@@ -953,7 +959,7 @@ def test_work_that_began_before_a_fork_is_not_gone_on_with(factory: Factory) -> 
 
     def close(thing: Thing) -> None:
         thing.close()
-        pool._renew()
+        renew(pool)
 
     pool = Pool(factory, 3, min_size=3, close=close)
     pool.shutdown()
