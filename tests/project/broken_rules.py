@@ -299,8 +299,8 @@ BREAKS = [
     Break(
         "what a child inherits is never finalised",
         "the objects of pending warnings are let go",
-        "ThreadedPool._renew",
-        "        keep(self._bad_returns)\n",
+        "Engine._renew",
+        "        keep(self)\n",
         "",
         "systems/test_process.py::test_objects_of_pending_and_of_past_warnings_are_not_finalised_in_a_child",
     ),
@@ -531,8 +531,8 @@ BREAKS = [
     Break(
         "daemons that ask while the program ends sleep on",
         "they are sent away",
-        "Pool._wait",
-        "self._ending not in (None, me.thread):",
+        "Request.wait",
+        "engine.ending not in (None, me.thread):",
         "False:",
         "systems/test_process.py::test_a_daemon_that_asks_while_the_program_closes_its_pool_sleeps_on",
     ),

@@ -705,7 +705,7 @@ def test_objects_of_pending_and_of_past_warnings_are_not_finalised_in_a_child() 
         killed = killing.get()
         while not killing.stats()["nclosed"]:
             time.sleep(0.001)
-        while not killing._killed:
+        while not killing._report._killed:
             time.sleep(0.001)
         del killed
         pool = Pool(lambda n: Thing(), 1, close=close)
