@@ -426,12 +426,12 @@ BREAKS = [
         "proxy/test_proxy.py::test_who_comes_late_to_an_earlier_setting_gets_the_new_one",
     ),
     Break(
-        "a lazy pool is ended whoever comes first",
+        "the pool of an earlier setting is ended whoever comes first",
         "the one that is made just now stays open",
-        "LazyPool.pool",
-        "        if self._ended:",
-        "        if not self._ended:",
-        "scopes/test_lazy_pool.py::test_an_end_at_any_time_closes_the_pool",
+        "PooledProvider.pool",
+        "        if self.successor is not None:",
+        "        if self.successor is None:",
+        "scopes/test_per_owner.py::test_an_end_at_any_time_closes_the_pool",
     ),
     Break(
         "a forked child makes its own shared object",
