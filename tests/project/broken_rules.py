@@ -160,8 +160,8 @@ BREAKS = [
         "the look comes first",
         "PoolMachine.give",
         "        self.idle.append(slot)  # published before the waiters are looked at: see the module's essay\n"
-        "        return bool(self.waiters)\n",
-        "        waiting = bool(self.waiters)\n        self.idle.append(slot)\n        return waiting\n",
+        "        return True if self.waiters else False",
+        "        waiting = bool(self.waiters)\n        self.idle.append(slot)\n        return waiting",
         "threads/test_ordering.py::test_who_comes_at_each_bytecode_of_a_return_is_served",
     ),
     Break(
