@@ -89,7 +89,7 @@ class PoolMachine(Maintenance[T]):
         slot.since = slot.alive = now
         slot.state = IDLE
         self.idle.append(slot)  # published before the waiters are looked at: see the module's essay
-        return bool(self.waiters)
+        return True if self.waiters else False  # noqa: SIM210  # `bool` would be a call
 
     def give_use(self, use: int, now: float) -> bool:
         """End that use as `give` does; if it is over already, change nothing, and return False."""
@@ -105,7 +105,7 @@ class PoolMachine(Maintenance[T]):
         slot.since = slot.alive = now
         slot.state = IDLE
         self.idle.append(slot)
-        return bool(self.waiters)
+        return True if self.waiters else False  # noqa: SIM210  # see `give`
 
     def reserve(self, obj: T) -> Slot[T]:
         """End the lease of `obj`, which is to be tidied up: the slot is the caller's, until `put_back`. As `give`."""

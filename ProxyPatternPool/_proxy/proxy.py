@@ -104,7 +104,7 @@ class Proxy(BaseProxy[T]):
         self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Provider[T]], None]
     ) -> Provider[T]:
         if scope is ProxyScope.SHARED:
-            return SingletonProvider(config.make, reshape)
+            return SingletonProvider(config, reshape)
         if scope is ProxyScope.LOOP:
             return _per_loop()(config, reshape)
         if scope is ProxyScope.VERSATILE:

@@ -18,7 +18,6 @@ from ProxyPatternPool._errors import PoolClosed
 from ProxyPatternPool._process import FreshLock, keep_in_children
 from ProxyPatternPool._scopes.cache import OwnerCache, thread_cache
 from ProxyPatternPool._scopes.kept import Kept, KeptLease
-from ProxyPatternPool._scopes.lazy_pool import LazyPool
 from ProxyPatternPool._scopes.provider import FunctionProvider, Provider
 from ProxyPatternPool._scopes.storage import OwnerStorage, ThreadStorage
 from ProxyPatternPool._threads.pool import Pool
@@ -174,25 +173,32 @@ class PooledProvider(OwnerProvider[T]):
         self, storage: ThreadStorage[Kept[T]], reshape: Callable[[Provider[T]], None], config: PoolConfig[T]
     ) -> None:
         super().__init__(storage, reshape)
-        self._pool = LazyPool(config)
-        self._auto_return = config.auto_return
+        config.check_plain()  # what the pool would refuse is refused now
+        self._config = config
+        # under "pool", once it is used: most proxies are set where a program starts, and used elsewhere, or never
+        self._made: dict[str, Pool[T]] = {}
 
     @property
     def pool(self) -> Pool[T]:
-        return self._pool.pool
+        """The pool, the same one for all threads; a closed one after `end`."""
+        pool = self._made.get("pool") or self._made.setdefault("pool", Pool._unopened(self._config))
+        if self.successor is not None:  # looked at after the pool is there to be found: one of the two sees the other
+            pool.shutdown()
+        return pool
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        return KeptLease(self.pool.obj(timeout), self._storage.holder(), self._auto_return)
+        return KeptLease(self.pool.obj(timeout), self._storage.holder(), self._config.auto_return)
 
     def end(self, successor: Provider[T]) -> None:
         super().end(successor)
-        self._pool.end()
+        for pool in list(self._made.values()):
+            pool.shutdown()
 
     def in_use(self) -> bool:
-        return self.count() > 0  # and not what is leased: somebody may be about to have what was idle just now
+        return self.count() > 0  # and not what is leased: another owner may be about to have what was idle just now
 
     def count(self) -> int:
-        return self._pool.size
+        return sum(pool.size for pool in list(self._made.values()))
 
 
 class PooledOnTrail(PooledProvider[T]):
@@ -205,10 +211,11 @@ class PooledOnTrail(PooledProvider[T]):
         self._owners = storage
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        return KeptLease(self.pool.obj(timeout), self._owners.holder_on_trail(), self._auto_return)
+        return KeptLease(self.pool.obj(timeout), self._owners.holder_on_trail(), self._config.auto_return)
 
     def ret(self) -> None:
         trail = self._owners.trail_to_clear()
         super().ret()
         if trail is not None:
-            self._pool.reserve(trail)
+            for pool in list(self._made.values()):
+                pool._give_left(trail)

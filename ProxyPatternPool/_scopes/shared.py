@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import count
+from math import inf
+from time import monotonic
 from typing import Any, TypeVar
 
 from ProxyPatternPool._config import Default, PoolConfig
-from ProxyPatternPool._errors import ProxyException
+from ProxyPatternPool._core.limits import checked_timeout
+from ProxyPatternPool._errors import PoolException, ProxyException, TimeOut, note_once
 from ProxyPatternPool._owner import this_owner
-from ProxyPatternPool._scopes.lazy_pool import LazyPool
 from ProxyPatternPool._scopes.provider import FunctionProvider, Provider
+from ProxyPatternPool._threads.parking import Parker, new_lock, new_parker, park_for_a_while
 from ProxyPatternPool._transparency.transparent_type import Shape, shape_of
 
 T = TypeVar("T")
@@ -41,31 +46,28 @@ class ObjectProvider(Provider[T]):
 
 
 class SingletonProvider(FunctionProvider[T]):
-    """One object for everybody, made by whoever needs it first; the others wait for it meanwhile.
+    """One object for everybody, made by the first caller that needs it; the others park meanwhile.
 
-    They queue at a pool of one: so a greenlet that waits leaves its thread to the others, and when `fun` fails, the
-    next one tries.
+    No caller blocks on a lock while `fun` runs: a greenlet that waits leaves its thread to the hub, and a `fun` that
+    uses the proxy is told so. When `fun` fails, its caller gets the error, and another one tries.
     """
 
     obeyed = ()
 
-    def __init__(self, fun: Callable[[int], T], reshape: Callable[[Provider[T]], None]) -> None:
+    def __init__(self, config: PoolConfig[T], reshape: Callable[[Provider[T]], None]) -> None:
         super().__init__(reshape)
-        self._fun = fun
-        self._maker: object = None  # who runs `fun`
-        self._queue: LazyPool[tuple[T]] = LazyPool(PoolConfig(fun=self._make, max_size=1, min_size=0, timeout=None))
+        self._config = config
+        self._begin()
 
-    def _make(self, number: int) -> tuple[T]:
-        if self.has():
-            return (self.obj,)  # somebody has been so quick that this is another queue
-        self._maker = this_owner()
-        try:
-            return (self._fun(number),)  # wrapped: that may be a coroutine, too, which a pool refuses
-        finally:
-            self._maker = None
+    def _begin(self) -> None:
+        self._turn = new_lock()  # held by the caller that runs `fun`; it is tried, and never waited for
+        self._maker: object = None  # the owner that runs `fun`
+        self._numbers = count()  # of the calls of `fun`
+        self._parkers: list[Parker] = []  # of callers that wait for the end of `fun`
 
     def _renew(self) -> None:
         super()._renew()
+        self._begin()
         self.fixed = False
         self._reshape(self)
 
@@ -73,15 +75,69 @@ class SingletonProvider(FunctionProvider[T]):
         if not self.has():
             if self.successor is not None:
                 return self.successor.get(timeout)
-            if self._maker == this_owner():
-                raise ProxyException("fun uses the proxy whose object it is to make")
-            with self._queue.pool.obj(timeout) as (obj,):
-                self._see(obj)
-                self.obj: T = obj
-            self._queue.drop()
-            self.fixed = True
-            self._reshape(self)
+            self._make_or_wait(None if isinstance(timeout, Default) else checked_timeout(timeout))
         return self.obj
+
+    def _make_or_wait(self, patience: float | None) -> None:
+        deadline = inf if patience is None else monotonic() + patience
+        if self._maker == this_owner():
+            raise ProxyException("fun uses the proxy whose object it is to make")
+        while not (self._make_in_turn() or self.has()):
+            left = deadline - monotonic()
+            if left <= 0:
+                raise TimeOut(f"{self._config.name}: timeout after {patience} s: still making the shared object")
+            self._park(left)
+
+    def _make_in_turn(self) -> bool:
+        """Make the object, unless it is there, or another caller is making it: False then. Raises what `fun` raises.
+
+        The loop takes the turn inside a single bytecode, as `LockedMachine` takes its lock: no interrupt loses it.
+        """
+        turn = self._turn
+        for _ in iter(partial(turn.acquire, False), False):
+            try:
+                try:
+                    if not self.has():
+                        self._make(turn)
+                finally:
+                    turn.release()
+            finally:
+                self._wake()
+            return True
+        return False
+
+    def _make(self, turn: object) -> None:
+        obj = self._call(next(self._numbers))
+        if turn is not self._turn:
+            raise PoolException(f"{self._config.name}: the process was forked meanwhile: this object is the parent's")
+        self._see(obj)
+        self.obj: T = obj
+        self.fixed = True
+        self._reshape(self)
+
+    def _call(self, number: int) -> T:
+        try:
+            self._maker = this_owner()
+            return self._config.make(number)
+        except BaseException as error:
+            note_once(error, f"{self._config.name}: raised by fun", f"({number})")
+            raise
+        finally:
+            self._maker = None
+
+    def _park(self, timeout: float) -> None:
+        parker = new_parker()
+        self._parkers.append(parker)  # published before the look: the maker ends first, and wakes afterwards
+        if self._turn.locked():
+            park_for_a_while(parker, timeout)
+
+    def _wake(self) -> None:
+        """Wake all callers that wait: one of them may have given up, or may be about to."""
+        while self._parkers:
+            try:
+                self._parkers.pop().unpark()
+            except IndexError:
+                break
 
     def drop(self) -> object:
         """Have nothing at hand any more, see `ThreadCache`: this target is its own place."""

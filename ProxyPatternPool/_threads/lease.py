@@ -48,10 +48,14 @@ class Lease(Generic[T]):
         self._use = OVER  # the key of the lease, set by entering
 
     def __enter__(self) -> T:
-        self._claim()
+        try:
+            del self._free
+        except AttributeError:
+            raise self._in_use_error() from None
         try:
             engine = self._pool._engine
-            slot = engine.take(engine.clock(), me.thread) or Request(engine, self._timeout).wait()
+            take, clock = engine.take, engine.clock  # two loads and two calls: the calls of attributes would cost more
+            slot = take(clock(), me.thread) or Request(engine, self._timeout).wait()
         except BaseException:
             self._free = True
             raise
@@ -65,14 +69,12 @@ class Lease(Generic[T]):
     ) -> None:
         engine, use = self._engine, self._use
         self._free = True
-        if engine.give_use(use, engine.clock()):
+        give_use, clock = engine.give_use, engine.clock
+        if give_use(use, clock()):
             engine.follow_up()
 
-    def _claim(self) -> None:
-        try:
-            del self._free
-        except AttributeError:
-            raise PoolException(f"{self._pool.name}: this lease is in use, call obj() again for another") from None
+    def _in_use_error(self) -> PoolException:
+        return PoolException(f"{self._pool.name}: this lease is in use, call obj() again for another")
 
     # -- what a proxy does with a lease that it keeps
 
@@ -118,7 +120,10 @@ class MethodLease(Lease[T]):
         self._caches: list[dict[str, Any]] = []  # where a proxy has put a wrapper
 
     def __enter__(self) -> T:
-        self._claim()
+        try:
+            del self._free
+        except AttributeError:
+            raise self._in_use_error() from None
         pool = self._pool
         try:
             obj = pool.get() if isinstance(self._timeout, Default) else pool.get(self._timeout)

@@ -61,6 +61,8 @@ class Pool(PoolFace[T]):
     - `log_level` (None): of this pool's messages alone, which are logged as ``ProxyPatternPool.<name>`` then
     """
 
+    _is_patched = False  # for good once true: this very pool was given a `get` or `ret` of its own
+
     def __init__(
         self, fun: Callable[[int], T], max_size: int | None = 0, **parameters: Unpack[PoolParameters[T]]
     ) -> None:
@@ -108,7 +110,8 @@ class Pool(PoolFace[T]):
         if timeout is not CONFIGURED:
             timeout = checked_timeout(timeout)
         engine = self._engine
-        slot = engine.take(engine.clock(), me.thread)
+        take, clock = engine.take, engine.clock  # two loads and two calls: the calls of attributes would cost more
+        slot = take(clock(), me.thread)
         if slot is None:
             slot = Request(engine, timeout).wait()
         return slot.obj
@@ -121,7 +124,8 @@ class Pool(PoolFace[T]):
         """
         engine = self._engine
         try:
-            if engine.give(obj, engine.clock()):
+            give, clock = engine.give, engine.clock
+            if give(obj, clock()):
                 engine.follow_up()
         except NotLeased:
             engine.report_bad_return(obj)
@@ -143,8 +147,8 @@ class Pool(PoolFace[T]):
         """
         if timeout is not CONFIGURED:
             timeout = checked_timeout(timeout)
-        kind, own = type(self), self.__dict__
-        if kind.get is GET and kind.ret is RET and "get" not in own and "ret" not in own:
+        kind = type(self)
+        if kind.get is GET and kind.ret is RET and not self._is_patched:
             return Lease(self, timeout)
         return MethodLease(self, timeout)
 
@@ -177,6 +181,10 @@ class Pool(PoolFace[T]):
         """
         self._engine.shutdown(delay)
 
+    def _give_left(self, trail: object) -> None:
+        """Return the objects that ended owners on a trail have left. Never blocks."""
+        self._engine.give_left(trail)
+
     def __enter__(self) -> Self:
         return self
 
@@ -196,3 +204,13 @@ def _end(reference: weakref.ref[Pool[T]]) -> None:
 #: The methods that a `Lease` does without: where they are others, they are called.
 GET: Final = Pool.get
 RET: Final = Pool.ret
+
+
+def _set_attribute(pool: Pool[T], name: str, value: object) -> None:
+    """Set an attribute, and note a `get` or `ret`: a look for them would cost each block a tenth of its time."""
+    object.__setattr__(pool, name, value)
+    if name in ("get", "ret"):
+        pool._is_patched = True
+
+
+Pool.__setattr__ = _set_attribute  # type: ignore[assignment, method-assign]  # here: type checkers know the attributes

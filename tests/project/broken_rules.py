@@ -160,8 +160,8 @@ BREAKS = [
         "the look comes first",
         "PoolMachine.give",
         "        self.idle.append(slot)  # published before the waiters are looked at: see the module's essay\n"
-        "        return bool(self.waiters)\n",
-        "        waiting = bool(self.waiters)\n        self.idle.append(slot)\n        return waiting\n",
+        "        return True if self.waiters else False",
+        "        waiting = bool(self.waiters)\n        self.idle.append(slot)\n        return waiting",
         "threads/test_ordering.py::test_who_comes_at_each_bytecode_of_a_return_is_served",
     ),
     Break(
@@ -433,12 +433,12 @@ BREAKS = [
         "proxy/test_proxy.py::test_who_comes_late_to_an_earlier_setting_gets_the_new_one",
     ),
     Break(
-        "a lazy pool is ended whoever comes first",
+        "the pool of an earlier setting is ended whoever comes first",
         "the one that is made just now stays open",
-        "LazyPool.pool",
-        "        if self._ended:",
-        "        if not self._ended:",
-        "scopes/test_lazy_pool.py::test_an_end_at_any_time_closes_the_pool",
+        "PooledProvider.pool",
+        "        if self.successor is not None:",
+        "        if self.successor is None:",
+        "scopes/test_per_owner.py::test_an_end_at_any_time_closes_the_pool",
     ),
     Break(
         "a forked child makes its own shared object",

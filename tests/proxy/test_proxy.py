@@ -574,8 +574,7 @@ def test_a_shared_function_is_called_once(factory: Factory, crew: Crew) -> None:
     making.set()
     crew.join()
     assert (proxy._has_obj(), proxy._nobjs, proxy._local.obj) == (True, 1, factory.things[0])
-    late = proxy._proxy_provider._queue.pool  # where one waits who has looked before, and asks after
-    assert late.get() == (factory.things[0],)
+    assert proxy._proxy_provider._make_in_turn()  # as a caller does who has looked before, and comes after
     assert len(factory.things) == 1
     proxy._ret_obj()
     assert proxy._get_obj() is factory.things[0]
@@ -593,29 +592,102 @@ def test_a_shared_function_is_called_once_whoever_comes_when(crew: Crew) -> None
             return made
 
         proxy: Any = Proxy(fun=fun, scope=Scope.SHARED)
-        queue = proxy._proxy_provider._queue
+        provider = proxy._proxy_provider
 
         def come() -> None:
-            if not made:  # whoever comes after that is in the same queue, or finds the object
+            if not made:  # a caller that comes after that finds the object
                 crew.start(lambda: got.append(proxy._get_obj()))
-                until(
-                    lambda: (
-                        got
-                        or any(
-                            pool._engine.locked.is_held() or pool._report._nwaiting() for pool in queue._made.values()
-                        )
-                    )
-                )
+                until(lambda: got or provider._parkers)
 
-        at_bytecode(
-            number * 5, come, proxy._get_obj
-        )  # each fifth is enough: most make the queue, and touch nothing else
+        at_bytecode(number, come, proxy._get_obj)
         crew.join()
         assert made == [0]
         assert all(obj is made for obj in got)
         return bool(got)
 
     assert at_each_bytecode(attempt) > 100
+
+
+def test_callers_of_a_shared_function_that_fails_try_in_turn(crew: Crew) -> None:
+    """Otherwise one failure would be that of all, or the others would wait for ever."""
+    errors = [OSError("no route"), OSError("no route")]
+    calls: list[int] = []
+    results: list[object] = []
+    start = threading.Barrier(8)
+
+    def fun(number: int) -> str:
+        calls.append(number)
+        until(lambda: len(proxy._proxy_provider._parkers) == 7 or number)  # all others wait for the first one
+        if errors:
+            raise errors.pop()
+        return "made"
+
+    proxy: Any = Proxy(fun=fun, scope=Scope.SHARED)
+
+    def work() -> None:
+        start.wait(20)
+        try:
+            results.append(proxy._get_obj())
+        except OSError as error:
+            results.append(error)
+
+    for _ in range(8):
+        crew.start(work)
+    crew.join()
+    assert calls == [0, 1, 2]
+    assert results.count("made") == 6
+
+
+def test_a_shared_function_that_takes_too_long(crew: Crew) -> None:
+    """Otherwise a caller with a deadline would wait for a server that hangs."""
+    making, go = threading.Event(), threading.Event()
+
+    def fun(_: int) -> str:
+        making.set()
+        assert go.wait(20)
+        return "made"
+
+    proxy: Any = Proxy(fun=fun, scope=Scope.SHARED, name="db")
+    crew.start(proxy._get_obj)
+    assert making.wait(20)
+    for timeout in (0, 0.01):
+        with pytest.raises(TimeOut, match=f"db: timeout after {float(timeout)} s: still making the shared object"):
+            proxy._get_obj(timeout)
+    with pytest.raises(ValueError, match="timeout must be a finite number"):
+        proxy._get_obj(-1)
+    go.set()
+    crew.join()
+    assert proxy._get_obj(0) == "made"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_child_that_comes_out_of_a_shared_function_is_told_so() -> None:
+    """Otherwise it would share an object with its parent, or make another one and not notice."""
+    result = run(
+        """
+        import os, warnings
+        from ProxyPatternPool import PoolException, Proxy
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = None
+
+        def fun(number):
+            global child
+            if child is None:
+                child = os.fork()
+            return [os.getpid()]
+
+        db = Proxy(fun=fun, scope=Proxy.Scope.SHARED, name="db")
+        try:
+            db._get_obj()
+        except PoolException as error:
+            assert db == [os.getpid()]
+            os.write(1, f"{error}\\n".encode())
+            os._exit(0)
+        print(os.waitpid(child, 0)[1])
+        """
+    )
+    told = "db: the process was forked meanwhile: this object is the parent's\n"
+    assert (result.stderr, result.stdout) == ("", f"{told}0\n")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
