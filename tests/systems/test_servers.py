@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import PATIENCE, Crew, until
+from tests.support import guard
 from tests.support.wire import Server
 
 if not hasattr(os, "fork"):
@@ -107,6 +108,7 @@ def gunicorn(directory: Path, wire: Server, application: str, *options: str) -> 
             text=True,
             start_new_session=True,
         )
+        guard.watch(process)
         try:
             yield Gunicorn(process, listener.getsockname()[1])
         finally:
@@ -120,6 +122,7 @@ def end_group(process: subprocess.Popen[str]) -> None:
     except ProcessLookupError:
         pass
     process.communicate()
+    guard.forget(process)
 
 
 def load(server: Gunicorn, directory: Path) -> None:
