@@ -12,6 +12,7 @@ import pytest
 
 from ProxyPatternPool import AsyncPool, PoolClosed, PoolFull
 from tests.support.cancelling import run_watched
+from tests.support.effort import effort
 from tests.support.loops import NewLoop
 from tests.support.parts import Part, Pool, Source
 from tests.support.virtual_time import VirtualLoop
@@ -181,14 +182,14 @@ def soak(new_loop: NewLoop, wanted: int) -> None:
 
 
 @pytest.mark.no_cover
-def test_ten_thousand_cancellations_and_timeouts(caplog: pytest.LogCaptureFixture) -> None:
+def test_thousands_of_cancellations_and_timeouts(caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise something would go wrong in some order of events that nobody has thought of."""
     caplog.set_level("CRITICAL")
-    soak(VirtualLoop, 10_000)
+    soak(VirtualLoop, effort(500, 2_000, 10_000))
 
 
 @pytest.mark.no_cover
 def test_some_more_on_real_loops(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise what holds in virtual time may not hold in the time of a loop."""
     caplog.set_level("CRITICAL")
-    soak(new_loop, 500)
+    soak(new_loop, effort(100, 250, 500))

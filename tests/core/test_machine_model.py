@@ -20,6 +20,7 @@ from ProxyPatternPool._core.maintenance import PERIOD
 from ProxyPatternPool._core.slot import Reason, Slot, State, Waiter
 from ProxyPatternPool._core.transitions import AlreadyPooled, NotLeased
 from ProxyPatternPool._errors import IllegalMove
+from tests.support.effort import effort
 
 pytestmark = pytest.mark.timeout(300)  # should it fail, finding the shortest example takes its time
 
@@ -707,5 +708,5 @@ class CoreMachine(RuleBasedStateMachine):
         assert self.core.counters.use.count == gone
 
 
-CoreMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=80, deadline=None)
+CoreMachine.TestCase.settings = settings(max_examples=effort(10, 60, 300), stateful_step_count=80, deadline=None)
 TestCore = pytest.mark.no_cover(CoreMachine.TestCase)

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ProxyPatternPool._errors import IllegalMove
 from ProxyPatternPool._keyed.instance import Instance, State, Waiter
 from ProxyPatternPool._keyed.machine import KeyedMachine
+from tests.support.effort import effort
 
 INDEX = st.integers(0, 1000)  # which one of those there are
 KEYS = st.sampled_from([-1, -2, 1, True, 1.0, "a", "b"])  # two with the same hash, three that are equal
@@ -389,5 +390,5 @@ class KeyedRules(RuleBasedStateMachine):
             assert wanted.real.uses == wanted.uses
 
 
-KeyedRules.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+KeyedRules.TestCase.settings = settings(max_examples=effort(10, 40, 200), stateful_step_count=60, deadline=None)
 TestKeyedCore = pytest.mark.no_cover(KeyedRules.TestCase)

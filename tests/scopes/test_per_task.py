@@ -258,7 +258,7 @@ def test_a_block_that_another_task_leaves(run_loop: Run, source: Source, alive: 
     run_loop(watched(main()))
 
 
-def test_a_task_learns_nothing_of_what_was_taken_from_a_block_that_is_over(run_loop: Run, source: Source) -> None:
+def test_a_task_learns_nothing_of_what_was_taken_from_a_block_that_is_over(source: Source) -> None:
     """Otherwise a task that serves many would fail all of them to come, for one that was too slow."""
     db = proxy(source, max_using_delay_kill=5)
 
@@ -271,7 +271,7 @@ def test_a_task_learns_nothing_of_what_was_taken_from_a_block_that_is_over(run_l
         await in_task(lambda: block.__aexit__(None, None, None))
         assert (await db._get_obj()).number == 1
 
-    run_loop(watched(main()))
+    run_fast(watched(main()))
 
 
 def test_a_block_that_another_task_leaves_takes_nothing_from_who_had_it_before(run_loop: Run, source: Source) -> None:
