@@ -12,7 +12,10 @@ import pytest
 
 from tests.support.wire import REPOSITORY
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this platform cannot freeze a process")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this platform cannot freeze a process"),
+]
 
 #: Starts a server, which a test has frozen, and is killed.
 KILLED = """

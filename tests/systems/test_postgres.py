@@ -19,6 +19,8 @@ import psycopg  # it may be missing
 
 from tests.support.connections import Attempts, Connection, is_alive, is_usable  # likewise
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 
 @pytest.fixture
 def server(postgres: PostgreSQL) -> Iterator[PostgreSQL]:

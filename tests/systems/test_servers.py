@@ -28,6 +28,8 @@ from examples.bank import ledger  # noqa: E402  # what it needs may be missing
 from examples.bank.calls import choose  # noqa: E402  # likewise
 from examples.harness.load import Load  # noqa: E402  # likewise
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 #: The example, and beside its database a pool of connections to the test's server.
 APPLICATION = """
     import os
