@@ -152,6 +152,18 @@ def test_idle_objects_are_checked_in_the_background(server: Server, clock: Clock
         assert len(server.checked) == 3  # it was checked just now
 
 
+def test_checks_that_fail_in_the_background_cost_no_place(server: Server, clock: Clock) -> None:
+    """Otherwise a night of outages would leave a pool without a place for any object."""
+    pool = Pool(server.factory, 2, min_size=2, health=server.health, close="close", clock=clock)
+    for rounds in range(1, 13):
+        server.restart()  # half of the checks raise
+        clock.now += 60
+        pool._round()
+        until(lambda least=2 * rounds: pool.stats()["nclosed"].get("health") == least and pool.stats()["idle"] == 2)
+    things = [pool.get(timeout=0), pool.get(timeout=0)]
+    assert {thing.closed for thing in things} == {0}
+
+
 def test_a_check_in_the_background_that_ends_the_program_ends_but_that_call(
     server: Server, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -246,6 +246,39 @@ def test_a_smaller_pool_shrinks_as_objects_return(factory: Factory) -> None:
         pool.get(timeout=0)
 
 
+def test_a_pool_stays_within_its_size_while_objects_wear_out_and_die(crew: Crew) -> None:
+    """Otherwise the server would refuse connections just when many of them have to be replaced."""
+    lock = threading.Lock()
+    alive = peak = 0
+
+    def make(_: int) -> object:
+        nonlocal alive, peak
+        with lock:
+            alive += 1
+            peak = max(peak, alive)
+        return object()
+
+    def close(_: object) -> None:
+        nonlocal alive
+        with lock:
+            alive -= 1
+
+    checks = iter(range(10**9))
+    pool = Pool(
+        make, 4, min_size=4, max_use=3, close=close, health=lambda _: next(checks) % 5, health_delay=0, timeout=None
+    )
+
+    def use() -> None:
+        for _ in range(100):
+            with pool.obj():
+                pass
+
+    for _ in range(8):
+        crew.start(use)
+    crew.join()
+    assert peak == 4
+
+
 def test_a_larger_minimum_is_made_in_the_background(factory: Factory) -> None:
     """Otherwise the first requests after it would have to wait for new connections."""
     pool = Pool(factory, 5)
