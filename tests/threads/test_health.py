@@ -55,9 +55,9 @@ def test_all_that_is_stale_is_replaced_at_once(server: Server, clock: Clock) -> 
     pool = Pool(server.factory, 6, min_size=6, health=server.health, close="close", clock=clock, name="db")
     server.restart()
     clock.now += 20  # not so long that the background would be first
-    with pool.obj(timeout=5) as thing:
+    with pool.obj(timeout=20) as thing:
         assert thing.number not in server.dead
-        others = [pool.get(timeout=5) for _ in range(5)]
+        others = [pool.get(timeout=20) for _ in range(5)]
         assert not server.dead & {other.number for other in others}
     until(lambda: len(server.factory.closed) == 6)
     assert pool.stats()["nclosed"] == {"health": 6}
