@@ -10,7 +10,7 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -708,5 +708,10 @@ class CoreMachine(RuleBasedStateMachine):
         assert self.core.counters.use.count == gone
 
 
-CoreMachine.TestCase.settings = settings(max_examples=effort(10, 60, 300), stateful_step_count=80, deadline=None)
+CoreMachine.TestCase.settings = settings(
+    max_examples=effort(10, 60, 300),
+    stateful_step_count=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # a machine may have much else to do
+)
 TestCore = pytest.mark.no_cover(CoreMachine.TestCase)

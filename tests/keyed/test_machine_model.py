@@ -10,7 +10,7 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -390,5 +390,10 @@ class KeyedRules(RuleBasedStateMachine):
             assert wanted.real.uses == wanted.uses
 
 
-KeyedRules.TestCase.settings = settings(max_examples=effort(10, 40, 200), stateful_step_count=60, deadline=None)
+KeyedRules.TestCase.settings = settings(
+    max_examples=effort(10, 40, 200),
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # a machine may have much else to do
+)
 TestKeyedCore = pytest.mark.no_cover(KeyedRules.TestCase)
