@@ -6,8 +6,11 @@ VENV ?= .venv
 # the interpreters that pyenv keeps are found by check-all, as are those in PATH, and those in the variable TOX_DISCOVER
 PYENV := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.*/bin)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(shell echo $(PYENV) | tr ' ' ':')
+# tests run in a process for each processor, file by file: a page is one program; JOBS=0 for one process, as a debugger needs
+JOBS ?= logical
+PYTEST = pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL = help
-.PHONY: help demo check check-all format test soak broken-rules cover lint types docs bench faults transparency cancellation dist clean
+.PHONY: help demo check check-all format test quick soak broken-rules cover lint types docs bench faults transparency cancellation dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -15,23 +18,28 @@ help: ## list the targets
 demo: $(VENV)/.demo ## serve an application on SQLite, load it over HTTP, show what the pool did; APP=fastapi: another one
 	python -m examples.$(or $(APP),flask)_app.demo
 
-check: $(VENV)/.dev ## everything that must hold before a commit; the tests end last
-	$(MAKE) --no-print-directory -j4 lint types docs cover
+check: $(VENV)/.dev ## everything that must hold before a commit: lint, types, docs, tests, coverage; minutes
+	$(MAKE) --no-print-directory -j3 lint types docs
+	$(MAKE) --no-print-directory cover
 
-check-all: $(VENV)/.dev ## run the tests on every other interpreter found, free-threaded ones included
+check-all: $(VENV)/.dev ## run the tests, thoroughly, on every other interpreter found, free-threaded ones included
 	tox run -q
 
-test: $(VENV)/.dev ## run the tests, and the examples of README and docs
-	pytest
+test: $(VENV)/.dev ## run the tests, and the examples of README and docs; two minutes
+	$(PYTEST)
 
-soak: $(VENV)/.dev ## stress pools for SECONDS (300), from a SEED that can be given, and watch the memory
+quick: $(VENV)/.dev ## run what tells most in little time: between two edits
+	$(PYTEST) --quick
+
+soak: $(VENV)/.dev ## try all that tests can try, then stress pools for SECONDS (300), from a SEED, and watch the memory
+	$(PYTEST) --thorough tests
 	python -m tests.project.stress --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 broken-rules: $(VENV)/.dev ## break each rule of the pool on purpose, and see a test fail; minutes
 	python -m tests.project.broken_rules
 
 cover: $(VENV)/.dev ## run the tests, and fail when a branch of the library was not taken
-	pytest --cov
+	$(PYTEST) --cov
 
 format: $(VENV)/.dev ## lay the code out
 	ruff format .

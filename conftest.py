@@ -9,7 +9,8 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.sybil import SybilCollection
 from sybil.typing import Parser
 
-pytest_plugins = ["tests.support.postgres", "tests.support.redis_server"]  # servers which tests and examples share
+#: The servers which tests and examples share, and how much the tests try.
+pytest_plugins = ["tests.support.effort", "tests.support.postgres", "tests.support.redis_server"]
 
 PARSERS: list[Parser] = [PythonCodeBlockParser(), SkipParser()]
 pytest_collect_file = SybilCollection(

@@ -13,14 +13,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
 from ProxyPatternPool._threads import parking as _parking
 from tests.support.loops import ENDS, LOOPS, NewLoop, Run
 
-#: Seconds after which something that should have happened is called lost. Never waited for when all is well.
-PATIENCE = 20.0
+#: Seconds after which something that should have happened is called lost. Never waited for when all is well; a machine
+#: that has much else to do is no reason to fail.
+PATIENCE = 40.0
 
 #: What tests have counted, to be told at the end.
 REPORT: list[str] = []
@@ -30,6 +32,18 @@ def pytest_configure() -> None:
     """Hear interrupts, and let the programs that tests run do so: a shell has its background jobs ignore them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Pass what a worker of pytest-xdist has counted to the process that tells it."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["report"] = REPORT
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker of pytest-xdist has counted."""
+    REPORT.extend(getattr(node, "workeroutput", {}).get("report", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -144,7 +158,7 @@ def run(program: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a program of its own."""
     arguments = [sys.executable, "-c", textwrap.dedent(program)]
     environment = {**os.environ, **changes}
-    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
 
 
 @pytest.fixture(params=LOOPS)

@@ -701,6 +701,7 @@ def test_shutdown_sends_away_who_waits_and_closes_what_comes_back(make: Make, fa
     with pytest.raises(PoolClosed, match="the pool has been shut down"):
         one.call("get")
     assert one.pool.stats()["closed"]
+    assert repr(one.pool).endswith(" closed: max 2, 0 in use, 0 idle, 0 waiting>")
     one.call("shutdown")
 
 

@@ -10,7 +10,7 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -20,6 +20,7 @@ from ProxyPatternPool._core.maintenance import PERIOD
 from ProxyPatternPool._core.slot import Reason, Slot, State, Waiter
 from ProxyPatternPool._core.transitions import AlreadyPooled, NotLeased
 from ProxyPatternPool._errors import IllegalMove
+from tests.support.effort import effort
 
 pytestmark = pytest.mark.timeout(300)  # should it fail, finding the shortest example takes its time
 
@@ -707,5 +708,10 @@ class CoreMachine(RuleBasedStateMachine):
         assert self.core.counters.use.count == gone
 
 
-CoreMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=80, deadline=None)
+CoreMachine.TestCase.settings = settings(
+    max_examples=effort(10, 60, 300),
+    stateful_step_count=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # a machine may have much else to do
+)
 TestCore = pytest.mark.no_cover(CoreMachine.TestCase)

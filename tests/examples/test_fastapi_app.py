@@ -30,6 +30,8 @@ from examples.fastapi_app.database import Connector  # noqa: E402  # likewise
 from examples.harness.load import Call, Load  # noqa: E402  # likewise
 from examples.harness.server import HOST, Server, serving  # noqa: E402  # likewise
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 REPOSITORY = Path(__file__).parents[2]
 
 

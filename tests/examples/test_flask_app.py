@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from examples.bank.report import Result
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -22,6 +22,8 @@ for _extra in ("flask", "FlaskSimpleAuth"):
 import FlaskSimpleAuth  # noqa: E402  # it may be missing
 from werkzeug.serving import make_server  # noqa: E402  # likewise: it comes with flask
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 MAX_SIZE = 3
 
 Request = Callable[..., tuple[int, Any]]

@@ -21,6 +21,8 @@ from examples.bank import calls, ledger  # noqa: E402  # what it needs may be mi
 from examples.harness.load import Call, Load, Tally  # noqa: E402  # likewise
 from examples.harness.server import Server, serving  # noqa: E402  # likewise
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 TENANTS = [f"tenant-{number}" for number in range(12)]
 
 #: Tenants with open databases, and connections of each.

@@ -19,6 +19,8 @@ from redis import Redis  # noqa: E402  # what it needs may be missing
 from examples.harness.load import Call, Load, Tally  # noqa: E402  # likewise
 from examples.harness.server import Server, serving  # noqa: E402  # likewise
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 TENANTS = [f"tenant-{number}" for number in range(12)]
 
 #: Clients, and what each of them has of connections.

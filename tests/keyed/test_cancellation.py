@@ -13,6 +13,7 @@ import pytest
 
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed
 from tests.support.cancelling import Cancelling, Operation, watched
+from tests.support.effort import effort
 from tests.support.loops import NewLoop
 from tests.support.things import AsyncThing, Pool, Source, settle, turns, use
 from tests.support.virtual_time import VirtualLoop
@@ -384,11 +385,11 @@ def new_eager_loop() -> VirtualLoop:
 def test_soak(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise something would go wrong in some order of events that nobody has thought of."""
     caplog.set_level("CRITICAL")
-    soak(new_loop, 60)
+    soak(new_loop, effort(5, 20, 60))
 
 
 @pytest.mark.no_cover
 def test_some_more_on_real_loops(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise what holds in virtual time may not hold in the time of a loop."""
     caplog.set_level("CRITICAL")
-    soak(new_loop, 5)
+    soak(new_loop, effort(1, 3, 5))

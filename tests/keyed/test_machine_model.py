@@ -10,13 +10,14 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ProxyPatternPool._errors import IllegalMove
 from ProxyPatternPool._keyed.instance import Instance, State, Waiter
 from ProxyPatternPool._keyed.machine import KeyedMachine
+from tests.support.effort import effort
 
 INDEX = st.integers(0, 1000)  # which one of those there are
 KEYS = st.sampled_from([-1, -2, 1, True, 1.0, "a", "b"])  # two with the same hash, three that are equal
@@ -389,5 +390,10 @@ class KeyedRules(RuleBasedStateMachine):
             assert wanted.real.uses == wanted.uses
 
 
-KeyedRules.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+KeyedRules.TestCase.settings = settings(
+    max_examples=effort(10, 40, 200),
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # a machine may have much else to do
+)
 TestKeyedCore = pytest.mark.no_cover(KeyedRules.TestCase)

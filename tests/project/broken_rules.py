@@ -42,14 +42,24 @@ class Break:
                 source = ROOT / part
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, Path(copy, part))
             FUNCTIONS[self.where][0].change(Path(copy), self.old, self.new)
-            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{self.test}"]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-x",
+                "-p",
+                "no:cacheprovider",
+                "--thorough",
+                f"tests/{self.test}",
+            ]
             try:
                 result = subprocess.run(
                     command,
                     cwd=copy,
                     env={**os.environ, "PYTHONPATH": copy},
                     capture_output=True,
-                    timeout=120,
+                    timeout=300,
                     check=False,
                 )
             except subprocess.TimeoutExpired:
@@ -170,7 +180,7 @@ BREAKS = [
         "PoolMachine.shutdown",
         "        if self.mark not in self.waiters:\n            self.waiters.append(self.mark)",
         "        if not self.waiters:\n            self.waiters.append(self.mark)",
-        "threads/test_pool.py::test_shutdown_sends_away_who_waits_and_closes_what_is_idle",
+        "contract/test_contract.py::test_shutdown_sends_away_who_waits_and_closes_what_comes_back",
     ),
     Break(
         "the oldest waiter is served first",
@@ -182,7 +192,7 @@ BREAKS = [
         "        while self.waiters and self._serve(self.waiters[-1], now):\n"
         "            self.to_wake.append(self.waiters[-1])\n"
         "            self.waiters.pop()",
-        "threads/test_pool.py::test_first_come_first_served",
+        "contract/test_contract.py::test_first_come_first_served",
     ),
     Break(
         "a free place is a slot for who waits",
@@ -238,7 +248,7 @@ BREAKS = [
         "PoolMachine.closed",
         "        self._check(slot, CLOSING)\n        self._remove(slot)\n",
         "        self._check(slot, CLOSING)\n",
-        "threads/test_pool.py::test_a_broken_object_is_closed_and_replaced",
+        "contract/test_contract.py::test_min_size_objects_are_there_from_the_beginning_and_are_replaced",
     ),
     Break(
         "user code is settled whatever it raises",

@@ -17,6 +17,7 @@ def test_each_break_fits_the_code_and_has_a_test(entry: Break) -> None:
     assert f"def {test}(" in Path(ROOT, "tests", file).read_text()
 
 
+@pytest.mark.slow
 def test_a_break_is_noticed() -> None:
     """Otherwise the list would say so whatever happens; the others take minutes, and are run by hand."""
     first = next(entry for entry in BREAKS if "core/test_machine.py" in entry.test)

@@ -184,7 +184,7 @@ def test_what_only_leads_to_an_object_is_not_lent(factory: Factory, made: Any, t
         pool.get()
     assert pool.size == 0
     made_by = factory
-    assert isinstance(pool.get(timeout=5), Thing)
+    assert isinstance(pool.get(timeout=20), Thing)
 
 
 @pytest.mark.parametrize(("result", "told"), [(awaited, "coroutine"), (lambda _: Client(), "Client")])
@@ -203,7 +203,7 @@ def test_a_hook_that_turns_out_to_be_awaited_is_told_to_who_asks(
     ):
         pool.get()
     slip = False
-    assert pool.get(timeout=5).number == 1
+    assert pool.get(timeout=20).number == 1
     assert factory.closed == [0]
 
 
@@ -215,7 +215,7 @@ def test_a_hook_that_turns_out_to_be_awaited_when_nobody_asks_is_logged(
     hook: Any = lambda thing: awaited(thing)  # noqa: E731  # that is what users write
     pool = Pool(factory, 1, **{name: hook})
     (pool.discard if name == "close" else pool.ret)(pool.get())
-    assert pool.get(timeout=5).number == 1
+    assert pool.get(timeout=20).number == 1
     assert (
         f"TypeError: {name} must be a plain function, but has returned something of type coroutine: use AsyncPool"
         in caplog.text

@@ -18,6 +18,7 @@ import pytest
 from ProxyPatternPool import AsyncProxy, Proxy, ProxyException, TimeOut
 from ProxyPatternPool.loop_local import at_exit
 from tests.conftest import Crew, run
+from tests.support.effort import effort
 from tests.support.loops import NewLoop, Run, bytes_left_by_loops, run_and_shut_down
 
 LOOP = AsyncProxy.Scope.LOOP
@@ -427,7 +428,7 @@ def test_a_closed_loop_is_collected_with_its_object(run_loop: Run) -> None:
 @pytest.mark.no_cover
 def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
     proxy = AsyncProxy(fun=OfLoop, scope=LOOP)
-    assert bytes_left_by_loops(new_loop, 1000, lambda: use_and_look(proxy)) < 1_000_000
+    assert bytes_left_by_loops(new_loop, effort(100, 1000, 1000), lambda: use_and_look(proxy)) < 1_000_000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")

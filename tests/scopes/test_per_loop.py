@@ -15,6 +15,7 @@ import pytest
 from ProxyPatternPool import Proxy, ProxyException
 from ProxyPatternPool.loop_local import at_exit
 from tests.conftest import Crew, Factory, run
+from tests.support.effort import effort
 from tests.support.loops import NewLoop, Run, bytes_left_by_loops, run_and_shut_down
 
 LOOP = Proxy.Scope.LOOP
@@ -212,7 +213,7 @@ def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
     async def use() -> None:
         assert len(db.content) == 10_000
 
-    assert bytes_left_by_loops(new_loop, 1000, use) < 1_000_000
+    assert bytes_left_by_loops(new_loop, effort(100, 1000, 1000), use) < 1_000_000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")

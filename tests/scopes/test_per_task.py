@@ -177,7 +177,7 @@ def test_a_timeout_reaches_the_caller(run_loop: Run, source: Source) -> None:
 
 def test_a_block_gives_back_what_the_task_had_not_before(run_loop: Run, source: Source) -> None:
     """Otherwise an inner block would end the transaction of an outer one."""
-    db = proxy(source, max_size=1, timeout=1)
+    db = proxy(source, max_size=1, timeout=20)
 
     async def main() -> None:
         async with db._obj() as outer:
@@ -206,7 +206,7 @@ def test_a_block_gives_back_what_the_task_had_not_before(run_loop: Run, source: 
 @pytest.mark.parametrize("error", [ValueError, CancelledError, SystemExit])
 def test_a_block_gives_back_whatever_ends_it(run_loop: Run, source: Source, error: type[BaseException]) -> None:
     """Otherwise each failure would cost a place."""
-    db = proxy(source, max_size=1, timeout=1)
+    db = proxy(source, max_size=1, timeout=20)
 
     async def main() -> None:
         for _ in range(3):
@@ -221,7 +221,7 @@ def test_a_block_gives_back_whatever_ends_it(run_loop: Run, source: Source, erro
 @pytest.mark.parametrize("alive", [True, False])
 def test_a_block_that_another_task_leaves(run_loop: Run, source: Source, alive: bool) -> None:
     """Otherwise a fixture whose two halves run in two tasks would take the object of whoever runs the second half."""
-    db = proxy(source, max_size=2, timeout=1)
+    db = proxy(source, max_size=2, timeout=20)
 
     async def main() -> None:
         for _ in range(20):  # so that now and then the second task gets what was the first one's identity
@@ -258,7 +258,7 @@ def test_a_block_that_another_task_leaves(run_loop: Run, source: Source, alive: 
     run_loop(watched(main()))
 
 
-def test_a_task_learns_nothing_of_what_was_taken_from_a_block_that_is_over(run_loop: Run, source: Source) -> None:
+def test_a_task_learns_nothing_of_what_was_taken_from_a_block_that_is_over(source: Source) -> None:
     """Otherwise a task that serves many would fail all of them to come, for one that was too slow."""
     db = proxy(source, max_using_delay_kill=5)
 
@@ -271,7 +271,7 @@ def test_a_task_learns_nothing_of_what_was_taken_from_a_block_that_is_over(run_l
         await in_task(lambda: block.__aexit__(None, None, None))
         assert (await db._get_obj()).number == 1
 
-    run_loop(watched(main()))
+    run_fast(watched(main()))
 
 
 def test_a_block_that_another_task_leaves_takes_nothing_from_who_had_it_before(run_loop: Run, source: Source) -> None:
@@ -290,7 +290,7 @@ def test_a_block_that_another_task_leaves_takes_nothing_from_who_had_it_before(r
 
 def test_a_generator_that_is_abandoned_in_its_block(run_loop: Run, source: Source) -> None:
     """Otherwise each client that stops reading a stream would cost a connection."""
-    db = proxy(source, max_size=1, timeout=1)
+    db = proxy(source, max_size=1, timeout=20)
 
     async def rows() -> AsyncIterator[int]:
         async with db._obj():
@@ -652,7 +652,7 @@ class Shy(AbstractAsyncContextManager["Shy"]):
 
 def test_an_object_that_cannot_be_kept_is_given_back(run_loop: Run) -> None:
     """Otherwise it would be nobody's, and out for ever."""
-    db: Any = AsyncProxy(fun=lambda n: Shy(), max_size=1, timeout=1)
+    db: Any = AsyncProxy(fun=lambda n: Shy(), max_size=1, timeout=20)
 
     async def main() -> None:
         for _ in range(2):
@@ -887,7 +887,7 @@ def test_without_a_pool_each_task_has_an_object_made(run_loop: Run, source: Sour
 
 def test_one_loop_after_another(run_loop: Run, source: Source) -> None:
     """Otherwise a program could call `asyncio.run` once only."""
-    db = proxy(source, max_size=1, timeout=1)
+    db = proxy(source, max_size=1, timeout=20)
     for number in range(3):
         run_loop(watched(use(db)))
         source.check_all_gone()
@@ -949,7 +949,7 @@ def test_a_forked_child_makes_its_own_object() -> None:
             yield pid
             print("exit", "mine" if pid == os.getpid() else "another's", number, flush=True)
 
-        owner = AsyncProxy(fun=connect, max_size=1, auto_return=True, timeout=1)
+        owner = AsyncProxy(fun=connect, max_size=1, auto_return=True, timeout=20)
 
         async def use():
             async with owner._obj():

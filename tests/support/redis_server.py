@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import until
+from tests.support import guard
 
 
 @pytest.fixture(scope="session")
@@ -25,12 +26,14 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     directory: Path = tmp_path_factory.mktemp("redis")
     command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(directory)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    guard.watch(process)
     try:
         until(lambda: listens(port) or process.poll() is not None)
         yield port
     finally:
         process.terminate()
         process.wait()
+        guard.forget(process)
 
 
 def listens(port: int) -> bool:

@@ -15,6 +15,8 @@ from tests.support.cancelling import watched
 from tests.support.loops import NewLoop
 from tests.support.postgres import PostgreSQL
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 Kind = Callable[..., AsyncPool[Any]]
 
 

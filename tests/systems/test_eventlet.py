@@ -8,6 +8,8 @@ from tests.conftest import run
 
 pytest.importorskip("eventlet", reason="eventlet is missing: pip install ProxyPatternPool[eventlet]")
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 PATCHES = {
     "patched": "import eventlet; eventlet.monkey_patch()",
     "patched late": "import ProxyPatternPool, eventlet; eventlet.monkey_patch()",

@@ -8,6 +8,8 @@ from tests.conftest import run
 
 pytest.importorskip("gevent", reason="gevent is missing: pip install ProxyPatternPool[gevent]")
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 PATCHES = {"patched": "from gevent import monkey; monkey.patch_all()", "not patched": ""}
 
 HEAD = """

@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import run, until
 from tests.support.wire import Server
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 METHODS = multiprocessing.get_all_start_methods()
 
 PROGRAM = """

@@ -19,6 +19,8 @@ import psycopg  # it may be missing
 
 from tests.support.connections import Attempts, Connection, is_alive, is_usable  # likewise
 
+pytestmark = pytest.mark.slow  # it starts servers or programs
+
 
 @pytest.fixture
 def server(postgres: PostgreSQL) -> Iterator[PostgreSQL]:
@@ -33,7 +35,7 @@ def attempts(server: PostgreSQL) -> Attempts:
     return Attempts(server)
 
 
-def pool_of(attempts: Attempts, max_size: int, min_size: int = 0, patience: float = 1.0) -> Pool[Connection]:
+def pool_of(attempts: Attempts, max_size: int, min_size: int = 0, patience: float = PATIENCE) -> Pool[Connection]:
     """Return a pool that checks each connection each time, as others do that had been idle for a moment."""
     return Pool(
         attempts.connect,
@@ -86,6 +88,7 @@ def test_who_asks_first_after_an_outage_is_served(server: PostgreSQL, attempts: 
 
 def test_a_server_that_comes_back_meets_no_stampede(server: PostgreSQL, attempts: Attempts, crew: Crew) -> None:
     """Otherwise it would be asked for more connections than it was promised, and go down again."""
+    attempts.options["connect_timeout"] = int(PATIENCE)
     with pool_of(attempts, 3) as pool:
         server.freeze()
         for _ in range(12):
@@ -150,7 +153,7 @@ def test_a_server_that_hangs_keeps_nobody_else_beyond_the_timeout(
 ) -> None:
     """Otherwise one database would stop the whole program, and go on doing so when it is back."""
     attempts.options["connect_timeout"] = int(PATIENCE)
-    with pool_of(attempts, 2, min_size, patience=PATIENCE) as pool, Pool(factory, 1, close="close") as other:
+    with pool_of(attempts, 2, min_size) as pool, Pool(factory, 1, close="close") as other:
         server.freeze()
         for _ in range(2):
             crew.start(lambda: lend_all(pool, 1))

@@ -63,6 +63,11 @@ EXITS = {
     start(making.get, daemon=True)
     until(lambda: making.stats()["creating"])
     """,
+    "the background creates": """
+    refilled = Pool(lambda n: threading.Event().wait(), 1, min_size=0)
+    refilled.resize(min_size=1)
+    until(lambda: refilled.stats()["creating"])
+    """,
     "house is kept": """
     often = Pool(lambda n: n, 2, min_size=0, max_delay=0.001)
     seldom = Pool(lambda n: n, 2, min_size=0, max_delay=3600.0)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import PATIENCE, Crew, until
+from tests.support import guard
 from tests.support.wire import Server
 
 if not hasattr(os, "fork"):
@@ -29,6 +30,8 @@ from examples.harness.load import Load  # noqa: E402  # likewise
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
+
+pytestmark = pytest.mark.slow  # it starts servers or programs
 
 #: The example, and beside its database a pool of connections to the test's server.
 APPLICATION = """
@@ -118,6 +121,7 @@ def gunicorn(directory: Path, wire: Server, application: str, *options: str) -> 
             text=True,
             start_new_session=True,
         )
+        guard.watch(process)
         try:
             yield Gunicorn(process, listener.getsockname()[1])
         finally:
@@ -131,6 +135,7 @@ def end_group(process: subprocess.Popen[str]) -> None:
     except ProcessLookupError:
         pass
     process.communicate()
+    guard.forget(process)
 
 
 def load(server: Gunicorn, directory: Path) -> None:

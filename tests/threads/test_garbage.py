@@ -12,12 +12,15 @@ import pytest
 from ProxyPatternPool import Pool, TimeOut
 from tests.conftest import Crew, Factory, Thing, run, until
 from tests.support.bytecodes import at_bytecode, at_each_bytecode
+from tests.support.effort import effort
 
 # -- pools as garbage
 
 
 #: Without the GIL there are no generations: each collection looks at everything, so not as much can be tried.
-STEP, MANY = (1, 1000) if getattr(sys, "_is_gil_enabled", lambda: True)() else (10, 300)
+STEP, MANY = (
+    (1, effort(100, 300, 1000)) if getattr(sys, "_is_gil_enabled", lambda: True)() else (10, effort(30, 100, 300))
+)
 
 
 def test_a_thousand_pools_made_and_dropped_leave_nothing() -> None:

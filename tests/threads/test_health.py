@@ -55,9 +55,9 @@ def test_all_that_is_stale_is_replaced_at_once(server: Server, clock: Clock) -> 
     pool = Pool(server.factory, 6, min_size=6, health=server.health, close="close", clock=clock, name="db")
     server.restart()
     clock.now += 20  # not so long that the background would be first
-    with pool.obj(timeout=5) as thing:
+    with pool.obj(timeout=20) as thing:
         assert thing.number not in server.dead
-        others = [pool.get(timeout=5) for _ in range(5)]
+        others = [pool.get(timeout=20) for _ in range(5)]
         assert not server.dead & {other.number for other in others}
     until(lambda: len(server.factory.closed) == 6)
     assert pool.stats()["nclosed"] == {"health": 6}
@@ -150,6 +150,18 @@ def test_idle_objects_are_checked_in_the_background(server: Server, clock: Clock
     assert pool.stats()["nclosed"] == {"health": 2}
     with pool.obj():
         assert len(server.checked) == 3  # it was checked just now
+
+
+def test_checks_that_fail_in_the_background_cost_no_place(server: Server, clock: Clock) -> None:
+    """Otherwise a night of outages would leave a pool without a place for any object."""
+    pool = Pool(server.factory, 2, min_size=2, health=server.health, close="close", clock=clock)
+    for rounds in range(1, 13):
+        server.restart()  # half of the checks raise
+        clock.now += 60
+        pool._engine._round()
+        until(lambda least=2 * rounds: pool.stats()["nclosed"].get("health") == least and pool.stats()["idle"] == 2)
+    things = [pool.get(timeout=0), pool.get(timeout=0)]
+    assert {thing.closed for thing in things} == {0}
 
 
 def test_a_check_in_the_background_that_ends_the_program_ends_but_that_call(

@@ -23,7 +23,7 @@ def test_an_object_past_its_lifetime_is_not_lent(factory: Factory, clock: Clock)
     """Otherwise a connection that the server has ended for its age would be handed out."""
     pool = Pool(factory, 3, min_size=3, max_lifetime=100.0, close="close", clock=clock)
     clock.now += 100
-    assert pool.get(timeout=5).number >= 3
+    assert pool.get(timeout=20).number >= 3
     until(lambda: sorted(factory.closed) == [0, 1, 2])
     assert pool.stats()["nclosed"] == {"max_lifetime": 3}
 
@@ -160,7 +160,7 @@ def test_a_block_whose_object_was_taken_away_ends_quietly(factory: Factory, cloc
     with pool.obj():
         clock.now += 5
         pool._engine._round()
-        with pool.obj(timeout=5) as other:
+        with pool.obj(timeout=20) as other:
             assert other.number == 1
     stats = pool.stats()
     assert (stats["idle"], stats["size"], stats["nbad_returns"]) == (1, 1, 0)
@@ -177,7 +177,7 @@ def test_what_is_taken_away_while_it_is_being_checked_is_not_lent(factory: Facto
 
     pool = Pool(factory, 1, health=health, max_using_delay_kill=5.0, close="close", clock=clock)
     clock.now += 20
-    assert pool.get(timeout=5).number == 1
+    assert pool.get(timeout=20).number == 1
     assert factory.closed == [0]
 
 
@@ -244,6 +244,39 @@ def test_a_smaller_pool_shrinks_as_objects_return(factory: Factory) -> None:
     assert pool.stats()["nclosed"] == {"resize": 3}
     with pool.obj(), pool.obj(), pytest.raises(TimeoutError):
         pool.get(timeout=0)
+
+
+def test_a_pool_stays_within_its_size_while_objects_wear_out_and_die(crew: Crew) -> None:
+    """Otherwise the server would refuse connections just when many of them have to be replaced."""
+    lock = threading.Lock()
+    alive = peak = 0
+
+    def make(_: int) -> object:
+        nonlocal alive, peak
+        with lock:
+            alive += 1
+            peak = max(peak, alive)
+        return object()
+
+    def close(_: object) -> None:
+        nonlocal alive
+        with lock:
+            alive -= 1
+
+    checks = iter(range(10**9))
+    pool = Pool(
+        make, 4, min_size=4, max_use=3, close=close, health=lambda _: next(checks) % 5, health_delay=0, timeout=None
+    )
+
+    def use() -> None:
+        for _ in range(100):
+            with pool.obj():
+                pass
+
+    for _ in range(8):
+        crew.start(use)
+    crew.join()
+    assert peak == 4
 
 
 def test_a_larger_minimum_is_made_in_the_background(factory: Factory) -> None:

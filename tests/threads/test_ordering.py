@@ -42,7 +42,7 @@ def test_a_return_at_each_bytecode_of_who_queues_up_serves_it(crew: Crew) -> Non
         given, asleep = threading.Event(), threading.Event()
 
         def wake() -> None:
-            if not given.wait(1.0):  # it sleeps, and has no bytecodes any more
+            if not given.wait(3.0):  # it sleeps, and has no bytecodes any more
                 asleep.set()
                 pool.ret(held)
 

@@ -198,6 +198,7 @@ def test_what_a_proxy_would_be_called_with_is_not_known_before_it_is_set() -> No
     assert str(inspect.signature(Proxy())) == "(*args, **kwargs)"
 
 
+@pytest.mark.slow
 def test_pytest_collects_a_module_that_has_proxies(tmp_path: Path) -> None:
     """Otherwise the tests of a program could not be run where its database is not."""
     module = tmp_path / "test_module.py"

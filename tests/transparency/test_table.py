@@ -19,6 +19,7 @@ def test_a_proxy_does_what_its_object_does(operation: Operation, name: str) -> N
     assert OURS[name](operation) is (operation[1:] not in IMPOSSIBLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNUSED)
 @pytest.mark.parametrize("operation", EVERY)
 def test_the_first_use_makes_no_difference(operation: Operation, name: str) -> None:
