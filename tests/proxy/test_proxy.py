@@ -335,7 +335,7 @@ def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(options: dict[str
 
     async def main() -> None:
         assert late.get() is db._get_obj()
-        assert late.place.obj == ["new"]
+        assert late.cache.obj == ["new"]
 
     asyncio.run(main())
 
