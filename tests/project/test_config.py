@@ -43,13 +43,13 @@ Scope = Proxy.Scope
         ({"min_size": None}, TypeError, "min_size must be an int, not None"),
         ({"close": 3}, TypeError, "close must be a callable, the name of a method, or None, not 3"),
         ({"close": ""}, TypeError, "close must be a callable, the name of a method, or None, not ''"),
-        ({"name": 3}, TypeError, "name must be a text, not 3"),
-        ({"health": 3}, TypeError, "health must be a callable, or None, not 3"),
-        ({"opener": "open"}, TypeError, "opener must be a callable, or None, not 'open'"),
-        ({"getter": 3}, TypeError, "getter must be a callable, or None, not 3"),
-        ({"retter": 3}, TypeError, "retter must be a callable, or None, not 3"),
-        ({"tracer": 3}, TypeError, "tracer must be a callable, or None, not 3"),
-        ({"stats": 3}, TypeError, "stats must be a callable, or None, not 3"),
+        ({"name": 3}, TypeError, "name must be a str, not 3"),
+        ({"health": 3}, TypeError, "health must be a callable or None, not 3"),
+        ({"opener": "open"}, TypeError, "opener must be a callable or None, not 'open'"),
+        ({"getter": 3}, TypeError, "getter must be a callable or None, not 3"),
+        ({"retter": 3}, TypeError, "retter must be a callable or None, not 3"),
+        ({"tracer": 3}, TypeError, "tracer must be a callable or None, not 3"),
+        ({"stats": 3}, TypeError, "stats must be a callable or None, not 3"),
         ({"max_lifetime": -1}, ValueError, "max_lifetime must be a finite number of seconds from 0, not -1"),
         ({"max_using_delay": "1"}, TypeError, "max_using_delay must be a number of seconds, not '1'"),
         ({"max_using_delay_kill": -1}, ValueError, "max_using_delay_kill must be a finite number of seconds"),
@@ -78,7 +78,7 @@ def test_bad_parameters(what: Any, parameters: dict[str, Any], error: type[Excep
 @pytest.mark.parametrize("fun", [None, 3, "connect"])
 def test_a_function_that_is_none(fun: Any) -> None:
     """Otherwise the first caller would hear of it, and not who made the mistake."""
-    with pytest.raises(TypeError, match=f"fun must be callable, not {fun!r}"):
+    with pytest.raises(TypeError, match=f"fun must be a callable, not {fun!r}"):
         Pool(fun)
 
 
