@@ -37,8 +37,8 @@ __all__ = [
 ]
 __version__ = "26.11.0"
 
-#: What needs asyncio, and where it is.
-_ELSEWHERE = {
+#: Public names that need asyncio, and their modules.
+_NEEDS_ASYNCIO = {
     "AsyncKeyedPool": "_keyed.pool",
     "KeyedStats": "_keyed.stats",
     "AsyncPool": "_async_pool.pool",
@@ -47,11 +47,11 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what needs asyncio when it is asked for: a program without an event loop does not pay for one."""
+    """Import the names that need asyncio at their first use: a program without an event loop does not pay for it."""
     if name == "loop_local":
         return import_module("ProxyPatternPool.loop_local")
-    if name in _ELSEWHERE:
-        return getattr(import_module(f"ProxyPatternPool.{_ELSEWHERE[name]}"), name)
+    if name in _NEEDS_ASYNCIO:
+        return getattr(import_module(f"ProxyPatternPool.{_NEEDS_ASYNCIO[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

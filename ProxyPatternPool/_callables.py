@@ -1,6 +1,6 @@
-"""Checks for a forgotten ``async``, call or decorator: told at once, and not to whoever uses the object later.
+"""Checks for a forgotten ``async``, call or decorator, which would otherwise surface when an object is used.
 
-What can be seen of a function is refused when the pool is made; the rest when it shows, by the first call.
+A function that shows its fault is refused when the pool is made. Otherwise its first call shows it.
 """
 
 from __future__ import annotations
@@ -21,36 +21,39 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: What to do about a function that has to be awaited.
+#: Advice for a function that has to be awaited.
 ADVICE = "use AsyncPool, or AsyncProxy in place of a Proxy, which await it"
 
-#: Why there is nothing to do about it.
-PLAIN = "it is called where nobody can wait"
+#: The reason why a function cannot be awaited anywhere.
+PLAIN = "it is called where nothing can be awaited"
 
 
-# -- functions, as they are given
+# -- functions, when the pool is made
 
 
 def check_fun(fun: Callable[..., object]) -> None:
-    """Refuse a generator function, whose generators would be lent: TypeError."""
+    """Refuse a generator function as `fun`, since its generators would be lent: TypeError."""
     if _is(isasyncgenfunction, fun):
         raise TypeError(f"fun must not be an asynchronous generator, but is {fun!r}: is @asynccontextmanager missing?")
     if _is(_never_runs, fun):
-        advice = "return the object, and have `close` do what follows"
+        advice = "return the object, and do in `close` what follows the yield"
         raise TypeError(f"fun must not be a generator, but is {fun!r}: {advice}")
 
 
 def check_hook(name: str, hook: object) -> None:
-    """Refuse a generator function, whose code would never run: TypeError."""
+    """Refuse a generator function as a hook, since its code would never run: TypeError."""
     if _is(_never_runs, hook) or _is(isasyncgenfunction, hook):
         raise TypeError(f"{name} must be a function that does something, not the generator {hook!r}")
 
 
-def check_manager_function(who: str, function: object) -> None:
-    """Refuse an ``async`` function where one is needed that returns an asynchronous context manager: TypeError."""
+def check_manager_function(caller: str, function: object) -> None:
+    """Refuse an ``async`` function in place of one that returns an asynchronous context manager: TypeError.
+
+    `caller` is the name of the function that needs it.
+    """
     if _is(iscoroutinefunction, function) or _is(isasyncgenfunction, function):
-        what = "needs a function that returns an asynchronous context manager, not the async"
-        raise TypeError(f"{who} {what} {function!r}: is @asynccontextmanager missing?")
+        needed = "needs a function that returns an asynchronous context manager, not the async"
+        raise TypeError(f"{caller} {needed} {function!r}: is @asynccontextmanager missing?")
 
 
 def check_plain(name: str, function: object, advice: str) -> None:
@@ -60,7 +63,7 @@ def check_plain(name: str, function: object, advice: str) -> None:
 
 
 def _never_runs(function: object) -> bool:
-    """Tell whether it is a generator function, and not a coroutine function of `types.coroutine`."""
+    """Tell whether a call would make a generator. A coroutine function of `types.coroutine` does not count."""
     return isgeneratorfunction(function) and not function.__code__.co_flags & CO_ITERABLE_COROUTINE
 
 
@@ -70,11 +73,11 @@ def _is(kind: Callable[[object], bool], function: object) -> bool:
     return kind(function) or kind(getattr(type(function), "__call__", None))  # noqa: B004  # that function itself is looked at
 
 
-# -- what they return
+# -- their results
 
 
 def plain_object(obj: T) -> T:
-    """Return what `fun` has returned to a `Pool`, unless that is not the object, but only leads to it: TypeError."""
+    """Return the result of a `Pool`'s `fun`. TypeError if it has to be awaited or entered to get the object."""
     if issubclass(type(obj), Coroutine):
         dispose_of(obj)
         raise TypeError(f"fun must return an object, but has returned {described(obj)}: {ADVICE}")
@@ -87,7 +90,7 @@ def plain_object(obj: T) -> T:
 
 
 def plain_result(name: str, result: T, advice: str = ADVICE) -> T:
-    """Return what a hook has returned, unless that is to be awaited: TypeError."""
+    """Return the result of a hook. TypeError if it has to be awaited."""
     if result is not None and isawaitable(result):
         dispose_of(result)
         raise TypeError(f"{name} must be a plain function, but has returned {described(result)}: {advice}")
@@ -95,9 +98,9 @@ def plain_result(name: str, result: T, advice: str = ADVICE) -> T:
 
 
 def entered_object(obj: T) -> T:
-    """Return what `fun` has returned to an `AsyncPool`, and can be neither entered nor awaited, if it is the object.
+    """Return the result of an `AsyncPool`'s `fun` that can be neither entered nor awaited: it is the object.
 
-    TypeError for what is only to be called, decorated, or entered in another way.
+    TypeError if it has to be called, decorated, or entered in another way to get the object.
     """
     if _is_left_uncalled(obj):
         raise TypeError("fun must return an object, but has returned a coroutine function: call it")
@@ -107,19 +110,19 @@ def entered_object(obj: T) -> T:
 
 
 def awaited_result(name: str, result: T) -> T:
-    """Return what came of a hook of an `AsyncPool`, unless that was to be called, or to be iterated over: TypeError."""
+    """Return the result of an `AsyncPool`'s hook, after awaiting it. TypeError if it has to be called or iterated."""
     if _is_left_uncalled(result) or isasyncgen(result):
         raise TypeError(f"{name} must do something, but has returned {result!r}: call it, or await what it gives")
     return result
 
 
 def _is_left_uncalled(result: object) -> bool:
-    """Tell whether it is an ``async`` function, and not what only passes for one, as an `AsyncMock` does."""
+    """Tell whether a result is an ``async`` function. An `AsyncMock`, which only passes for one, does not count."""
     return issubclass(type(result), (FunctionType, MethodType)) and iscoroutinefunction(result)
 
 
 def described(made: object) -> str:
-    """Tell what it is without its own text, which may hold a password."""
+    """Describe an object by its type, and not by its `str` or `repr`, which may hold a password."""
     if made is None:
         return "None"
     hint = ""
@@ -131,6 +134,6 @@ def described(made: object) -> str:
 
 
 def dispose_of(awaitable: object) -> None:
-    """Close a coroutine, or Python would warn of it as well."""
+    """Close a coroutine, since Python would also warn that it was never awaited."""
     if isinstance(awaitable, Coroutine):
         awaitable.close()

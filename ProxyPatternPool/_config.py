@@ -1,7 +1,7 @@
 """The parameters of a pool, written once: names, types, defaults, checks.
 
-`PoolConfig` is what a pool obeys, and its `Limits` are what the core knows of it; `PoolParameters` is the same list as
-keyword arguments, for type checkers. A test holds the two together.
+A pool obeys a `PoolConfig`. The core knows only the `Limits` in it. `PoolParameters` is the same list as keyword
+arguments, for type checkers. A test keeps the two equal.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _numbers = count(1)  # of pools without a name
 
 
 class Default(Enum):
-    """The default of `timeout` in `get` and `obj`: the one which the pool was made with."""
+    """A default for `timeout` in `get` and `obj`: the `timeout` that the pool was made with."""
 
     TIMEOUT = "the pool's own timeout"
 
 
-#: Parameters whose names were others in earlier releases.
+#: Names of parameters in earlier releases, which are still accepted.
 EARLIER_NAMES = {"max_avail_delay": "max_delay", "closer": "close"}
 
-#: What is called otherwise in other libraries. These names are not accepted, but known to whoever tries them.
+#: Names of parameters in other libraries. They are not accepted, but the error message suggests ours.
 OTHER_NAMES = {
     name: ours
     for ours, theirs in {
@@ -54,14 +54,14 @@ OTHER_NAMES = {
     for name in theirs.split()
 }
 
-#: Parameters which are called with an object, and may do something with it.
+#: Parameters that are called with an object, and may act on it.
 HOOKS = ("health", "opener", "getter", "retter", "close")
 
-#: Parameters which say what is to happen to an object: whoever gives one relies on it.
+#: Parameters that have an effect on objects. A program that gives one relies on that effect.
 ON_OBJECTS = (*HOOKS, "max_use", "max_delay", "max_lifetime", "max_using_delay", "max_using_delay_kill")
 
 
-#: Parameters whose default is no limit, which None stands for, too.
+#: Parameters whose default is no limit. None stands for the default.
 LIMITS = (
     *("max_size", "max_use", "max_delay", "max_lifetime", "max_using_delay", "max_using_delay_kill", "max_waiting"),
     *("delay", "health_freq"),
@@ -69,7 +69,7 @@ LIMITS = (
 
 
 class PoolParameters(TypedDict, Generic[T], total=False):
-    """The keyword-only parameters of every pool; `PoolConfig` says what they mean."""
+    """A dictionary of the keyword-only parameters of every pool. `PoolConfig` says what they mean."""
 
     min_size: int
     max_use: int | None
@@ -97,7 +97,7 @@ class PoolParameters(TypedDict, Generic[T], total=False):
 
 
 class ProxyParameters(PoolParameters[T], total=False):
-    """The parameters of the pool of a proxy, all keyword-only; a `max_size` of None means no pool."""
+    """A dictionary of the parameters of a proxy's pool, all keyword-only. A `max_size` of None means no pool."""
 
     max_size: int | None
     auto_return: bool
@@ -105,43 +105,43 @@ class ProxyParameters(PoolParameters[T], total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolConfig(Limits, Generic[T]):
-    """The checked parameters of a pool: its limits, and what the driver needs beside them.
+    """A pool's checked parameters: its limits, and the parameters that only the driver needs.
 
-    Raises TypeError or ValueError naming the parameter and the value.
+    Raises TypeError or ValueError, naming the parameter and the value.
     """
 
     fun: Callable[[int], T]  # makes object number n: 0, 1, 2...
-    timeout: float | None = 30.0  # seconds that `get` waits; 0 tries once, None waits for ever
+    timeout: float | None = 30.0  # seconds that `get` waits; 0 tries once, None waits without a limit
     close: Callable[[T], object] | str | None = None  # ends an object: a function, or the name of its method
-    health: Callable[[T], object] | None = None  # tells whether an object is alive; false or an exception: it is not
-    opener: Callable[[T], object] | None = None  # called with each new object; an exception: it is closed, and raised
-    getter: Callable[[T], object] | None = None  # called before an object is lent; an exception: likewise
-    retter: Callable[[T], object] | None = None  # called when it is given back; an exception: it is closed, and logged
-    tracer: Callable[[T], str] | None = None  # tells an object in logs, errors, statistics; else its type and number
-    stats: Callable[[T], object] | None = None  # tells more of it in the statistics: JSON-compatible data
+    health: Callable[[T], object] | None = None  # tells whether an object works; false or an error closes it
+    opener: Callable[[T], object] | None = None  # called with each new object; an error closes it, and is raised
+    getter: Callable[[T], object] | None = None  # called with an object before each lease; an error does the same
+    retter: Callable[[T], object] | None = None  # called with each object given back; an error closes it, and is logged
+    tracer: Callable[[T], str] | None = None  # describes an object in logs, errors and `leases`, with type and number
+    stats: Callable[[T], object] | None = None  # adds JSON-compatible data of an object to the statistics
     name: str | None = None  # in logs, errors and statistics
-    log_level: int | None = None  # of this pool's messages alone, which are logged as `ProxyPatternPool.<name>` then
-    auto_return: bool = False  # of a proxy's pool: what an owner has goes back when that one ends
+    log_level: int | None = None  # of this pool's messages; its logger is then `ProxyPatternPool.<name>`
+    auto_return: bool = False  # of a proxy's pool: an owner's object goes back when the owner ends
     clock: Callable[[], float] = monotonic  # for tests that need another time
 
     def __post_init__(self) -> None:
         Limits.__post_init__(self)
         if not callable(self.fun):
-            raise TypeError(f"fun must be callable, not {self.fun!r}")
+            raise TypeError(f"fun must be a callable, not {self.fun!r}")
         check_fun(self.fun)
         object.__setattr__(self, "timeout", checked_timeout(self.timeout))
         for hook in ("health", "opener", "getter", "retter", "tracer", "stats"):
             function = getattr(self, hook)
             if not (function is None or callable(function)):
-                raise TypeError(f"{hook} must be a callable, or None, not {function!r}")
+                raise TypeError(f"{hook} must be a callable or None, not {function!r}")
         if self.close == "" or not (self.close is None or callable(self.close) or isinstance(self.close, str)):
             raise TypeError(f"close must be a callable, the name of a method, or None, not {self.close!r}")
         for hook in HOOKS:
             check_hook(hook, getattr(self, hook))
-        for teller in ("tracer", "stats"):
-            check_plain(teller, getattr(self, teller), PLAIN)
+        for name in ("tracer", "stats"):
+            check_plain(name, getattr(self, name), PLAIN)
         if not (self.name is None or isinstance(self.name, str)):
-            raise TypeError(f"name must be a text, not {self.name!r}")
+            raise TypeError(f"name must be a str, not {self.name!r}")
         if self.log_level is not None:
             check_count("log_level", self.log_level)
         if not isinstance(self.auto_return, bool):
@@ -149,32 +149,32 @@ class PoolConfig(Limits, Generic[T]):
         object.__setattr__(self, "name", self.name or f"pool-{next(_numbers)}")
 
     def check_plain(self) -> None:
-        """Refuse what has to be awaited, for a pool that cannot: TypeError."""
+        """Refuse functions that have to be awaited, for a pool that cannot await: TypeError."""
         for name in ("fun", *HOOKS):
             check_plain(name, getattr(self, name), ADVICE)
 
     def given_on_objects(self) -> list[str]:
-        """Return the names of what is to happen to an object."""
+        """Return the names of those parameters given that have an effect on objects."""
         return [name for name in ON_OBJECTS if getattr(self, name)]
 
     def limits(self) -> Limits:
-        """Return what the core obeys."""
+        """Return the part that the core obeys."""
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
 
     def make(self, number: int) -> T:
-        """Return what `fun` does, given a number; `TypeError` that says so when it does not take one."""
+        """Call `fun` with the object's number, and return its result. TypeError if `fun` does not take a number."""
         try:
             return self.fun(number)
         except TypeError as error:
             if _refuses(self.fun, number):
-                what = "fun is called with the number of the object (0, 1, 2…), and does not take it"
-                raise TypeError(f"{self.name}: {what}: {error}") from error
+                text = "fun is called with the number of the object (0, 1, 2…), and does not take it"
+                raise TypeError(f"{self.name}: {text}: {error}") from error
             raise
 
     def closer(self) -> Callable[[T], object]:
-        """Return the function that ends an object; it does nothing when no `close` was given.
+        """Return the function that closes an object. It does nothing if there is no `close`.
 
-        An object may lack the method that `close` names: nothing is called then, and the log is told, the first time.
+        It calls nothing for an object without the method that `close` names. The first time, it logs a warning.
         """
         if not isinstance(self.close, str):
             return nothing if self.close is None else self.close
@@ -185,14 +185,14 @@ class PoolConfig(Limits, Generic[T]):
             if function is not None:
                 return function()
             if next(complaints) == 0:
-                what = f"something of type {type(obj).__name__} has no method {method}"
-                self.logger().warning("%s: %s: nothing is called to close it", self.name, what)
+                text = "%s: something of type %s has no method %s: nothing is called to close it"
+                self.logger().warning(text, self.name, type(obj).__name__, method)
             return None
 
         return call_method
 
     def logger(self) -> logging.Logger:
-        """Return where the pool's messages go: to a logger of its own, if they have a level of their own."""
+        """Return the logger of the pool's messages. It is the pool's own if there is a `log_level`."""
         if self.log_level is None:
             return log
         own = log.getChild(str(self.name))
@@ -200,9 +200,9 @@ class PoolConfig(Limits, Generic[T]):
         return own
 
 
-def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
-    """Check the parameters given to a `who` ("Pool", "Proxy"); TypeError for one that does not exist."""
-    known = {field.name for field in fields(PoolConfig)} - (set() if who == "Proxy" else {"auto_return"})
+def configure(kind: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
+    """Check the parameters of a `kind` ("Pool", "AsyncPool", "Proxy"). TypeError for one that does not exist."""
+    known = {field.name for field in fields(PoolConfig)} - (set() if kind == "Proxy" else {"auto_return"})
     for earlier in EARLIER_NAMES.keys() & parameters.keys():
         if EARLIER_NAMES[earlier] in parameters:
             raise TypeError(f"{earlier} and {EARLIER_NAMES[earlier]} are the same parameter: both were given")
@@ -211,16 +211,16 @@ def configure(who: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
         if name not in known:
             likely = [OTHER_NAMES[name]] if name in OTHER_NAMES else get_close_matches(name, known, 1)
             hint = "".join(f": did you mean {ours}?" for ours in likely)
-            raise TypeError(f"{who} has no parameter {name} (given as {value!r}){hint}")
+            raise TypeError(f"{kind} has no parameter {name} (given as {value!r}){hint}")
     unlimited = {name for name in LIMITS if parameters.get(name, 0) is None}
     return PoolConfig(**{name: value for name, value in parameters.items() if name not in unlimited})
 
 
 def _refuses(function: Callable[..., object], argument: object) -> bool:
-    """Tell whether a function cannot be called with that argument, if it tells."""
+    """Tell whether a function's signature does not accept the argument. False if it has no signature."""
     try:
         parameters = signature(function)
-    except (TypeError, ValueError):  # it does not, as those built into the interpreter
+    except (TypeError, ValueError):  # a function built into the interpreter may have none
         return False
     try:
         parameters.bind(argument)
@@ -230,4 +230,4 @@ def _refuses(function: Callable[..., object], argument: object) -> bool:
 
 
 def nothing(*_: object) -> None:
-    """Stand in for the function that was not given."""
+    """Stand in for a function that was not given."""

@@ -1,34 +1,34 @@
-"""Every exception of the library, in one tree under `PPPException`; and what it adds to those of others."""
+"""The exceptions of the library, in one tree under `PPPException`, and the notes that it adds to other exceptions."""
 
 from contextlib import suppress
 
 
 class PPPException(Exception):
-    """The base of all exceptions raised by ProxyPatternPool itself."""
+    """A base of all exceptions that ProxyPatternPool itself raises."""
 
 
 class ProxyException(PPPException):
-    """A proxy that is not set, or is set in a way that cannot work."""
+    """A misuse of a proxy: it is not set, or it is set or used in a way that cannot work."""
 
 
 class PoolException(PPPException):
-    """A pool was asked for something that it cannot do."""
+    """A request that a pool cannot fulfil, and the base of all exceptions of pools."""
 
 
 class PoolClosed(PoolException):
-    """The pool has been shut down: no object can be had from it any more."""
+    """A request to a pool that has been shut down: it does not lend objects any more."""
 
 
 class PoolFull(PoolException):
-    """`max_waiting` callers are waiting already."""
+    """A request to a pool for which `max_waiting` callers are waiting already."""
 
 
 class TimeOut(PoolException, TimeoutError):
-    """No object came back within the time allowed."""
+    """A request for which no object was available within the time allowed. It is also a `TimeoutError`."""
 
 
 class IllegalMove(PPPException, RuntimeError):
-    """A slot was asked to do what its state does not allow; nothing has changed. A bug of a driver, never of a user."""
+    """A step that a slot's state does not allow. It has changed nothing. A driver has a bug, and not the program."""
 
 
 for _public in (PPPException, ProxyException, PoolException, PoolClosed, PoolFull, TimeOut):
@@ -36,10 +36,10 @@ for _public in (PPPException, ProxyException, PoolException, PoolClosed, PoolFul
 
 
 def note_once(error: BaseException, note: str, detail: str = "") -> None:
-    """Note something on an exception of user code; once, for the same one may be raised again and again.
+    """Add a note to an exception of user code, once: the same exception object may be raised again and again.
 
-    What differs from one time to the next is its detail.
+    `detail` follows the note, and may differ from call to call. Only the first call counts.
     """
-    with suppress(Exception):  # an exception that takes no notes is more important than our note
+    with suppress(Exception):  # an exception that does not accept notes is more important than the note
         if not any(known.startswith(note) for known in getattr(error, "__notes__", ())):
             error.add_note(note + detail)

@@ -1,8 +1,8 @@
 """Identifies the current thread, task or greenlet.
 
-There are two kinds of owner: the thread, and the innermost of asyncio task, greenlet and thread. Context variables
-identify no owner: a child task, `asyncio.to_thread` and many greenlets run in a copy of their parent's context, and
-would share its object.
+An owner is either the thread, or the innermost of asyncio task, greenlet and thread. Context variables do not identify
+an owner: a child task, `asyncio.to_thread` and many greenlets run in a copy of their parent's context, and would share
+its object.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from typing import Any
 
 
 def current_task() -> Any:
-    """Return the asyncio task that runs this code, if any. Imports nothing: without asyncio there is no task."""
+    """Return the asyncio task that runs this code, or None. Imports nothing: without asyncio there is no task."""
     asyncio: Any = sys.modules.get("asyncio")
     if asyncio is None:
         return None
     try:
         loop = asyncio._get_running_loop()
-        return None if loop is None else asyncio.current_task(loop)  # which would ask again; on 3.11 by a system call
+        # without the argument, current_task would look for the loop again, on 3.11 by a system call
+        return None if loop is None else asyncio.current_task(loop)
     except AttributeError:
-        return None  # another thread is importing it just now, and nobody runs a loop yet
+        return None  # another thread is importing asyncio just now, and no loop runs yet
 
 
 def current_greenlet() -> Any:
-    """Return the greenlet that runs this code, unless it is its thread's own. Imports nothing, as `current_task`."""
+    """Return the greenlet that runs this code. None for its thread's main greenlet. Imports nothing."""
     greenlet: Any = sys.modules.get("greenlet")
     if greenlet is None:
         return None
@@ -38,7 +39,7 @@ def current_greenlet() -> Any:
 
 
 class Owner:
-    """A thread, a greenlet or a task, as others remember it: told apart for good, and not kept alive."""
+    """A lasting reference to a thread, a greenlet or a task. It never equals another's, and keeps nothing alive."""
 
     __slots__ = ("_kind", "_references")
 
@@ -48,7 +49,7 @@ class Owner:
 
     @property
     def ended(self) -> bool:
-        """It has ended; or one of the task and the greenlet that it was has."""
+        """True if the owner has ended. Of a task and a greenlet together, one end is enough."""
         return any(part is None or _has_ended(part) for part in self._parts())
 
     def __str__(self) -> str:
@@ -59,19 +60,19 @@ class Owner:
 
 
 class Holder(Owner):
-    """An owner for whom a proxy keeps an object."""
+    """An owner for which a proxy keeps an object."""
 
     __slots__ = ()
 
-    dismissed = False  # the object goes back at the owner's end, whatever `auto_return` says
+    dismissed = False  # whether the object goes back at the owner's end, even without `auto_return`
 
     def dismiss(self, trail: object) -> bool:
-        """Have an owner on that trail give its object back at its end; tell whether that has come already."""
+        """Have an owner on `trail` give its object back at its end. True if the owner has ended already."""
         return False
 
 
 class HolderOnTrail(Holder):
-    """A holder that works for a request, see `_trail`."""
+    """A holder that works for one request, see `_trail`."""
 
     __slots__ = ("_trail", "dismissed")
 
@@ -83,7 +84,7 @@ class HolderOnTrail(Holder):
     def dismiss(self, trail: object) -> bool:
         if self._trail() is not trail:
             return False
-        self.dismissed = True  # before the look: an owner that ends meanwhile is noticed by one of the two
+        self.dismissed = True  # before `ended` is read: an owner that ends meanwhile is noticed by one of the two
         return self.ended
 
 
@@ -104,22 +105,25 @@ def _name(part: Any) -> str:
     return f"{kind} {name!r}"
 
 
-#: Each greenlet has its own `threading.local`: gevent or eventlet has replaced threads before this import.
+#: True if each greenlet has its own `threading.local`, since gevent or eventlet replaced threads before this import.
 GREENLETS_ARE_THREADS = threading.local.__module__ != "_thread"
 
 
 def running_thread() -> Any:
-    """Return the running thread, or the greenlet that gevent has put in its place, which has a name there."""
+    """Return the running thread. Where gevent has replaced threads, return a greenlet without a thread object itself.
+
+    The greenlet has a name then, and a dummy thread object says nothing.
+    """
     thread = threading.current_thread()
     greenlet = current_greenlet() if GREENLETS_ARE_THREADS else None
     return thread if greenlet is None or not isinstance(thread, threading._DummyThread) else greenlet
 
 
 class _Me(threading.local):
-    """The running thread: the interpreter's own numbers are given to another one as soon as a thread has ended.
+    """A thread-local reference to the running thread, since an ended thread's number goes to another thread at once.
 
-    Each thread looks for its name once. A name for each lease, of the task or of the greenlet of a gevent that has
-    replaced nothing, would need a look at every `get`, for which threads would pay, too.
+    Each thread looks its name up once. A name per lease, that of a task or of a greenlet where gevent has replaced
+    nothing, would need a lookup at every `get`. Threads would pay for it, too.
     """
 
     def __init__(self) -> None:
@@ -130,6 +134,6 @@ me = _Me()
 
 
 def this_owner() -> tuple[object, ...]:
-    """Return what tells who runs this code from all others, for good: an identity may soon be another's."""
+    """Return a key for the current owner, which no other owner ever equals. An `id` may be reused."""
     parts = (current_task(), current_greenlet())
     return (me.thread, *[None if part is None else weakref.ref(part) for part in parts])

@@ -39,8 +39,8 @@ class SharedError:
 def copied(error: E) -> E:
     """Return another exception with the type, arguments, attributes, notes, cause, context and traceback of this one.
 
-    Runs no code of the user's: an ``__init__`` may take other arguments than it has passed on, or count and log.
-    Returns the exception itself if it has state that only its type knows, in slots or in C.
+    Runs no user code: an ``__init__`` may take other arguments than it has passed on, or may count and log. Returns the
+    exception itself if it has state that only its type can copy, in slots or in C.
     """
     try:
         return _twin(error)
@@ -63,7 +63,7 @@ def _twin(error: E) -> E:
         attributes["__notes__"] = list(attributes["__notes__"])
     attributes.update((name, getattr(error, name)) for name in LINKS)
     for name, value in attributes.items():
-        object.__setattr__(twin, name, value)  # a subclass may forbid its own
+        object.__setattr__(twin, name, value)  # a subclass may define its own, and forbid this
     return twin if type(twin) is kind else error
 
 

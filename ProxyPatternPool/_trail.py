@@ -1,11 +1,12 @@
-"""Trails: which owners work for the same request, so that the end of it finds the objects which they have left.
+"""Trails: owners that work for the same request share a trail, so that its end finds the objects which they have left.
 
-A web framework runs a coroutine of a request in a task, and the teardown of that request in a thread: two owners. The
-request itself is Flask's application context, where there is one: all its tasks see that, children included. Elsewhere
-a task that takes an object leaves a mark in its context, which asgiref copies back to the caller, after exceptions too.
+A web framework runs a coroutine of a request in a task, and the teardown of that request in a thread. These are two
+owners. With Flask, the trail is the application context: all tasks of the request see it, child tasks included.
+Elsewhere, a task that takes an object leaves a mark in its context. asgiref copies that context back to the caller,
+after exceptions, too.
 
-A trail is compared, and holds nothing. So it does no harm that a mark stays in the context of a thread from one request
-to the next: objects are only taken from owners that have ended.
+A trail is only compared, and holds nothing. So a mark may stay in the context of a thread from one request to the next:
+objects are only taken from owners that have ended.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ _mark: ContextVar[_Mark | None] = ContextVar("ProxyPatternPool_mark", default=No
 
 
 def current_trail() -> object | None:
-    """Return the trail that this code is on, None if there is none. Imports nothing."""
+    """Return the trail of the request that this code works for, or None. Imports nothing."""
     context: Any = getattr(sys.modules.get("flask.globals"), "app_ctx", None)  # false outside an application context
     return context._get_current_object() if context else _mark.get()
 
 
 def begin_trail() -> object | None:
-    """Return the trail that this code is on, a new one if there is none."""
+    """Return the trail of the request that this code works for. Without one, begin a new trail."""
     if current_trail() is None:
         _mark.set(_Mark())
     return current_trail()

@@ -1,4 +1,4 @@
-"""The limits that the state machine obeys, and the checks of numbers that every parameter goes through."""
+"""The limits that the state machine obeys, and the checks of all parameters that are numbers."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from numbers import Real
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the core obeys. Seconds are floats on the monotonic clock; a ``max_`` of 0 is no limit.
+    """A pool's limits, as the state machine obeys them. Seconds are floats on the monotonic clock.
 
-    Raises TypeError or ValueError naming the parameter and the value.
+    For a ``max_`` field, 0 means no limit. Raises TypeError or ValueError, naming the parameter and the value.
     """
 
-    max_size: int = 0  # objects at most, those being made or closed included
-    min_size: int = 1  # objects kept, idle or not
+    max_size: int = 0  # objects at most, including those being made or closed
+    min_size: int = 1  # objects at least, idle or in use
     max_use: int = 0  # leases after which an object is closed
-    max_delay: float = 0.0  # seconds unused after which an idle object is closed, above min_size
-    max_lifetime: float = 0.0  # seconds after which an object is closed, idle, or on return; up to a tenth earlier
-    max_using_delay: float = 0.0  # seconds after which a lease is warned about
-    max_using_delay_kill: float = 0.0  # seconds after which the object is taken away from who has it
-    max_waiting: int = 0  # callers that wait at most: the next one gets `PoolFull` at once
-    health_delay: float = 0.5  # seconds unused after which `health` is asked before a lease; 0: unless just made
-    health_freq: int = 1  # background rounds from one asking of `health` to the next
-    delay: float = 0.0  # seconds from one background round to the next; 0: as the limits ask for
+    max_delay: float = 0.0  # seconds after which an unused object is closed, unless min_size needs it
+    max_lifetime: float = 0.0  # age in seconds at which an object is closed, idle or on return; up to a tenth earlier
+    max_using_delay: float = 0.0  # seconds after which a lease is logged as too long
+    max_using_delay_kill: float = 0.0  # seconds after which a lease ends, and its object is closed
+    max_waiting: int = 0  # waiting callers at most: the next caller gets `PoolFull` at once
+    health_delay: float = 0.5  # seconds unused after which `health` precedes a lease; 0: always, unless just made
+    health_freq: int = 1  # background rounds from one call of `health` to the next
+    delay: float = 0.0  # seconds from one background round to the next; 0: as the other limits need
 
     def __post_init__(self) -> None:
         for field in fields(Limits):
@@ -38,12 +38,12 @@ class Limits:
 
 
 def checked_timeout(value: object) -> float | None:
-    """Return a number of seconds as a float, None as it is; refuse anything else."""
+    """Return a number of seconds as a float, and None as None. Refuse anything else."""
     return None if value is None else checked_seconds("timeout", value)
 
 
 def checked_seconds(parameter: str, value: object) -> float:
-    """Return a number of seconds as a float; refuse what is not finite, negative, or no number."""
+    """Return a number of seconds as a float. Refuse a value that is not a number, not finite, or negative."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{parameter} must be a number of seconds, not {value!r}")
     try:
@@ -56,8 +56,8 @@ def checked_seconds(parameter: str, value: object) -> float:
 
 
 def check_count(parameter: str, value: object, least: int = 0) -> None:
-    """Refuse what is no whole number, or less than that."""
+    """Refuse a value that is not an int, or is less than `least`."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{parameter} must be a whole number, not {value!r}")
+        raise TypeError(f"{parameter} must be an int, not {value!r}")
     if value < least:
         raise ValueError(f"{parameter} must not be {'negative' if least == 0 else f'below {least}'}, but is {value!r}")

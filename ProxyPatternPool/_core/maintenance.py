@@ -1,4 +1,4 @@
-"""Maintenance: what time asks for. What was idle, alive or lent for too long, and when to look again."""
+"""The maintenance that time demands: of objects idle, alive or leased for too long, and when to look again."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ProxyPatternPool._core.transitions import SlotTable
 
 T = TypeVar("T")
 
-#: Seconds after which an idle object is checked in the background, and an overdue one looked for, unless `delay` says.
+#: Seconds from one background round to the next, in which idle objects are checked, if no `delay` was given.
 PERIOD = 30.0
 
 
 class Maintenance(SlotTable[T]):
-    """The steps of a sweep. All of them are taken under the lock; takers and givers go on meanwhile."""
+    """A slot table with the steps of a sweep. They run under the lock; `take` and `give` go on meanwhile."""
 
     @property
     def timed(self) -> bool:
-        """Tell whether time alone can make something to do."""
+        """True if time alone can create work to do."""
         limits = self.limits
         return self.inspecting or any(
             (limits.delay, limits.max_delay, limits.max_using_delay, limits.max_using_delay_kill)
         )
 
     def _evict_idle(self, now: float) -> None:
-        """Doom what has been idle for too long, but for `min_size` objects, the one unused for longest first."""
+        """Evict objects that were idle for too long, those unused for longest first. Leave `min_size` objects."""
         spare = sum(slot.state is not CLOSING for slot in self.registry) - self.min_size
         while self.limits.max_delay and spare > 0:
             try:
@@ -34,17 +34,18 @@ class Maintenance(SlotTable[T]):
             except IndexError:
                 return
             if slot.since + self.limits.max_delay > now:
-                self.idle.appendleft(slot)  # a look without a pop would own nothing; whoever missed it now waits for us
+                # a look without a pop would own nothing; a caller that missed the slot meanwhile waits for this lock
+                self.idle.appendleft(slot)
                 return
             self._close_slot(slot, Reason.MAX_DELAY)
             spare -= 1
 
     def _evict_unfit(self, now: float) -> None:
-        """Doom what is idle and not fit for use any more; after a `refresh` one after the other."""
+        """Evict idle objects that are no longer fit for use; after a `refresh`, one at a time."""
         closing = self.closes and any(slot.state is CLOSING for slot in self.registry)
         for _ in range(len(self.idle) if self.inspecting else 0):
             try:
-                slot = self.idle.popleft()  # and back at the right: once round, the order is as it was
+                slot = self.idle.popleft()  # and back in on the right: after one round the order is the same
             except IndexError:
                 return
             reason = self._unfit_reason(slot, now)
@@ -55,29 +56,29 @@ class Maintenance(SlotTable[T]):
                 closing = self.closes
 
     def _warn(self, now: float) -> None:
-        """Tell of leases that last too long, once each."""
+        """Report leases that last too long, each of them once."""
         for slot, use in self._held_since(now - self.limits.max_using_delay) if self.limits.max_using_delay else ():
             holder = slot.holder
-            if slot.warned != use and use in self.leased:  # still: or the holder might be the next one
+            if slot.warned != use and use in self.leased:  # still: otherwise `holder` might be that of the next lease
                 slot.warned = use
                 self.overdue.append((slot, use, holder))
 
     def _kill(self, now: float) -> None:
-        """Take away what is held for much too long."""
+        """End leases that last much too long, and close their objects."""
         limit = self.limits.max_using_delay_kill
         for slot, use in self._held_since(now - limit) if limit else ():
-            if self.leased.pop(use, None) is not None:  # else it has just been returned
+            if self.leased.pop(use, None) is not None:  # otherwise it has just been returned
                 self._settle(slot, now, Reason.KILL)
                 self.overdue.append((slot, use, slot.holder))
 
     def _held_since(self, then: float) -> list[tuple[Slot[T], int]]:
-        # values(), and not items(): those make tuples, and a collection in the middle may run a finaliser that returns.
-        # The use is read before the time: a lease that begins in between has another use, and a later time
+        # values() and not items(), which makes tuples: a collection in the middle may run a finaliser that returns an
+        # object. The use is read before the time: a lease that begins in between has another use, and a later time
         uses = [(slot, slot.use, slot.since) for slot in list(self.leased.values())]
         return [(slot, use) for slot, use, since in uses if since <= then]
 
     def _queue_checks(self, now: float) -> None:
-        """Name the idle objects not checked for long; the ones used last first, see `PoolMachine.checked`."""
+        """Queue the idle objects not checked for a period, the one used last first. See `PoolMachine.checked`."""
         if self.checks and not self.to_check:
             unheard = [slot for slot in self.resting() if slot.alive + self._check_period <= now]
             self.to_check.extend(sorted(unheard, key=lambda slot: slot.since, reverse=True))
@@ -95,7 +96,10 @@ class Maintenance(SlotTable[T]):
         return min([refill, *self._next_limits(now)])
 
     def _next_limits(self, now: float) -> list[float]:
-        """When the next of each kind reaches its limit; who begins later does so a whole limit from now, or later."""
+        """Return when the next slot of each kind reaches its limit.
+
+        A slot that enters its state later reaches the limit a whole limit from now, or later.
+        """
         limits, idle, leased = self.limits, self.resting(), [slot.since for slot in list(self.leased.values())]
         kinds = [
             (limits.max_delay, [min((slot.since for slot in idle), default=now)]),
@@ -105,7 +109,7 @@ class Maintenance(SlotTable[T]):
             # up to a tenth earlier, see `PoolMachine.made`
             (limits.max_lifetime * 0.9, [slot.expires - limits.max_lifetime * 0.9 for slot in self.registry]),
         ]
-        # what is overdue was dealt with just now, or is kept for min_size: it is looked at again later
+        # an overdue slot was dealt with just now, or is kept for min_size: it is looked at again later
         return [
             min([now + limit, *(begin + limit for begin in begins if begin + limit > now)])
             for limit, begins in kinds

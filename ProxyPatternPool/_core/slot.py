@@ -1,15 +1,15 @@
-"""The place of one object, the states of its life, and who owns it in each.
+"""The slot of one object, the states of its life, and its owner in each state.
 
-In each state exactly one thing owns a slot::
+A slot has exactly one owner in each state::
 
-    CREATING  whoever runs ``fun``; before that, its place in ``to_create`` or in a waiter's hand
+    CREATING  its entry in ``to_create``, or a waiter; then the caller, thread or task that runs ``fun``
     LEASED    its entry in ``leased``
-    IDLE      its place in ``idle``
-    RESERVED  whoever took it out of ``leased`` or ``idle`` to tidy its object up, or to check it
-    CLOSING   its place in ``to_close``, then whoever popped it there
-    GONE      nobody
+    IDLE      its entry in ``idle``
+    RESERVED  the caller, thread or task that took it out of ``leased`` or ``idle``, for the `retter` or for a check
+    CLOSING   its entry in ``to_close``; then the caller, thread or task that popped it there
+    GONE      none
 
-Only a successful ``pop`` makes the next owner, so that no two ever settle the same slot.
+Only a successful ``pop`` makes the next owner. So no two owners ever settle the same slot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class State(Enum):
-    """Where a slot is in its life."""
+    """A state in the life of a slot."""
 
     CREATING = "creating"
     LEASED = "leased"
@@ -33,7 +33,7 @@ class State(Enum):
 
 
 class Reason(Enum):
-    """Why an object is closed; the value is the key under which it is counted."""
+    """A reason to close an object. The statistics count it under the value."""
 
     MAX_USE = "max_use"
     MAX_DELAY = "max_delay"
@@ -49,8 +49,8 @@ class Reason(Enum):
     SHUTDOWN = "shutdown"
 
 
-#: The step from the key of one lease of a slot to that of the next. The keys of different slots never meet, and the
-#: owner of a slot alone changes its key: a counter for all slots would need a lock without the GIL.
+#: The step from the key of one lease of a slot to the key of the next. The keys of two slots never coincide, and only
+#: the owner of a slot changes its key. Without the GIL, a counter for all slots would need a lock.
 NEXT_USE = 1 << 32
 
 #: The key of a use that is over: no lease has it.
@@ -61,7 +61,7 @@ CREATING, LEASED, IDLE, RESERVED, CLOSING, GONE = State
 
 
 class Slot(Generic[T]):
-    """The place of one object: it counts against ``max_size`` from before the creation until after the close."""
+    """A slot for one object. It counts against ``max_size`` from before the creation until after the close."""
 
     __slots__ = (
         "alive",
@@ -84,28 +84,28 @@ class Slot(Generic[T]):
 
     def __init__(self, number: int, generation: int, now: float) -> None:
         self.number = number
-        self.generation = generation  # of the pool's objects: see `refresh`
-        self.made = False  # there is an object
+        self.generation = generation  # `refresh` counts it up, and replaces the objects of earlier generations
+        self.made = False  # whether there is an object
         self.obj: T  # set when made, kept until the slot is dropped
         self.state = CREATING
         self.since = now  # when the present state began
-        self.alive = now  # when the object was last known to be so: made, returned, or checked
-        self.expires = inf  # when the object has reached its max_lifetime
-        self.holder: object = None  # who has the lease, in the driver's terms
-        self.caches: list[dict[str, Any]] = []  # where a proxy has put the object at hand, as "obj", during the lease
-        self.uses = 0  # leases so far, the one that is out included
+        self.alive = now  # when the object was last known to work: when it was made, returned, or checked
+        self.expires = inf  # when the object reaches its max_lifetime
+        self.holder: object = None  # the holder of the lease, in the driver's terms
+        self.caches: list[dict[str, Any]] = []  # of proxies, which have cached the object as "obj" during the lease
+        self.uses = 0  # leases so far, a current one included
         self.use = number  # the key of the latest lease: no two leases of a pool have the same
-        self.warned = 0  # the use of which somebody was told that it lasts too long
-        self.busy = 0.0  # seconds spent leased, in all
+        self.warned = 0  # the key of the lease that was last reported as too long
+        self.busy = 0.0  # seconds spent leased, in total
         self.longest = 0.0  # seconds of the longest lease
         self.reason: Reason | None = None  # set with CLOSING
 
     def was_killed(self, use: int) -> bool:
-        """Tell whether the object was taken away from whoever had that use of it."""
+        """Tell whether the object was taken away during the lease with the key `use`."""
         return self.reason is Reason.KILL and self.use == use
 
     def invalidate(self) -> None:
-        """Let nobody have the object at hand any more: the lease has ended."""
+        """Remove the object from the caches of proxies: the lease has ended."""
         while self.caches:
             self.caches.pop().pop("obj", None)
 
@@ -114,12 +114,12 @@ class Slot(Generic[T]):
 
 
 class Waiter(Generic[T]):
-    """A caller in the queue. The driver's subclass adds what it parks on and how it is woken."""
+    """A caller in the queue. The driver's subclass adds how the caller waits, and how it is woken."""
 
     __slots__ = ("holder", "parked", "since", "slot")
 
     def __init__(self, holder: object) -> None:
         self.holder = holder
-        self.since = 0.0  # when it entered
-        self.parked = False  # it was not served at once
-        self.slot: Slot[T] | None = None  # what it was served: from then on its own to settle
+        self.since = 0.0  # when it entered the queue
+        self.parked = False  # whether it was not served at once
+        self.slot: Slot[T] | None = None  # the slot that it was served, and has to settle from then on

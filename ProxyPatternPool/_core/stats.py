@@ -1,6 +1,6 @@
-"""What a pool counts, and the snapshot in which it tells it.
+"""The figures that a pool counts, and the snapshot that reports them.
 
-A file of its own because both drivers count the same things, and because the snapshot is a public promise.
+This is a file of its own because both drivers count the same things, and because the snapshot is a public promise.
 """
 
 from __future__ import annotations
@@ -10,73 +10,73 @@ from typing import TypedDict
 
 
 class Duration(TypedDict):
-    """How often, and for how many seconds in total and at most."""
+    """A summary of durations: their number, and their total and maximum in seconds."""
 
-    count: int  #: how often
-    sum: float  #: seconds in total
-    max: float  #: seconds at most
+    count: int  #: number of durations
+    sum: float  #: total, in seconds
+    max: float  #: longest, in seconds
 
 
 class PoolStats(TypedDict):
-    """What `Pool.stats` returns: plain numbers, texts and dictionaries, ready for ``json.dumps``."""
+    """A snapshot of a pool, as `stats` returns it: numbers, strings, lists and dictionaries, fit for ``json.dumps``."""
 
-    name: str  #: of the pool
-    max_size: int  #: as configured, or resized; of those that begin with ``max_``, 0 is "no limit"
-    min_size: int  #: as configured, or resized
-    timeout: float | None  #: as configured, as are those down to `delay`
+    name: str  #: name of the pool
+    max_size: int  #: as configured or resized; 0 means no limit, as in all fields that begin with ``max_``
+    min_size: int  #: as configured or resized
+    timeout: float | None  #: as configured, in seconds; None means no limit
     max_use: int  #: as configured
-    max_delay: float  #: as configured
-    max_lifetime: float  #: as configured
-    max_using_delay: float  #: as configured
-    max_using_delay_kill: float  #: as configured
+    max_delay: float  #: as configured, in seconds
+    max_lifetime: float  #: as configured, in seconds
+    max_using_delay: float  #: as configured, in seconds
+    max_using_delay_kill: float  #: as configured, in seconds
     max_waiting: int  #: as configured
-    health_delay: float  #: as configured
-    health_freq: int  #: as configured: background rounds from one asking of `health` to the next
-    delay: float  #: as configured
-    closed: bool  #: whether the pool was shut down
-    size: int  #: everything that counts against `max_size`: the five that follow
-    creating: int  #: being made
-    in_use: int  #: lent
-    idle: int  #: ready to be lent
-    reserved: int  #: being checked, or tidied up on return: nobody can have them meanwhile
-    closing: int  #: being closed, or about to be
+    health_delay: float  #: as configured, in seconds
+    health_freq: int  #: as configured, in background rounds from one call of `health` to the next
+    delay: float  #: as configured, in seconds
+    closed: bool  #: whether the pool has been shut down
+    size: int  #: objects that count against `max_size`: the sum of the next five figures
+    creating: int  #: objects being made
+    in_use: int  #: objects lent
+    idle: int  #: objects ready to be lent
+    reserved: int  #: objects in a `health` check or in the `retter`: no caller can get them meanwhile
+    closing: int  #: objects being closed, or about to be
     nwaiting: int  #: callers in the queue
-    nuses: int  #: leases given, those that are out included
+    nuses: int  #: leases so far, current ones included
     ncreated: int  #: objects made
     ncreation_errors: int  #: exceptions of `fun` and `opener`
     ntimeouts: int  #: callers that got `TimeOut`
     nrefused: int  #: callers that got `PoolFull`, because `max_waiting` others were waiting
-    nbad_returns: int  #: objects given back that were not out
-    nclosed: dict[str, int]  #: objects closed, by what has ended them
-    wait: Duration  #: of callers that had to queue, whatever came of it
-    use: Duration  #: of leases that have ended
-    creation: Duration  #: of creations that succeeded
-    objects: list[ObjectInfo]  #: what the pool's `stats` tells of each; empty without one
+    nbad_returns: int  #: objects given back that were not in use
+    nclosed: dict[str, int]  #: objects closed, by the limit, hook or method that has ended them
+    wait: Duration  #: waits in the queue, with or without success
+    use: Duration  #: leases that have ended
+    creation: Duration  #: creations that succeeded
+    objects: list[ObjectInfo]  #: results of the pool's `stats` parameter, one per object; empty without that parameter
 
 
 class ObjectInfo(TypedDict):
-    """What `Pool.stats` tells of one object, when the pool was given a `stats`."""
+    """An object's part of `PoolStats`, for a pool that has a `stats` parameter."""
 
-    number: int  #: of the object
-    state: str  #: ``"idle"``, ``"leased"``, ``"reserved"`` or another one of a slot's
-    uses: int  #: leases of it, the one that is out included
-    stats: object  #: what that function returned
+    number: int  #: number of the object
+    state: str  #: ``"idle"``, ``"leased"``, ``"reserved"`` or another state of a slot
+    uses: int  #: leases of the object so far, a current one included
+    stats: object  #: result of the pool's `stats` parameter
 
 
 class LeaseInfo(TypedDict):
-    """What `Pool.leases` tells of one object that is in use."""
+    """An object that is in use, and its holder, from `Pool.leases`."""
 
-    number: int  #: of the object
-    object: str  #: its type and number, and what the pool's `tracer` tells
+    number: int  #: number of the object
+    object: str  #: type and number of the object, and the result of the pool's `tracer`
     #: the task that took it from an `AsyncPool`; the task, greenlet or thread that owns it through a proxy; the thread
     #: that took it from a plain `Pool`, or the greenlet if gevent or eventlet has replaced threads
     holder: str
-    seconds: float  #: since then
-    uses: int  #: leases of it, this one included
+    seconds: float  #: duration of the lease so far
+    uses: int  #: leases of the object so far, this one included
 
 
 class Timing:
-    """Adds durations up. Not locked: one owner at a time."""
+    """A sum of durations. It has no lock: only one owner may use it at a time."""
 
     __slots__ = ("count", "longest", "total")
 
@@ -86,26 +86,26 @@ class Timing:
         self.longest = 0.0
 
     def add(self, count: int, total: float, longest: float) -> None:
-        """Count `count` durations of `total` seconds together, the longest of which took `longest`."""
+        """Add `count` durations of `total` seconds together, the longest of which took `longest` seconds."""
         self.count += count
         self.total += total
         self.longest = max(self.longest, longest)
 
     def copy(self) -> Timing:
-        """The figures as they are now."""
+        """Return a copy of the figures as they are now."""
         copy = Timing()
         copy.add(self.count, self.total, self.longest)
         return copy
 
     def snapshot(self) -> Duration:
-        """The figures as plain data."""
+        """Return the figures as plain data."""
         return {"count": self.count, "sum": self.total, "max": self.longest}
 
 
 class Past(Timing):
-    """The uses of all slots that are gone. Never changed, but replaced: so whoever looks at it sees one moment.
+    """A sum of the leases of all slots that are gone. It is never changed, only replaced, so readers see one moment.
 
-    The latest of them may be in the registry still: it is told by its number.
+    The slot that was added last may still be in the registry: `latest` is its number.
     """
 
     __slots__ = ("latest",)
@@ -115,7 +115,7 @@ class Past(Timing):
         self.latest = -1
 
     def and_slot(self, number: int, uses: int, busy: float, longest: float) -> Past:
-        """Return these uses, and those of one slot more."""
+        """Return the sum of these leases and those of one more slot."""
         past = Past()
         past.add(self.count, self.total, self.longest)
         past.add(uses, busy, longest)
@@ -124,7 +124,7 @@ class Past(Timing):
 
 
 class Counters:
-    """What cannot be told from the slots that exist: it happened, and is over. Changed under the pool's lock."""
+    """A record of past events, which the slots that exist do not show. It is changed under the pool's lock."""
 
     __slots__ = (
         "bad_returns",
@@ -146,5 +146,5 @@ class Counters:
         self.bad_returns = 0  # counted without the lock, since `ret` never blocks: without the GIL it may miss one
         self.closed: Counter[str] = Counter()
         self.wait = Timing()
-        self.use = Past()  # of slots that are gone: those which exist keep their own
+        self.use = Past()  # of slots that are gone: a slot that exists has its own figures
         self.creation = Timing()

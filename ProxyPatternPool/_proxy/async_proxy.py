@@ -1,4 +1,4 @@
-"""AsyncProxy: a `Proxy` whose objects take awaiting to make."""
+"""AsyncProxy: a `Proxy` whose objects have to be awaited."""
 
 from __future__ import annotations
 
@@ -20,33 +20,45 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: What makes an object, given its number.
+#: A function that makes an object, given its number.
 AsyncFunction: TypeAlias = (
     "Callable[[int], AbstractAsyncContextManager[T, Any]] | Callable[[int], Awaitable[T]] | Callable[[int], T]"
 )
 
 
 class AsyncProxy(BaseProxy[T]):
-    """Stands for an object of the current task, or event loop, that ``await db._get_obj()`` makes or takes.
+    """A stand-in for an object of the current task or event loop.
 
-    After that it is at hand: the proxy does what its object does, and is set, as a `Proxy`. What `fun` returns is
-    entered, if it is an asynchronous context manager, by a task of its own; else awaited, if it can be; or else it is
-    the object. `opener`, `getter`, `retter`, `health` and `close` may be `async`; `close` replaces the exit.
+    ``await db._get_obj()`` takes or makes the object. From then on, the proxy forwards to the object that the current
+    task has borrowed, as a `Proxy` does. It is set as a `Proxy` is.
 
-    Scopes of a function: by default, which is VERSATILE, each task has an object of its own from an `AsyncPool`, whose
-    parameters are the proxy's, until it gives the object back, or, with `auto_return`, until it ends. With a `max_size`
-    of None nothing is lent twice: an object is made for its task, and ends when it is given back, or with the task.
-    With LOOP, an object is made once per loop, however many tasks want it at the same time, and exited at the loop's
-    end. An object that is set is for everybody.
+    The result of `fun` can be one of three:
 
-    - `_get_obj`, awaited: the object, taken or made if the task has none
-    - `_ret_obj`, awaited: give it back
-    - `_obj`: have it for an ``async with`` block
-    - `_has_obj`: whether there is one here; `_local.obj`: that one, or None
-    - `_nobjs`: how many objects there are
-    - `_pool`: the pool, to open it, look at it, discard from it, shut it down
-    - `_set`, `_set_obj`, `_set_fun`: the setters, whatever `set_name` is
-    - `_set_pool`: change the parameters of the pool before there is one
+    - An asynchronous context manager. A task of its own enters and exits it.
+    - Any other awaitable. It is awaited.
+    - Any other object. It is used as it is.
+
+    `opener`, `getter`, `retter`, `health` and `close` may be ``async``. A `close` replaces the exit.
+
+    The scope says which object a task uses:
+
+    - VERSATILE, the default for a function: each task has an object of its own from an `AsyncPool`, until it gives the
+      object back, or, with `auto_return`, until it ends. The pool's parameters are the proxy's.
+    - VERSATILE with a `max_size` of None: an object is made for one task, and closed when it is given back or the task
+      ends. It is never lent twice.
+    - LOOP: an object is made once per loop, even if many tasks ask at the same time. It is exited at the loop's end.
+    - An object that is set is shared by all tasks.
+
+    The proxy's own methods and attributes are:
+
+    - `_get_obj`, awaited: return the object; without one, take it from the pool, or make it
+    - `_ret_obj`, awaited: give the object back
+    - `_obj`: borrow the object for an ``async with`` block
+    - `_has_obj`: tell whether there is an object here; `_local.obj` is that object, or None
+    - `_nobjs`: the number of objects
+    - `_pool`: the pool, to open it, look at it, discard an object from it, or shut it down
+    - `_set`, `_set_obj`, `_set_fun`: the setters, independent of `set_name`
+    - `_set_pool`: change the parameters of the pool, as long as there is none
     """
 
     @overload
@@ -103,28 +115,33 @@ class AsyncProxy(BaseProxy[T]):
         super()._set_fun(fun, **parameters)  # type: ignore[arg-type]  # the base class does not call it
 
     async def _get_obj(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        """Return the object; if there is none yet, take it from the pool as `AsyncPool.get` does, or have it made.
+        """Return the object. Without one, take it from the pool as `AsyncPool.get` does, or make it.
 
-        Waits for at most `timeout` seconds: then `TimeOut`. Raises what `fun` or `__aenter__` raise; `ProxyException`
-        when nothing is set. Neither that nor being cancelled loses anything: what is being made goes to the next one.
-        The object is that of the very task which awaits this, and not of one that this one has made for it, as
-        `asyncio.gather`, `asyncio.shield`, and before Python 3.12 `asyncio.wait_for` do.
+        Waits at most `timeout` seconds, then raises `TimeOut`. Raises the errors of `fun` and of ``__aenter__``, and
+        `ProxyException` if the proxy is not set. Neither an error nor a cancellation loses an object: an object that is
+        being made goes to the next waiter.
+
+        The object belongs to the task that runs this coroutine. `asyncio.gather`, `asyncio.shield`, and before
+        Python 3.12 `asyncio.wait_for`, run it in a new task: the object belongs to that task, and not to the caller's.
         """
         return await self._proxy_provider.fetch(timeout)
 
     async def _ret_obj(self) -> None:
-        """Give the task's object back to the pool that it is from. Waits for the `retter` only, as `AsyncPool.ret`.
+        """Give the task's object back to its pool. Waits only for the `retter`, as `AsyncPool.ret` does.
 
-        Does nothing without one. The object of a loop stays until the loop's end.
+        Does nothing without an object. The object of a loop stays until the loop's end.
         """
         await self._proxy_give_back(set(), failed=False)
 
     @asynccontextmanager
     async def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> AsyncIterator[T]:
-        """Have the object for an ``async with`` block; at its end, whatever ended it, it is given back. Waits as both.
+        """Borrow the object for an ``async with`` block, and give it back when the block ends, in whatever way.
 
-        A task that had the object before keeps it: it belongs to an outer block, perhaps in mid-transaction. A block
-        in a generator may be left by another task than has entered it: that one's own object is not touched.
+        Waits as `_get_obj`, then as `_ret_obj`. Nested blocks share one object: a block gives it back only if it has
+        borrowed it, since an outer block may be in the middle of a transaction.
+
+        A block in a generator may be left by another task than the one that has entered it. It gives back the object
+        that it has borrowed, and does not touch the object of the task that leaves it.
         """
         had = {provider for provider in self._proxy_providers() if provider.has()}
         owner, obj = this_owner(), await self._get_obj(timeout)
@@ -142,13 +159,16 @@ class AsyncProxy(BaseProxy[T]):
 
     @property
     def _pool(self) -> AsyncPool[T]:
-        """The pool. None if there is none, whatever the type says: not set, with an object, or with LOOP."""
+        """The pool. None before a function is set, with an object, and with LOOP, which its type does not say."""
         provider = self._proxy_provider
         return cast("AsyncPool[T]", provider.lender if isinstance(provider, TaskProvider) else None)
 
     async def _proxy_give_back(self, spared: set[Provider[T]], failed: bool) -> None:
-        """Give back what the current owner has, but of those targets. `failed`: it has not come to a good end."""
-        now, *earlier = self._proxy_providers()  # all of them: it may have been set again, and used, meanwhile
+        """Give the current owner's objects back, except those of the `spared` providers.
+
+        `failed` means that the block which used them has raised an exception.
+        """
+        now, *earlier = self._proxy_providers()  # earlier ones: the proxy may have been set again, and used, meanwhile
         for provider in earlier:
             if provider not in spared:
                 provider.ret()

@@ -1,8 +1,8 @@
-"""What a proxy answers itself, whoever waits for its objects: how it is set, and what is known of it before that.
+"""The base of `Proxy` and `AsyncProxy`: how a proxy is set, and how it behaves before that.
 
-Whose object it stands for, and where that comes from, is known to its `Provider`; what reaches the object is in the
-type that `transparent_type` makes for it. All names here that the documentation does not list begin with
-``_proxy`` or with two underscores: any other one could be the object's.
+A proxy's `Provider` knows which object to use, and where it comes from. The type that `transparent_type` makes for a
+proxy has the operations that reach the object. All names here that the documentation does not list begin with
+``_proxy`` or with two underscores: any other name could be the object's.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ T = TypeVar("T")
 
 
 class ProxyScope(Enum):
-    """Who shares one object of a `Proxy`."""
+    """A choice of which parts of a program share one object of a proxy."""
 
-    AUTO = "auto"  # SHARED for an object, THREAD for a function, or VERSATILE if it is awaited
-    SHARED = "shared"  # everybody in the process
-    THREAD = "thread"  # nobody but the thread
-    VERSATILE = "versatile"  # nobody but the innermost of asyncio task, greenlet, thread
-    LOOP = "loop"  # everybody in one event loop
-    WERKZEUG = GEVENT = EVENTLET = VERSATILE
+    AUTO = "auto"  # SHARED for an object; for a function THREAD, or VERSATILE with an `AsyncProxy`
+    SHARED = "shared"  # one object per process
+    THREAD = "thread"  # one object per thread
+    VERSATILE = "versatile"  # one object per asyncio task, greenlet or thread, whichever is the innermost
+    LOOP = "loop"  # one object per event loop
+    WERKZEUG = GEVENT = EVENTLET = VERSATILE  # names of earlier releases
 
 
 class BaseProxy(Generic[T], AnyOperations):
-    """Stands for what its `Provider` finds, once it is set."""
+    """A stand-in for the object of its `Provider`, once it is set."""
 
     Scope: TypeAlias = ProxyScope
 
-    __kind: type[BaseProxy[Any]]  # its type before it took on that of its objects
+    __kind: type[BaseProxy[Any]]  # the proxy's type before it took on that of its objects
     __scope: ProxyScope
     __set_name: str | None
-    __parameters: dict[str, Any]  # of the pool that there is, or will be
-    __contents: dict[str, Any]  # what it was set with: obj, or fun, or nothing
-    _proxy_provider: Provider[T]  # replaced as a whole by setting
-    __earlier: list[Provider[T]]  # those of which some owner may have an object still
-    __setting: FreshLock  # of these
+    __parameters: dict[str, Any]  # of the pool, which may not exist yet
+    __contents: dict[str, Any]  # the obj or the fun that was set, by that name; empty before
+    _proxy_provider: Provider[T]  # replaced as a whole by setting the proxy
+    __earlier: list[Provider[T]]  # earlier providers, of which some owner may still have an object
+    __setting: FreshLock  # held while these fields change
 
     def __init__(
         self,
@@ -65,10 +65,9 @@ class BaseProxy(Generic[T], AnyOperations):
             names = ", ".join(ProxyScope.__members__)
             raise ProxyException(f"scope must be a Proxy.Scope ({names}), not {scope!r}")
         name = configure("Proxy", {"fun": _no_function, **parameters}).name
+        # with an object that is no function, the parameters may be those of a later `fun`
         if scope is ProxyScope.AUTO and _may_make_objects(obj):
-            _refuse_pool(
-                obj, parameters.keys() - {"name"}
-            )  # but for one that is no function, they may be of a later fun
+            _refuse_pool(obj, parameters.keys() - {"name"})
         self.__kind = type(self)
         self.__scope = scope
         self.__set_name = set_name
@@ -93,9 +92,10 @@ class BaseProxy(Generic[T], AnyOperations):
         mandatory: bool = True,
         **parameters: Unpack[ProxyParameters[T]],
     ) -> None:
-        """Set the object, or the function and `parameters`. See `_set_obj` and `_set_fun`.
+        """Set the object, or the function and the pool's `parameters`. See `_set_obj` and `_set_fun`.
 
-        `ProxyException` for both, and for an object with parameters; for neither, unless `mandatory` is false.
+        `ProxyException` for both, and for an object with parameters. `ProxyException` for neither, unless `mandatory`
+        is false and there are no parameters.
         """
         if obj is not None and fun is not None:
             raise ProxyException("Proxy cannot set both obj and fun")
@@ -108,9 +108,12 @@ class BaseProxy(Generic[T], AnyOperations):
             raise ProxyException("Proxy must set either obj or fun")
 
     def _set_obj(self, obj: T) -> None:
-        """Set the object which everybody shares, None included. `ProxyException` when the scope is not shared."""
+        """Set the object that all owners share, which may be None. `ProxyException` unless the scope is SHARED or AUTO.
+
+        Logs a warning if the object has a method named `set_name`, which the proxy's setter hides.
+        """
         if self.__scope not in (ProxyScope.AUTO, ProxyScope.SHARED):
-            raise ProxyException(f"an object is shared by everybody: scope {self.__scope.name} needs fun")
+            raise ProxyException(f"an object is shared by all: scope {self.__scope.name} needs fun")
         if leads_to(obj, self._proxy_provider):
             raise ProxyException("a proxy cannot stand for itself")
         set_name = self.__set_name
@@ -119,22 +122,23 @@ class BaseProxy(Generic[T], AnyOperations):
         self.__point_to(ObjectProvider(obj), {"obj": obj})
 
     def _set_fun(self, fun: Callable[[int], T], **parameters: Unpack[ProxyParameters[T]]) -> None:
-        """Set the function that makes objects, and change what `parameters` the pool is to have.
+        """Set the function that makes objects, and change `parameters` of its pool. Others stay as they were.
 
-        What is not given stays as it was. The function is not called before the first use. Of what should happen to an
-        object, and cannot where there is no pool, a warning is logged.
+        The function is not called before the first use. Logs a warning for hooks and limits that have no effect because
+        there is no pool.
         """
         config = self.__configure(fun, parameters)
         pooled = self.__parameters.get("max_size", 0) is not None
         provider = self._proxy_provider_of(self.__scope, config, pooled, self.__take_on)
-        if vain := [name for name in config.given_on_objects() if name not in provider.obeyed]:
+        if ignored := [name for name in config.given_on_objects() if name not in provider.obeyed]:
             scope = self.__scope
             setting = f"scope {scope.name}" if scope in (ProxyScope.SHARED, ProxyScope.LOOP) else "max_size=None"
-            log.warning("%s: with %s there is no pool, and nothing comes of %s", config.name, setting, ", ".join(vain))
+            text = "%s: with %s there is no pool, so these have no effect: %s"
+            log.warning(text, config.name, setting, ", ".join(ignored))
         self.__point_to(provider, {"fun": fun})
 
     def _set_pool(self, **parameters: Unpack[ProxyParameters[T]]) -> None:
-        """Change parameters of the pool that the next setting makes. `ProxyException` when there is a pool already."""
+        """Change parameters of the pool that the next setting makes. `ProxyException` if there is a pool already."""
         if self._proxy_provider.pooled:
             raise ProxyException("cannot override the parameters of a pool: the proxy has it already")
         self.__configure(_no_function, parameters)
@@ -142,17 +146,17 @@ class BaseProxy(Generic[T], AnyOperations):
     # -- the object
 
     def _has_obj(self) -> bool:
-        """Tell whether the current owner has an object. Never makes one."""
+        """Tell whether the current owner has an object. Never takes or makes one."""
         return self._proxy_provider.has()
 
     @property
     def _nobjs(self) -> int:
-        """How many objects there are; without a pool, how many have been made."""
+        """The number of objects. For a `Proxy` with a `max_size` of None, the number made so far."""
         return self._proxy_provider.count()
 
     @property
     def _local(self) -> SimpleNamespace:
-        """What the current owner has: ``_local.obj``, None if nothing."""
+        """A namespace whose ``obj`` is the current owner's object, or None."""
         provider = self._proxy_provider
         return SimpleNamespace(obj=provider.get() if provider.has() else None)
 
@@ -162,7 +166,7 @@ class BaseProxy(Generic[T], AnyOperations):
     def _proxy_provider_of(
         self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Provider[T]], None]
     ) -> Provider[T]:
-        """Return what makes or lends the objects of a function, and calls `reshape` when it knows more of them."""
+        """Return the provider of a function's objects. It calls `reshape` when it knows more of them."""
 
     def _proxy_providers(self) -> list[Provider[T]]:
         return [self._proxy_provider, *self.__earlier]
@@ -170,35 +174,35 @@ class BaseProxy(Generic[T], AnyOperations):
     def __point_to(self, provider: Provider[T], contents: dict[str, Any]) -> None:
         with self.__setting.lock:
             previous = self._proxy_provider
-            for earlier in self.__earlier:  # and not by way of those between, which would be kept for that
+            for earlier in self.__earlier:  # directly: a chain of successors would keep all those between
                 earlier.successor = provider
             self.__earlier = [previous, *self.__earlier]
             self._proxy_provider = provider
             self.__contents = contents
             self.__take_on(provider)
-        previous.end(provider)  # from here on, nobody gets an object of it any more
+        previous.end(provider)  # from here on, no owner gets an object of it any more
         with self.__setting.lock:
             self.__earlier = [earlier for earlier in self.__earlier if earlier.in_use()]
 
     def __take_on(self, provider: Provider[T]) -> None:
-        """Have the operations of what the proxy stands for, all at once: they are those of its type."""
+        """Take on the operations of the provider's objects, all at once: they are those of the proxy's new type."""
         with self.__setting.lock:
             if provider is self._proxy_provider:
                 take_on(self, transparent_type(self.__kind, self.__own_names(), provider))
 
     def __own_names(self) -> frozenset[str]:
-        """Return the names of attributes which are the proxy's own."""
+        """Return the names of the attributes that are the proxy's own."""
         names = frozenset(name for name in vars(BaseProxy) if not is_special(name)) - {"Scope"}
         return names.union(_attributes(self), self.__kind._proxy_defined())
 
     @classmethod
     def _proxy_defined(cls) -> set[str]:
-        """Return the names of the attributes that the class and its bases give, by now, to their proxies."""
+        """Return the names of the attributes that the class and its bases now define for their proxies."""
         return set().union(*(defined_by(base) for base in cls.__mro__ if base not in BaseProxy.__mro__))
 
     def __name_setters(self, name: object) -> None:
         if name is not None and not (isinstance(name, str) and name.isidentifier()):
-            raise ProxyException(f"set_name must be the name of a method, or None, not {name!r}")
+            raise ProxyException(f"set_name must be the name of a method or None, not {name!r}")
         for setter, method in _setters(name).items():
             if hasattr(type(self), setter):
                 raise ProxyException(f"set_name must not be {name!r}: it would hide {setter} of the proxy itself")
@@ -211,7 +215,7 @@ class BaseProxy(Generic[T], AnyOperations):
             self.__parameters = parameters
         return config
 
-    # -- what must work before it is set, too
+    # -- these must also work before it is set
 
     def __repr__(self) -> str:
         return f"<{self.__kind.__name__} {self.__parameters['name']}: not set>"
@@ -234,7 +238,7 @@ class BaseProxy(Generic[T], AnyOperations):
 def _revive(
     kind: type[BaseProxy[Any]], of_subclass: dict[str, Any], parameters: dict[str, Any], contents: dict[str, Any]
 ) -> BaseProxy[Any]:
-    """Make a proxy again of what `copy` or `pickle` has got of it."""
+    """Rebuild a proxy from the data that `copy` or `pickle` got from `__reduce_ex__`."""
     proxy = kind.__new__(kind)
     _attributes(proxy).update(of_subclass)
     BaseProxy.__init__(proxy, **parameters)
@@ -244,18 +248,18 @@ def _revive(
 
 
 def _attributes(proxy: BaseProxy[Any]) -> dict[str, Any]:
-    """Return the attributes of the proxy itself, also when its class says that ``__dict__`` is something else."""
+    """Return the attributes of the proxy itself, even if its class defines another ``__dict__``."""
     attributes: dict[str, Any] = vars(BaseProxy)["__dict__"].__get__(proxy)
     return attributes
 
 
 def _setters(name: str | None) -> dict[str, str]:
-    """Return the names of the setters, and those of the methods that they stand for."""
+    """Return the names of the setters, each with the name of its method."""
     return {} if name is None else {name: "_set", f"{name}_obj": "_set_obj", f"{name}_fun": "_set_fun"}
 
 
 def _no_function(_number: int) -> Any:
-    """Stand in the configuration of a proxy for the function that is not known yet."""
+    """Stand in for the function in the configuration of a proxy that has none yet."""
     raise NotImplementedError  # replaced before any pool sees it
 
 
@@ -264,7 +268,7 @@ def _may_make_objects(obj: object) -> bool:
 
 
 def _refuse_pool(obj: object, parameters: Iterable[str]) -> None:
-    """Refuse parameters of a pool for an object, which has none."""
+    """Refuse a pool's parameters for an object, which has no pool."""
     if names := ", ".join(sorted(parameters)):
         hint = ": did you mean fun=…?" if callable(obj) else ""
         raise ProxyException(f"an object that is set has no pool, and cannot have {names}{hint}")

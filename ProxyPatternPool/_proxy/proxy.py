@@ -1,4 +1,4 @@
-"""Proxy: a name that can be imported before its object exists, and then behaves as that object."""
+"""Proxy: a name that can be imported before its object exists, and that then behaves as the object."""
 
 from __future__ import annotations
 
@@ -23,58 +23,73 @@ T = TypeVar("T")
 
 
 class Proxy(BaseProxy[T]):
-    """Stands for an object, or for one object per owner, that may be set later.
+    """A stand-in for an object, or for one object per owner, that can be set later.
 
-    It does what its object does, and nothing else: attributes, calls, items, ``with``, operators, text, truth, hash,
-    ``isinstance``... each of them takes the object, if its owner has none yet. What is the proxy's own begins with an
-    underscore, but for its setters.
+    The owner is the current thread by default; another `scope` makes it the current task, greenlet or event loop.
+    A proxy does what its object does, and nothing else: attributes, calls, items, ``with``, operators, ``str``, truth,
+    hash, ``isinstance``... Each operation first takes the object from the pool, or makes it, if the owner has none. The
+    proxy's own attributes start with an underscore, except its setters.
 
-    Set it with an object (`obj`), which everybody shares, or with a function (`fun`), called with 0, 1, 2... to make
-    an object whenever a `scope` needs one; ``Proxy(connect)`` is the function itself. ``Proxy()`` waits for
-    ``set(obj)`` or ``set(fun=…)``, ``set_obj(obj)``, ``set_fun(fun)``, which `set_name` renames, and None removes.
+    There are three ways to set a proxy:
 
-    Objects of a function live in a `Pool`, unless `max_size` is None or the scope is SHARED or LOOP; all other
-    parameters are the pool's. An owner keeps its object from its first use until it calls `_ret_obj`, or, with
-    `auto_return`, until it ends; a loop keeps it until its end. The pool opens at first use: setting a function creates
-    nothing. Setting again shuts the previous pool down.
+    - With an object, `obj`, which all owners share. ``Proxy(connect)`` stands for the function ``connect`` itself.
+    - With a function, `fun`, which makes an object whenever the `scope` needs one. Its argument is 0, 1, 2...
+    - Later: ``Proxy()`` has the methods ``set(obj)`` or ``set(fun=…)``, ``set_obj(obj)`` and ``set_fun(fun)``.
+      `set_name` renames them, and a `set_name` of None removes them.
 
-    - `_get_obj`: the owner's object, taken or made if it has none
-    - `_ret_obj`: give it back
-    - `_obj`: have it for a ``with`` block
-    - `_has_obj`: whether the owner has one; `_local.obj`: that one, or None
-    - `_nobjs`: how many objects there are; with a `max_size` of None, how many were made
-    - `_pool`: the pool, to look at it, discard from it, shut it down
-    - `_set`, `_set_obj`, `_set_fun`: the setters, whatever `set_name` is
-    - `_set_pool`: change the parameters of the pool before there is one
+    A function's objects live in a `Pool`, unless `max_size` is None or the scope is SHARED or LOOP. All other
+    parameters are the pool's. The pool opens at first use: setting a function creates nothing. Setting the proxy again
+    shuts the previous pool down.
+
+    An owner keeps its object from its first use until it calls `_ret_obj`, or, with `auto_return`, until it ends. A
+    loop keeps its object until the loop's end.
+
+    The proxy's own methods and attributes are:
+
+    - `_get_obj`: return the owner's object; without one, take it from the pool, or make it
+    - `_ret_obj`: give the object back
+    - `_obj`: borrow the object for a ``with`` block
+    - `_has_obj`: tell whether the owner has an object; `_local.obj` is that object, or None
+    - `_nobjs`: the number of objects; with a `max_size` of None, the number made so far
+    - `_pool`: the pool, to look at it, discard an object from it, or shut it down
+    - `_set`, `_set_obj`, `_set_fun`: the setters, independent of `set_name`
+    - `_set_pool`: change the parameters of the pool, as long as there is none
     """
 
     def _get_obj(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        """Return the current owner's object; if it has none, take one from the pool as `Pool.get` does, or make it.
+        """Return the current owner's object. Without one, take it from the pool as `Pool.get` does, or make it.
 
-        `ProxyException` when nothing is set.
+        Waits for the pool at most `timeout` seconds, as `Pool.get`, and raises what `Pool.get` raises. `ProxyException`
+        if the proxy is not set. Safe from any thread.
         """
         return self._proxy_provider.get(timeout)
 
     def _ret_obj(self) -> None:
-        """Give the current owner's object back to the pool that it is from. Never blocks, except in the `retter`.
+        """Give the current owner's object back to its pool. Never blocks, except in the `retter`.
 
-        With the scope VERSATILE, also give back what ended owners of the same request have left. So the teardown of a
-        Flask request gives back the objects of its coroutine views; objects of living owners go back at their end.
+        Does nothing without an object, or without a pool. For a broken object, call ``_pool.discard(_get_obj())``
+        instead; the next use takes another object.
 
-        Does nothing without an object, or without a pool. An object that is broken is given back with
-        ``_pool.discard(_get_obj())`` instead; the next use takes another.
+        With the scope VERSATILE, also give back the objects that ended owners of the same request have left. So the
+        teardown of a Flask request gives back the objects of its coroutine views. An object of an owner that has not
+        ended goes back at that owner's end.
         """
         for provider in self._proxy_providers():
             provider.ret()
 
     @contextmanager
     def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> Iterator[T]:
-        """Have the object for a ``with`` block; at its end, whatever ended it, it is given back.
+        """Borrow the object for a ``with`` block, and give it back when the block ends, with or without an exception.
 
-        An owner that had the object before keeps it: it belongs to an outer block, perhaps in mid-transaction. A block
-        in a generator may be left by another thread or task than has entered it: that one's own object is not touched.
-        But two such generators that one thread has begun share its object: where that can be, as with the dependencies
-        of FastAPI that are no coroutines, each takes its own, ``with db._pool.obj() as connection: yield connection``.
+        Waits and raises as `_get_obj`. Nested blocks share one object: a block gives it back only if it has borrowed
+        it, since an outer block may be in the middle of a transaction.
+
+        A block in a generator may be left by another thread or task than the one that has entered it. It gives back
+        the object that it has borrowed, and does not touch the object of the thread or task that leaves it.
+
+        Two such generators share an object if the same thread begins both. FastAPI does that with dependencies that
+        are not coroutines. There, each generator takes an object of its own from the pool:
+        ``with db._pool.obj() as connection: yield connection``.
         """
         had = {provider for provider in self._proxy_providers() if provider.has()}
         owner, obj = this_owner(), self._get_obj(timeout)
@@ -86,17 +101,16 @@ class Proxy(BaseProxy[T]):
                 for kept in filter(None, taken):
                     kept.end()
             else:
-                for (
-                    provider
-                ) in self._proxy_providers():  # all of them: it may have been set again, and used, in the block
+                # all providers: the proxy may have been set again, and used, in the block
+                for provider in self._proxy_providers():
                     if provider not in had:
                         provider.ret()
 
     @property
     def _pool(self) -> Pool[T]:
-        """The pool. None if there is none: before a function is set, with an object, SHARED, LOOP, `max_size` None.
+        """The pool. None before a function is set, with an object, with SHARED or LOOP, and with a `max_size` of None.
 
-        Its type does not say so: a program knows how it sets its proxy, and would have to say so at each use.
+        Its type does not include None: a program knows how it sets its proxy, and would have to check at each use.
         """
         return cast("Pool[T]", self._proxy_provider.pool)
 
@@ -113,14 +127,14 @@ class Proxy(BaseProxy[T]):
 
 
 def transparent(proxy: Proxy[T]) -> T:
-    """Return the proxy itself; type checkers see what it stands for.
+    """Return the proxy itself, with the type of its object for type checkers.
 
-    ``db = transparent(Proxy(fun=connect))`` is a ``Connection`` to them; nothing else is different.
+    They take ``db = transparent(Proxy(fun=connect))`` for a ``Connection``. Nothing changes at run time.
     """
     return cast(T, proxy)
 
 
 def _per_loop() -> type[MadeLoopProvider[Any]]:
-    """Load what needs asyncio: a program without an event loop does not pay for one."""
+    """Import the provider that needs asyncio: a program without an event loop does not pay for it."""
     kind: type[MadeLoopProvider[Any]] = import_module("ProxyPatternPool._scopes.per_loop").MadeLoopProvider
     return kind

@@ -1,7 +1,7 @@
-"""Places where an object is at hand, as ``place.obj``; where it is not, it is found, and put there.
+"""Caches of the object to use here and now, read as ``cache.obj``. An object that is not cached is loaded.
 
-Reading ``place.obj`` is all that stands between an operation on a proxy and its object: so this is the path that
-counts. A place keeps nothing: what an owner has is in a `ThreadStorage` or an `OwnerStorage`.
+Every operation on a proxy reads ``cache.obj``, and does nothing else before it reaches the object. So this read has to
+be fast. A cache owns nothing: the lease of an owner is in a `ThreadStorage` or an `OwnerStorage`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ProxyPatternPool._scopes.storage import OwnerStorage
 
 
 class CacheMiss:
-    """The attribute ``obj`` of a place that does not have it at hand. Not a data descriptor: what is at hand wins."""
+    """An attribute ``obj`` that loads the object. It is not a data descriptor, so a cached object has precedence."""
 
-    def __get__(self, place: Any, _type: type) -> Any:
-        return place.find()
+    def __get__(self, cache: Any, _type: type) -> Any:
+        return cache.load()
 
 
-def thread_cache(find: Callable[[], Any]) -> ThreadCache:
-    """Make a place where each thread has its own object at hand.
+def thread_cache(load: Callable[[], Any]) -> ThreadCache:
+    """Make a cache with one object per thread.
 
-    What a thread is, is decided now: gevent may have replaced `threading.local` since the import.
+    `threading.local` is looked up here and not at the import: gevent may have replaced it in between.
     """
-    place: ThreadCache = _per_thread(threading.local)(find)
-    return place
+    made: ThreadCache = _per_thread(threading.local)(load)
+    return made
 
 
 @cache
@@ -36,43 +36,46 @@ def _per_thread(local: type) -> Any:
 
 
 class ThreadCache:
-    """A place with an object at hand. `find` gets it from elsewhere, and may put it there."""
+    """A cache with one object per thread. `load` gets an object that is not cached, and may cache it."""
 
     obj = CacheMiss()
 
-    def __init__(self, find: Callable[[], Any]) -> None:
-        self.find = find  # this is run by each thread, at its first look
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self.load = load  # each thread runs this constructor, when it first uses the cache
 
-    def cache(self) -> dict[str, Any]:
-        """Return where the current owner's object is to be put, as "obj"."""
+    def current(self) -> dict[str, Any]:
+        """Return the current thread's part of the cache, which has its object under "obj"."""
         return vars(self)
 
     def drop(self) -> object:
-        """Have nothing at hand for the current owner any more; return what there was."""
+        """Remove the current thread's object from the cache, and return it. None without one."""
         return vars(self).pop("obj", None)
 
 
 class OwnerCache:
-    """A place where each task, greenlet or thread has its own object at hand; otherwise as `ThreadCache`."""
+    """A cache with one object per task, greenlet or thread. Otherwise the same as `ThreadCache`."""
 
-    def __init__(self, owners: OwnerStorage[Any], find: Callable[[], Any]) -> None:
+    def __init__(self, owners: OwnerStorage[Any], load: Callable[[], Any]) -> None:
         self._owners = owners
-        self._find = find
-        self._threads = thread_cache(find)
+        self._load = load
+        self._threads = thread_cache(load)
 
     @property
     def obj(self) -> Any:
         """The current owner's object."""
-        cache = self._owners.cache()
-        if cache is None:
+        cached = self._owners.cache()
+        if cached is None:
             return self._threads.obj
-        return cache["obj"] if "obj" in cache else self._find()
+        return cached["obj"] if "obj" in cached else self._load()
 
-    def cache(self) -> dict[str, Any]:
-        """Return where the current owner's object is to be put, as "obj"."""
-        cache = self._owners.cache()
-        return self._threads.cache() if cache is None else cache
+    def current(self) -> dict[str, Any]:
+        """Return the current owner's part of the cache, which has its object under "obj"."""
+        cached = self._owners.cache()
+        return self._threads.current() if cached is None else cached
 
     def drop(self) -> object:
-        """Have nothing at hand for the thread any more; of a task or a greenlet, it goes with what is kept for it."""
+        """Remove the current thread's object from the cache, and return it. None without one.
+
+        The object of a task or a greenlet leaves the cache with its lease, or with the owner's entry in the storage.
+        """
         return self._threads.drop()

@@ -1,8 +1,8 @@
-"""What a proxy stands for that has an object for each event loop.
+"""Providers with one object per event loop.
 
-This is a file of its own because it needs asyncio: it is loaded when somebody asks for that scope. An object hangs on
-its loop, and nothing else refers to it: the two go together, also where nobody closes the loop. `_loop_end` says how
-its end is noticed.
+This is a file of its own because it needs asyncio: a `Proxy` imports it for the scope `LOOP` alone. Only the loop
+refers to its object. So the two go together, even where the program does not close the loop. `_loops.shutdown` says
+how the end of a loop is noticed.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ T = TypeVar("T")
 
 
 class LoopEntry(Generic[T]):
-    """What hangs on a loop for one proxy: an object, as ``obj``."""
+    """An entry on an event loop: the object of one proxy there, as ``obj``."""
 
     def __init__(self, obj: T) -> None:
         self.obj = obj
 
 
 class LoopCache:
-    """A place where each event loop has its own object at hand; otherwise as `ThreadCache`."""
+    """A cache with one object per event loop. Otherwise the same as `ThreadCache`."""
 
-    def __init__(self, find: Callable[[], Any], name: str | None) -> None:
-        self._find = find
+    def __init__(self, load: Callable[[], Any], name: str | None) -> None:
+        self._load = load
         self._name = name
         self._key = object()
 
     @property
     def obj(self) -> Any:
-        """The object of the running loop. `RuntimeError` without one."""
+        """The object of the running loop. `RuntimeError` without a running loop."""
         try:
             loop: Any = get_running_loop()
         except RuntimeError as error:
@@ -52,10 +52,10 @@ class LoopCache:
         try:
             return loop._ProxyPatternPool_hung[self._key].obj
         except (AttributeError, KeyError):
-            return self._find()
+            return self._load()
 
-    def look(self) -> Any:
-        """Return what hangs on the running loop, None if nothing does. `RuntimeError` without one."""
+    def entry(self) -> Any:
+        """Return the entry on the running loop, or None. `RuntimeError` without a running loop."""
         try:
             loop = get_running_loop()
         except RuntimeError as error:
@@ -65,31 +65,31 @@ class LoopCache:
     def _loopless(self, error: RuntimeError) -> RuntimeError:
         return RuntimeError(f"{self._name}: {error}")
 
-    def hang(self, thing: Any) -> None:
-        """Hang something on the running loop, until `take_down`, or the end of the loop object."""
-        vars(get_running_loop()).setdefault("_ProxyPatternPool_hung", {})[self._key] = thing
+    def put(self, entry: Any) -> None:
+        """Put an entry on the running loop, until `remove`, or until the loop object is gone."""
+        vars(get_running_loop()).setdefault("_ProxyPatternPool_hung", {})[self._key] = entry
 
-    def take_down(self) -> None:
-        """Have nothing hang on the running loop any more."""
+    def remove(self) -> None:
+        """Remove the entry from the running loop, if it has one."""
         vars(get_running_loop()).get("_ProxyPatternPool_hung", {}).pop(self._key, None)
 
     def drop(self) -> None:
-        """Find nothing of what hangs anywhere: in a forked child, that is the parent's."""
+        """Lose the entries on all loops: in a forked child, they are the parent's."""
         self._key = object()
 
 
 class LoopProvider(FunctionProvider[T]):
-    """An object for each event loop. The loop's end closes it, before what `fun` has used to make it."""
+    """A provider with one object per event loop. The loop's end closes it, before the objects that `fun` has used."""
 
     def __init__(self, config: PoolConfig[T], reshape: Callable[[Provider[T]], None]) -> None:
         super().__init__(reshape)
-        self.place: LoopCache = LoopCache(self.find, config.name)
+        self.cache: LoopCache = LoopCache(self.load, config.name)
         self._config = config
         self._begin()
 
     def _begin(self) -> None:
         self._numbers = count()
-        self._makers: set[object] = set()  # who runs `fun` just now
+        self._makers: set[object] = set()  # the owners that run `fun` just now
         self._all: WeakSet[LoopEntry[T]] = WeakSet()
 
     def _renew(self) -> None:
@@ -112,19 +112,19 @@ class LoopProvider(FunctionProvider[T]):
         finally:
             self._makers.discard(maker)
 
-    def _hang(self, obj: T) -> None:
+    def _store(self, obj: T) -> None:
         self._see(obj)
-        hung = LoopEntry(obj)
-        self._all.add(hung)
-        self.place.hang(hung)
+        entry = LoopEntry(obj)
+        self._all.add(entry)
+        self.cache.put(entry)
 
     def lacks(self) -> str | None:
         return f"{self._config.name}: no event loop runs" if _get_running_loop() is None else None
 
     def has(self) -> bool:
         try:
-            return self.place.look() is not None
-        except RuntimeError:  # no loop, no object
+            return self.cache.entry() is not None
+        except RuntimeError:  # without a loop there is no object
             return False
 
     def count(self) -> int:
@@ -132,34 +132,36 @@ class LoopProvider(FunctionProvider[T]):
 
 
 class MadeLoopProvider(LoopProvider[T]):
-    """It is what `fun` returns, and made where it is first used."""
+    """A provider whose object is the result of `fun`, made at the first use in a loop."""
 
     obeyed = ("close",)
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        hung: LoopEntry[T] | None = self.place.look()
-        if hung is not None:
-            return hung.obj
+        entry: LoopEntry[T] | None = self.cache.entry()
+        if entry is not None:
+            return entry.obj
         return self._make() if self.successor is None else self.successor.get(timeout)
 
     def _make(self) -> T:
         self._check_maker()
         with self._marked_as_maker():
             obj = self._call()
-        at_exit(self.place.take_down)  # after the next one: they run last in, first out
+        at_exit(self.cache.remove)  # runs after the next one: last in, first out
         at_exit(self._config.closer(), obj)
-        self._hang(obj)
+        self._store(obj)
         return obj
 
 
 class EnteredLoopProvider(LoopProvider[T]):
-    """It takes awaiting to make, and so it is made by `fetch` alone; it is at hand after that."""
+    """A provider whose object has to be awaited. So only `fetch` makes it; from then on it is cached."""
 
     obeyed = ("opener", "close")
 
     def _begin(self) -> None:
         super()._begin()
-        self._once = singleton(partial(self._open))  # equal to no other: in a forked child, not to the parent's
+        self._once = singleton(
+            partial(self._open)
+        )  # a partial equals no other: a forked child does not find the parent's
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[T]:
@@ -167,19 +169,19 @@ class EnteredLoopProvider(LoopProvider[T]):
         close = None if config.close is None else config.closer()
         opening: PooledContext[T] = PooledContext(self._call, on_made=nothing, opener=config.opener, close=close)
         async with AsyncExitStack() as stack:
-            stack.callback(self.place.take_down)  # last: it finds itself until it has ended
+            stack.callback(self.cache.remove)  # runs last: the object's own exit may use the proxy
             with self._marked_as_maker():
                 obj = await stack.enter_async_context(opening)
-            self._hang(obj)
+            self._store(obj)
             yield obj
 
     def lacks(self) -> str | None:
         return super().lacks() or (None if self.has() else f"{self._config.name}: this event loop has no object")
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        hung: LoopEntry[T] | None = self.place.look()
-        if hung is not None:
-            return hung.obj
+        entry: LoopEntry[T] | None = self.cache.entry()
+        if entry is not None:
+            return entry.obj
         if self.successor is None:
             raise ProxyException(
                 f"{self._config.name}: this event loop has no object yet: await _get_obj() first, or use it inside "
@@ -188,9 +190,9 @@ class EnteredLoopProvider(LoopProvider[T]):
         return self.successor.get(timeout)
 
     async def fetch(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        hung: LoopEntry[T] | None = self.place.look()
-        if hung is not None:
-            return hung.obj
+        entry: LoopEntry[T] | None = self.cache.entry()
+        if entry is not None:
+            return entry.obj
         if self.successor is not None:
             return await self.successor.fetch(timeout)
         self._check_maker()

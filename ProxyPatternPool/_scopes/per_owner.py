@@ -1,7 +1,7 @@
-"""What a proxy stands for that has an object for each owner: with a pool of threads, or without one.
+"""Providers with one object per owner: from a `Pool`, or without a pool.
 
-What is kept for an owner is more than the object, see `Kept`: the way to give it back goes with it. That is the lease,
-where there is a pool: so that giving it back never touches a later lease of the same object by somebody else.
+The storage keeps more than the object for an owner, see `Kept`: it also keeps the way to give the object back. Where
+there is a pool, that is the lease. So giving it back never touches another owner's later lease of the same object.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ T = TypeVar("T")
 
 
 class OwnerProvider(FunctionProvider[T], ABC):
-    """An object for each owner, from its first use on."""
+    """A provider with one object per owner, from the owner's first use on."""
 
     def __init__(self, storage: ThreadStorage[Kept[T]], reshape: Callable[[Provider[T]], None]) -> None:
         super().__init__(reshape)
         self._storage = storage
-        self.place = OwnerCache(storage, self.find) if isinstance(storage, OwnerStorage) else thread_cache(self.find)
+        self.cache = OwnerCache(storage, self.load) if isinstance(storage, OwnerStorage) else thread_cache(self.load)
 
     @abstractmethod
     def take(self, timeout: float | Default | None) -> Kept[T]:
-        """Make an object, or take one from the pool."""
+        """Take an object from the pool, or make one."""
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         kept = self._still_out()
@@ -47,15 +47,15 @@ class OwnerProvider(FunctionProvider[T], ABC):
             except PoolClosed:
                 if self.successor is None:
                     raise
-                return self.successor.get(timeout)  # just now
+                return self.successor.get(timeout)  # the proxy was set again during the wait
             self._keep(kept)
-        kept.cache_in(self.place.cache())
+        kept.cache_in(self.cache.current())
         return kept.held
 
     def _still_out(self) -> Kept[T] | None:
-        """Return what is kept for the current owner, unless somebody else has returned it, or broken it.
+        """Return what the storage has for the current owner. None if its object was returned or discarded elsewhere.
 
-        `PoolException` when it was taken away.
+        `PoolException` if the pool has taken the object away.
         """
         kept = self._storage.get()
         if kept is None or kept.is_out():
@@ -64,7 +64,7 @@ class OwnerProvider(FunctionProvider[T], ABC):
         return None
 
     def _keep(self, kept: Kept[T]) -> None:
-        """Keep for the current owner what was taken for it."""
+        """Store an object that was taken for the current owner. On an error, give it back."""
         try:
             self._see(kept.held)
             self._storage.set(kept)
@@ -80,16 +80,16 @@ class OwnerProvider(FunctionProvider[T], ABC):
         return kept is not None and kept.is_out()
 
     def ret(self) -> None:
-        self.place.drop()
+        self.cache.drop()
         kept = self._storage.pop()
         if kept is not None:
             kept.end()
 
 
 class UnpooledProvider(OwnerProvider[T]):
-    """An object for each owner, made at its first use; it goes with its owner.
+    """A provider that makes one object per owner, at the owner's first use. The object lives as long as its owner.
 
-    With `auto_return`, it is closed then: by the owner itself, if that is a thread.
+    With `auto_return`, it is closed at the owner's end: by the owner itself, if the owner is a thread.
     """
 
     def __init__(
@@ -105,9 +105,8 @@ class UnpooledProvider(OwnerProvider[T]):
     def _begin(self) -> None:
         self._numbers = count()
         self._made = 0
-        self._owns: set[weakref.ref[OwnedObject[T]]] = (
-            set()
-        )  # those that are still there; a WeakSet is five times as large
+        # the objects that still exist; a WeakSet is five times as large
+        self._owns: set[weakref.ref[OwnedObject[T]]] = set()
 
     def _renew(self) -> None:
         super()._renew()
@@ -122,19 +121,20 @@ class UnpooledProvider(OwnerProvider[T]):
         return own
 
     def ret(self) -> None:
-        if self.successor is not None:  # there is nowhere to return it to; but of an earlier setting, nobody needs it
+        # there is no pool to return an object to. But its owner no longer needs that of an earlier setting
+        if self.successor is not None:
             super().ret()
 
     def in_use(self) -> bool:
         return self._close is not None and len(self._owns) > 0
 
     def count(self) -> int:
-        """Return how many objects have been made: those of ended owners are gone, but were never given back."""
+        """Return the number of objects made. It includes those of ended owners, which were never given back."""
         return self._made
 
 
 class OwnedObject(Generic[T]):
-    """An object that stays with its owner."""
+    """An object that stays with its owner. It implements `Kept`."""
 
     def __init__(self, obj: T, close: Callable[[T], object] | None) -> None:
         self._obj = obj
@@ -155,16 +155,16 @@ class OwnedObject(Generic[T]):
     def end(self) -> None: ...
 
     def __del__(self, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
-        # the main thread's is not closed at the end of the program, when half of the interpreter is gone
+        # the main thread's object is not closed at the end of the program, when half of the interpreter is gone
         if self._close is not None and not is_finalizing():
             self._close(self._obj)
 
 
 class PooledProvider(OwnerProvider[T]):
-    """An object of the pool for each owner, from its first use until it is given back.
+    """A provider that lends each owner an object of a `Pool`, from the owner's first use until it is given back.
 
-    What is kept is the lease, not only the object: so that giving it back never touches a later lease of the same
-    object by somebody else, and that an object which was returned or discarded behind the proxy is not used again.
+    The storage keeps the lease, not only the object. So an object that was returned or discarded behind the proxy is
+    not used again.
     """
 
     pooled = True
@@ -195,14 +195,17 @@ class PooledProvider(OwnerProvider[T]):
             pool.shutdown()
 
     def in_use(self) -> bool:
-        return self.count() > 0  # and not what is leased: another owner may be about to have what was idle just now
+        return self.count() > 0  # idle objects count, too: an owner may be about to take one
 
     def count(self) -> int:
         return sum(pool.size for pool in list(self._made.values()))
 
 
 class PooledOnTrail(PooledProvider[T]):
-    """An object of the pool for each task, greenlet or thread, which may leave it to the end of its request."""
+    """A provider that lends each task, greenlet or thread an object of a `Pool`.
+
+    An owner that ends with its object may leave it to the end of its request, which gives it back.
+    """
 
     def __init__(
         self, storage: OwnerStorage[Kept[T]], reshape: Callable[[Provider[T]], None], config: PoolConfig[T]

@@ -1,7 +1,8 @@
-"""What a proxy stands for: nothing yet, one object, or a function that makes one, for all or for each owner.
+"""Providers: a proxy gets its object from one, and learns from it how the objects behave.
 
-There is one way to the object: ``provider.place.obj``. Where it is not cached, the provider finds it. `Proxy.set`
-chooses one of these classes; from then on the proxy knows nothing of scopes itself.
+A provider has no object yet, or one object, or a function that makes objects, for all owners or for each. `Proxy.set`
+chooses the class; from then on the proxy knows nothing of scopes itself. There is one way to the object:
+``provider.cache.obj``. The provider loads an object that is not cached.
 """
 
 from __future__ import annotations
@@ -22,54 +23,57 @@ from ProxyPatternPool._transparency.transparent_type import UNKNOWN, UNSET, Shap
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-#: Whoever finds one of these asks it for more, its code or its bases, which an owner that has none cannot tell.
-TELLING_MORE = (type, FunctionType, MethodType, partial)
+#: Tools ask an object of these types for its code or its bases. A proxy has no answer while its owner has no object.
+INTROSPECTED = (type, FunctionType, MethodType, partial)
 
 
 def leads_to(obj: object, provider: Provider[Any]) -> bool:
-    """Tell whether an object is a proxy of `provider`, or of another proxy that is."""
+    """Tell whether `obj` is a proxy of `provider`, or a proxy of an object that leads to `provider`."""
     source = getattr(type(obj), "_proxy_source", None)
     return isinstance(source, Provider) and (
-        source is provider or (source.fixed and leads_to(source.place.obj, provider))
+        source is provider or (source.fixed and leads_to(source.cache.obj, provider))
     )
 
 
 class Provider(Generic[T]):
-    """Nothing yet: what a proxy stands for before it is set, and what all the other targets are like."""
+    """A provider without an object, as a proxy has it before it is set. All other providers derive from it."""
 
     obj = CacheMiss()
-    fixed = False  # there is one object already, and there will never be another
-    pooled = False  # objects come from a pool
-    obeyed: Collection[str] = ON_OBJECTS  # those of them which hold here
+    fixed = False  # whether the one object exists already, and will never be replaced
+    pooled = False  # whether objects come from a pool
+    obeyed: Collection[str] = ON_OBJECTS  # those of `ON_OBJECTS` that take effect here
 
     def __init__(self, advice: str = "") -> None:
         self._advice = advice
-        self.place: Any = self
-        self.successor: Provider[T] | None = None  # what the proxy stands for now
+        self.cache: Any = self
+        self.successor: Provider[T] | None = None  # the proxy's provider now, if it was set again
 
     def shape(self) -> Shape:
-        """Return what the objects are like, as far as they are known."""
+        """Return the shape of the objects, as far as it is known."""
         return UNSET
 
     def class_of_all(self, unknown: type) -> Any:
-        """Return the class of the objects; `unknown` when there has not been any. Takes none, if they have but one."""
+        """Return the class of the objects, or `unknown` if no object has been seen.
+
+        An object is taken only where the objects seen have different types.
+        """
         return unknown
 
     @property
     def pool(self) -> Pool[T] | None:
-        """The pool that the objects come from, if any."""
+        """The pool that the objects come from, or None."""
         return None
 
-    def find(self) -> T:
-        """Find what is not at hand."""
+    def load(self) -> T:
+        """Return the current owner's object, which is not cached."""
         return self.get()
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        """Return the current owner's object, made or taken from the pool if it has none."""
+        """Return the current owner's object. Without one, take it from the pool, or make it."""
         raise ProxyException(self._advice)
 
     async def fetch(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        """Do as `get`, and wait for it as an asyncio task does, if it takes time."""
+        """Return the same object as `get`. Waiting for it suspends the task, and does not block the thread."""
         return self.get(timeout)
 
     def has(self) -> bool:
@@ -77,52 +81,52 @@ class Provider(Generic[T]):
         return False
 
     def lacks(self) -> str | None:
-        """Tell what is missing, where just looking at the proxy cannot get an object."""
+        """Return the reason why `repr` cannot get an object, None if it can."""
         return None
 
     def kept(self) -> Kept[T] | None:
-        """Return what is kept for the current owner, if anything is."""
+        """Return what the storage has for the current owner, or None."""
         return None
 
     def ret(self) -> None:
-        """Give the current owner's object back to where it came from. Does nothing when there is nothing to do."""
+        """Give the current owner's object back to where it came from. Does nothing without an object."""
 
     async def give_back(self, failed: bool) -> None:
-        """Give back what has been had by `fetch`, and wait for that as an asyncio task does. Otherwise as `ret`.
+        """Give back an object that `fetch` has returned, and await the return. Otherwise the same as `ret`.
 
-        `failed`: what it was used for has come to no good end.
+        `failed` means that the block which used the object has raised an exception.
         """
 
     def end(self, successor: Provider[T]) -> None:
-        """Close what is not in use: the proxy stands for something else now."""
+        """Close the objects that are not in use: `successor` has replaced this provider."""
         self.successor = successor
 
     def in_use(self) -> bool:
-        """Tell whether some owner has an object that is to be given back, or closed."""
+        """Tell whether an owner has an object that has yet to be given back or closed."""
         return False
 
     def count(self) -> int:
-        """Return how many objects there are."""
+        """Return the number of objects."""
         return 0
 
 
 class FunctionProvider(Provider[T]):
-    """A function which makes objects. What they can do is known when the first one of its type is made.
+    """A provider whose function makes the objects. The first object of each type shows what that type can do.
 
-    `reshape` is called whenever more is known than before.
+    `reshape` is called after each such discovery.
     """
 
     def __init__(self, reshape: Callable[[Provider[T]], None]) -> None:
         super().__init__()
         self._reshape = reshape
         self._shape = UNKNOWN
-        self._classes: dict[type, type] = {}  # of the objects seen, by their types
-        self._tells_more = False  # some of them are asked for more than their class
+        self._classes: dict[type, type] = {}  # the `__class__` of the objects seen, by their types
+        self._introspected = False  # whether one of these types is `INTROSPECTED`
         renew_after_fork(self)
 
     def _renew(self) -> None:
-        """In a forked child, have nothing at hand; what there was is the parent's."""
-        keep(self.place.drop())
+        """Empty the cache in a forked child, and keep the object, which is the parent's."""
+        keep(self.cache.drop())
 
     def shape(self) -> Shape:
         return self._shape
@@ -131,14 +135,14 @@ class FunctionProvider(Provider[T]):
         if leads_to(obj, self):
             raise ProxyException("a proxy cannot stand for itself: its fun has returned it")
         if type(obj) not in self._classes:
-            self._tells_more |= issubclass(type(obj), TELLING_MORE)
+            self._introspected |= issubclass(type(obj), INTROSPECTED)
             shape = shape_of(obj)
             self._shape = shape.joined(self._shape) if self._classes else shape
             self._reshape(self)
             self._classes[type(obj)] = obj.__class__
 
     def class_of_all(self, unknown: type) -> Any:
-        classes = list(self._classes.values())  # at once: another thread may be making the first object
-        if self._tells_more and not self.has():
+        classes = list(self._classes.values())  # a copy: another thread may be making the first object
+        if self._introspected and not self.has():
             return unknown
-        return self.place.obj.__class__ if len(classes) > 1 else next(iter(classes), unknown)
+        return self.cache.obj.__class__ if len(classes) > 1 else next(iter(classes), unknown)

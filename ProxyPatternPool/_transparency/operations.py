@@ -1,8 +1,8 @@
-"""The operations of Python's data model, in one table, and how a proxy does them: each on its object.
+"""The operations of Python's data model in one table, and how a proxy performs each of them on its object.
 
-The interpreter looks for what is behind an operator, ``with``, ``len``… on the type alone. So whoever shall not be
-told from an object needs a type which has just the special methods that the object's type has: a proxy of a number is
-not callable, and one of a list has no hash.
+The interpreter looks up the method behind an operator, ``with``, ``len``… on the type alone. So the type of a proxy
+must have exactly the special methods that the type of its object has: a proxy of a number is not callable, and a proxy
+of a list has no hash.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, GeneratorType, MethodType, resolve_bases
 from typing import Any, TypeAlias
 
-#: What a special method does, as a function of the object and the arguments.
+#: The work of a special method, as a function of the object and the arguments.
 Operation: TypeAlias = Callable[..., Any]
 
 
 def _of_type(name: str) -> Operation:
-    """Return the operation that calls a special method as the interpreter does: found on the type, then bound."""
+    """Return the operation that calls a special method as the interpreter does: looked up on the type, then bound."""
 
     def call(obj: object, /, *args: Any) -> Any:
         kind = type(obj)
@@ -34,7 +34,7 @@ def _of_type(name: str) -> Operation:
 
 
 def found(kind: type, name: str) -> Any:
-    """Return what a type or one of its bases has under a name, not bound to anything; None if there is nothing."""
+    """Return the attribute of a type or of one of its bases, not bound to anything. None if there is none."""
     for base in kind.__mro__:
         if name in base.__dict__:
             return base.__dict__[name]
@@ -42,8 +42,8 @@ def found(kind: type, name: str) -> Any:
 
 
 def _await(obj: Any) -> Any:
-    """Return the iterator that awaiting the object runs."""
-    if isinstance(obj, GeneratorType):  # one of `types.coroutine` is awaited, and has no ``__await__``
+    """Return the iterator that an ``await`` of the object runs."""
+    if isinstance(obj, GeneratorType):  # a generator of `types.coroutine` can be awaited, and has no ``__await__``
         return _awaited(obj).__await__()
     return _of_type("__await__")(obj)
 
@@ -53,9 +53,9 @@ async def _awaited(obj: Any) -> Any:
 
 
 def _itself(obj: Any) -> Any:
-    """Return the object of a proxy, or of a proxy of a proxy; anything else as it is."""
-    while place := getattr(type(obj), "_proxy_place", None):
-        obj = place.obj
+    """Return the object behind a proxy, or behind a proxy of a proxy. Return any other object as it is."""
+    while cache := getattr(type(obj), "_proxy_cache", None):
+        obj = cache.obj
     return obj
 
 
@@ -66,7 +66,7 @@ def _reflected(operation: Operation) -> Operation:
 def _added(obj: Any, other: Any) -> Any:
     try:
         return other + obj
-    except TypeError:  # a list that is to be extended in place asks its proxy first, and then iterates
+    except TypeError:  # ``[…] += proxy`` asks the proxy first, and after NotImplemented iterates over it
         return NotImplemented
 
 
@@ -86,7 +86,7 @@ ARITHMETIC: dict[str, Operation] = {
     "xor": operator.xor,
 }
 
-#: Operations on the object alone, and how each of them is asked for.
+#: Operations on the object alone, each with the function that asks for it.
 _UNARY: dict[str, Operation] = {
     "__repr__": repr,
     "__str__": str,
@@ -137,7 +137,7 @@ _BINARY: dict[str, Operation] = {
     "__instancecheck__": lambda obj, instance: isinstance(instance, obj),
     "__subclasscheck__": lambda obj, subclass: issubclass(_itself(subclass), obj),
     "__mro_entries__": lambda obj, _bases: resolve_bases((obj,)),
-    "__buffer__": _of_type("__buffer__"),  # Python 3.12 and later look for it
+    "__buffer__": _of_type("__buffer__"),  # looked up by Python 3.12 and later
     "__deepcopy__": copy.deepcopy,
 }
 
@@ -152,12 +152,12 @@ _VARIADIC: dict[str, Operation] = {
     "__round__": round,
 }
 
-#: Operations which change the object and return it: the name stays bound to the proxy; or which return another one.
+#: Operations that change the object and return it, so that the name stays bound to the proxy; or return another object.
 _IN_PLACE: dict[str, Operation] = {
     f"__i{name}__": getattr(operator, f"__i{name}__") for name in (*ARITHMETIC, "pow") if name != "divmod"
 }
 
-#: Operations of which the mere existence changes what others do: only for an object that is known to have them.
+#: Operations whose mere existence changes other operations: only a proxy of an object known to have them has them.
 _ROLES: dict[str, Operation] = {
     "__get__": _of_type("__get__"),
     "__set__": _of_type("__set__"),
@@ -166,60 +166,60 @@ _ROLES: dict[str, Operation] = {
     "__release_buffer__": _of_type("__release_buffer__"),
 }
 
-#: What an object may have of which nothing is known.
+#: The operations of a proxy whose object is not known yet.
 GENERAL = {**_UNARY, **_BINARY, **_VARIADIC, **_IN_PLACE}
-#: The table of operations: all of them.
+#: All operations.
 OPERATIONS = {**GENERAL, **_ROLES}
 
 COPIES = frozenset({"__copy__", "__deepcopy__"})
 EXITS = frozenset({"__exit__", "__aexit__"})
 
 
-# The methods of a proxy, one per operation. They find its object by way of its type: so all proxies have the same ones.
+# The methods of a proxy, one per operation. They reach the object through the type, so all proxies share them.
 
 
 def _unary(operation: Operation) -> Callable[..., Any]:
-    return lambda self: operation(type(self)._proxy_place.obj)
+    return lambda self: operation(type(self)._proxy_cache.obj)
 
 
 def _binary(operation: Operation) -> Callable[..., Any]:
-    return lambda self, operand: operation(type(self)._proxy_place.obj, operand)
+    return lambda self, operand: operation(type(self)._proxy_cache.obj, operand)
 
 
 def _variadic(operation: Operation) -> Callable[..., Any]:
-    return lambda self, /, *args, **kwargs: operation(type(self)._proxy_place.obj, *args, **kwargs)
+    return lambda self, /, *args, **kwargs: operation(type(self)._proxy_cache.obj, *args, **kwargs)
 
 
 def _in_place(operation: Operation) -> Callable[..., Any]:
     def operate(self: Any, operand: object) -> object:
-        obj = type(self)._proxy_place.obj
+        obj = type(self)._proxy_cache.obj
         result = operation(obj, operand)
         return self if result is obj else result
 
     return operate
 
 
-#: What a proxy has under the name of an operation, if its object is not known to stay the same.
+#: The method of each operation, for a proxy whose object may change.
 METHODS = {
     name: method(operation)
     for method, group in ((_unary, _UNARY), (_binary, _BINARY), (_variadic, _VARIADIC | _ROLES), (_in_place, _IN_PLACE))
     for name, operation in group.items()
 }
-METHODS["__call__"] = lambda self, /, *args, **kwargs: type(self)._proxy_place.obj(*args, **kwargs)  # quicker
+METHODS["__call__"] = lambda self, /, *args, **kwargs: type(self)._proxy_cache.obj(*args, **kwargs)  # quicker
 
 
-def bind(name: str, place: Any, *, fixed: bool) -> Any:
-    """Return what does an operation in a type that is made for the objects of one place, a `fixed` one or others."""
+def bind(name: str, cache: Any, *, fixed: bool) -> Any:
+    """Return the function that performs an operation on the object in `cache`. A `fixed` object never changes."""
     operation = OPERATIONS[name]
-    if fixed and _is_quick(name) and place.obj is not None:
-        # no frame of Python's between the interpreter and the object; None is the one object that has no methods
-        return MethodType(operation, place.obj)
+    if fixed and _is_quick(name) and cache.obj is not None:
+        # no Python frame runs between the interpreter and the object. A method cannot be bound to None
+        return MethodType(operation, cache.obj)
     if name in EXITS:
-        # who leaves has looked this up on entering: and means what was entered, also when the proxy was set meanwhile
-        return lambda _self, *error: operation(place.obj, *error)
+        # a block looks its exit up on entering: it leaves what it has entered, even if the proxy was set meanwhile
+        return lambda _self, *error: operation(cache.obj, *error)
     return METHODS[name]
 
 
 def _is_quick(name: str) -> bool:
-    """Tell whether it runs no Python of its own, and needs no proxy."""
+    """Tell whether an operation runs no Python code of its own, and does not need the proxy."""
     return isinstance(OPERATIONS[name], BuiltinFunctionType | type) and name not in _IN_PLACE

@@ -1,7 +1,7 @@
-"""The type that a proxy takes on: it has the operations of the object, and sends its attributes there.
+"""The type that a proxy takes on. It has the operations of the object, and forwards attributes to the object.
 
-`transparent_type` makes one for each setting of each proxy, and the proxy puts it on through ``__class__``. Attributes
-need no table: ``__getattribute__`` sends them to the object, but for a few own names.
+`transparent_type` makes one for each setting of each proxy. The proxy takes it on by its ``__class__``. Attributes need
+no table: ``__getattribute__`` forwards all of them, except the proxy's own names.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ProxyPatternPool._transparency.operations import (
     found,
 )
 
-#: What the interpreter and the standard library ask of the proxy as an attribute, but not on behalf of the object.
+#: Attributes that the interpreter and the standard library read to learn about the proxy, and not about the object.
 _ASKED_OF_PROXY = frozenset({"__class__", "__deepcopy__", "__mro_entries__", "__reduce_ex__", "__signature__"})
 
-#: What tools ask of everything that they find in a module or a class: nobody makes or takes an object for the answer.
+#: Attributes that tools read of everything in a module or a class. No object is made or taken for the answer.
 _ASKED_OF_EVERYTHING = frozenset(
     {
         "__wrapped__",  # inspect.unwrap, and by it doctest and pytest
@@ -37,7 +37,7 @@ _ASKED_OF_EVERYTHING = frozenset(
     }
 )
 
-#: Names of a class that concern the class, or how its instances are made or reached: a proxy has those of its object.
+#: Names that concern a class itself, or how its instances are made or accessed. A proxy forwards them to its object.
 _OF_CLASSES = frozenset(
     {
         *("__doc__", "__module__", "__qualname__", "__slots__", "__orig_bases__", "__parameters__", "__type_params__"),
@@ -48,12 +48,12 @@ _OF_CLASSES = frozenset(
     }
 )
 
-#: What a type says of itself, besides its doc, and the one that is made for a proxy says, too.
+#: Names by which a type describes itself, besides its doc. The type made for a proxy copies their values.
 _SELF_DESCRIPTION = ("__module__", "__qualname__")
 
 
 def _pattern(abstract: Any) -> type:
-    """Make a base which has ``case`` look into instances as it looks into those of the abstract class."""
+    """Make a base class that lets a ``case`` pattern match an instance as one of the abstract class."""
     base = type(f"{abstract.__name__}Pattern", (), {"__slots__": ()})
     abstract.register(base)
     return base
@@ -63,34 +63,34 @@ _SEQUENCE, _MAPPING = _pattern(Sequence), _pattern(Mapping)
 
 
 class Shape(NamedTuple):
-    """What an object is like to the interpreter, which looks at the type of its proxy."""
+    """A description of an object from which the type of its proxy is made."""
 
-    operations: dict[str, bool]  # False: one which its type says that it does not have
-    bases: tuple[type, ...] = ()  # of the type of its proxy: a pattern that it fits; or what has operations already
+    operations: dict[str, bool]  # by name; False: the object's type sets it to None, so as not to have it
+    bases: tuple[type, ...] = ()  # of the proxy's type: a pattern that the object matches, or a class with operations
     fields: dict[str, Any] | None = None  # of a dataclass
 
     def joined(self, other: Shape) -> Shape:
-        """Return a shape which has what either has."""
+        """Return a shape with the operations, bases and fields that either of the two has."""
         mine, others = self.operations, other.operations
         operations = {name: mine.get(name, False) or others.get(name, False) for name in {*mine, *others}}
         return Shape(operations, self.bases or other.bases, self.fields or other.fields)
 
 
 def _unshaped(but: Set[str]) -> Shape:
-    """Return a shape with all general operations but some. Most are inherited: so they take no memory."""
+    """Return a shape with all general operations except `but`. Most are inherited, and so take no memory."""
     names = GENERAL.keys() - but
     methods = {name: METHODS[name] for name in names - EXITS}
     return Shape(dict.fromkeys(names, True), (type("Unshaped", (), {"__slots__": (), **methods}),))
 
 
-#: Of an object that is not there yet: it may turn out to have anything.
+#: The shape of an object that does not exist yet, and may turn out to have any operation.
 UNKNOWN = _unshaped(frozenset())
 
-#: Of nothing: what a proxy does not answer itself is an error, which says what is missing.
+#: The shape of a proxy that is not set: an operation that it does not answer itself raises the error that says so.
 UNSET = _unshaped({"__bool__", *COPIES, "__dir__", "__repr__"})
 
 
-#: Types that ``int()`` and ``float()`` look into themselves, since they have no method for it.
+#: Types that ``int()`` and ``float()`` read directly, since these types have no method for it.
 _READABLE = (str, bytes, bytearray)
 
 #: Before Python 3.12, no type made in Python gives C code access to memory.
@@ -98,7 +98,7 @@ _MEMORY_IS_HIDDEN = not hasattr(bytes, "__buffer__")
 
 
 def shape_of(obj: object) -> Shape:
-    """Tell what an object is like."""
+    """Return the shape of an object."""
     kind = type(obj)
     had = _names(kind.__mro__)
     names = {"__bool__", *COPIES, *(had & OPERATIONS.keys())}
@@ -106,11 +106,11 @@ def shape_of(obj: object) -> Shape:
     if issubclass(kind, _READABLE):
         names.update(("__int__", "__float__", "__complex__"))
     if "__iter__" not in had and isinstance(found(kind, "__getitem__"), WrapperDescriptorType):
-        names.update(("__iter__", "__reversed__"))  # of C, which may give iterators other items: `mmap` does
+        names.update(("__iter__", "__reversed__"))  # in C, iteration may give other items: so with `mmap`
     if issubclass(kind, (str, bytes)):
-        names.add("__fspath__")  # C code takes a path that is text as it is, and asks its proxy
+        names.add("__fspath__")  # C code takes a str or bytes path as it is, but asks a proxy
     if issubclass(kind, str) or (_MEMORY_IS_HIDDEN and _has_memory(obj)):
-        names.add("__bytes__")  # else ``bytes(proxy)`` would collect the items: wrong, when they are no bytes
+        names.add("__bytes__")  # else ``bytes(proxy)`` would collect the items: wrong, unless they are bytes
     if isinstance(obj, GeneratorType) and isawaitable(obj):
         names.add("__await__")
     if issubclass(kind, type):
@@ -143,38 +143,38 @@ def _names(types: Iterable[type]) -> set[str]:
 
 
 class Source(Protocol):
-    """Where the objects come from that a proxy stands for."""
+    """A source of a proxy's objects, as this folder sees a `Provider`."""
 
-    place: Any  # place.obj is the object to use here and now
-    fixed: bool  # there is one already, and there will never be another
+    cache: Any  # cache.obj is the object to use here and now
+    fixed: bool  # whether the one object exists already, and will never be replaced
 
     def has(self) -> bool:
-        """Tell whether there is an object here and now."""
+        """Tell whether the current owner has an object."""
         ...
 
     def lacks(self) -> str | None:
-        """Tell what is missing, where just looking at the proxy cannot get an object."""
+        """Return the reason why `repr` cannot get an object, None if it can."""
         ...
 
     def shape(self) -> Shape:
-        """Return what the objects are like, as far as they are known."""
+        """Return the shape of the objects, as far as it is known."""
         ...
 
     def class_of_all(self, unknown: type) -> Any:
-        """Return the class of the objects."""
+        """Return the class of the objects, or `unknown`."""
         ...
 
 
 def transparent_type(declared: type, own: frozenset[str], source: Source) -> type:
-    """Make a subclass of `declared` with the operations of the objects, and all their attributes but the `own` ones.
+    """Make a subclass of `declared` with the operations of the objects, and all their attributes except the `own` ones.
 
-    It is small, and quickly made: most of its methods are those of all other such types.
+    The type is small and quick to make: it shares most methods with all other such types.
     """
     shape = source.shape()
     namespace = _special_methods(declared, own, source, shape)
     namespace.update({name: getattr(declared, name) for name in _SELF_DESCRIPTION})
     namespace.update({name: value for name, value in _answers(shape) if name not in own})
-    namespace.update(__slots__=(), _proxy_source=source, _proxy_place=source.place)
+    namespace.update(__slots__=(), _proxy_source=source, _proxy_cache=source.cache)
     if shape is UNSET:
         own = own.union(dir(declared), namespace, ["_proxy_own"])
         names: Container[str] = _AndSpecial(_shared(own | _ASKED_OF_EVERYTHING), declared)
@@ -184,12 +184,12 @@ def transparent_type(declared: type, own: frozenset[str], source: Source) -> typ
     namespace.update(_proxy_own=names, __setattr__=_setattr, __delattr__=_delattr)
     namespace["__getattribute__"] = _getattribute(names, source)
     made = type(declared)(declared.__name__, (declared, *shape.bases), namespace)
-    made.__doc__ = declared.__doc__  # set late, it is not copied: that copy would be a sixth of the whole
+    made.__doc__ = declared.__doc__  # set afterwards, it is not copied: a copy would be a sixth of the type
     return made
 
 
 def _answers(shape: Shape) -> Iterator[tuple[str, object]]:
-    """Yield what the type answers for the object, besides operations."""
+    """Yield the attributes that the type answers for the object, besides operations."""
     yield "__class__", _CLASS
     if shape.fields is not None:
         yield "__dataclass_fields__", shape.fields
@@ -200,25 +200,25 @@ def _answers(shape: Shape) -> Iterator[tuple[str, object]]:
 def _special_methods(declared: type, own: Set[str], source: Source, shape: Shape) -> dict[str, Any]:
     inherited = _names(shape.bases) - _names(declared.__mro__[:-1])  # bases come after `declared`, before `object`
     namespace = {
-        name: bind(name, source.place, fixed=source.fixed) if has else None
+        name: bind(name, source.cache, fixed=source.fixed) if has else None
         for name, has in shape.operations.items()
         if name not in own and name not in inherited
     }
     if shape is not UNSET and not source.fixed and "__repr__" not in own:
         namespace["__repr__"] = _repr
     if "__hash__" in own:
-        namespace["__hash__"] = declared.__hash__  # a class that says when it is equal does not inherit it
+        namespace["__hash__"] = declared.__hash__  # a class that defines ``__eq__`` does not inherit it
     return namespace
 
 
 def _repr(proxy: Any) -> str:
-    kind = type(proxy)  # once, and not by its place: it may be set meanwhile
+    kind = type(proxy)  # read once: the proxy may be set meanwhile
     missing = kind._proxy_source.lacks()
-    return repr(kind._proxy_place.obj) if missing is None else f"<{kind.__name__} {missing}>"
+    return repr(kind._proxy_cache.obj) if missing is None else f"<{kind.__name__} {missing}>"
 
 
 def _signature(proxy: Any) -> object:
-    return signature(type(proxy)._proxy_place.obj)
+    return signature(type(proxy)._proxy_cache.obj)
 
 
 def _any_signature(proxy: object) -> object:
@@ -226,27 +226,30 @@ def _any_signature(proxy: object) -> object:
 
 
 def _set_class(proxy: Any, kind: type) -> None:
-    type(proxy)._proxy_place.obj.__class__ = kind
+    type(proxy)._proxy_cache.obj.__class__ = kind
 
 
 _SIGNATURE, _ANY_SIGNATURE = property(_signature), property(_any_signature)
-#: Not the object's: tools ask for the class of everything that they find, and nobody shall wait for a pool then.
+#: Does not take an object: tools read the class of everything that they find, and must not wait for a pool.
 _CLASS = property(lambda proxy: type(proxy)._proxy_source.class_of_all(type(proxy)), _set_class)
 
 
 def take_on(proxy: object, made: type) -> None:
     """Give a proxy the type that was made for it."""
-    vars(object)["__class__"].__set__(proxy, made)  # past the attribute that says what its object is
+    vars(object)["__class__"].__set__(proxy, made)  # past the proxy's own attribute, its object's class
 
 
 @lru_cache(maxsize=64)
 def _shared(names: frozenset[str]) -> frozenset[str]:
-    """Return an equal set that other types have, too: it takes as much memory as a quarter of a type."""
+    """Return an equal set that other types use already. A set takes a quarter of the memory of a type."""
     return names
 
 
 class _AndSpecial:
-    """The own names of a proxy that is not set: it lets itself be introspected, by `copy` and `pickle`, too."""
+    """A set of the own names of a proxy that is not set, all special names included.
+
+    So `inspect`, `copy` and `pickle` work on the proxy itself.
+    """
 
     __slots__ = ("_declared", "_names")
 
@@ -259,7 +262,7 @@ class _AndSpecial:
 
 
 def defined_by(base: type) -> set[str]:
-    """Return the names of the attributes that a class gives to its proxies."""
+    """Return the names of the attributes that a class defines for its proxies."""
     return {
         name
         for name, value in vars(base).items()
@@ -268,25 +271,25 @@ def defined_by(base: type) -> set[str]:
 
 
 def is_special(name: str) -> bool:
-    """Tell whether a name belongs to the language."""
+    """Tell whether a name belongs to the language, as ``__len__`` does."""
     return name.startswith("__") and name.endswith("__")
 
 
-# Attributes. Reading them is what counts most: no type is asked for the place then.
+# Attributes. Reading one has to be fastest, so `_getattribute` has the cache in a closure, and not from the type.
 
 
 def _getattribute(own: Container[str], source: Source) -> Callable[[object, str], Any]:
-    place = source.place
+    cache = source.cache
     mine: Any = object
 
-    # and not __getattr__: that is asked only when an AttributeError has been made first, which takes longer
+    # and not __getattr__: the interpreter calls that only after making an AttributeError, which takes longer
     def getattribute(self: object, name: str) -> Any:
         if name in own and not (name in _ASKED_OF_EVERYTHING and not _declares(self, name) and source.has()):
             return mine.__getattribute__(self, name)
         try:
-            return getattr(place.obj, name)
+            return getattr(cache.obj, name)
         except AttributeError:
-            if _declares(self, name):  # by now: the class was given it after the proxy was set
+            if _declares(self, name):  # by now: the class has got it since the proxy was set
                 return mine.__getattribute__(self, name)
             raise
 
@@ -294,17 +297,17 @@ def _getattribute(own: Container[str], source: Source) -> Callable[[object, str]
 
 
 def _setattr(proxy: Any, name: str, value: object) -> None:
-    if _is_own(proxy, name) or name == "__orig_class__":  # set by ``Proxy[T](…)``: it must not take an object for it
+    if _is_own(proxy, name) or name == "__orig_class__":  # set by ``Proxy[T](…)``, which must not take an object
         object.__setattr__(proxy, name, value)
     else:
-        setattr(type(proxy)._proxy_place.obj, name, value)
+        setattr(type(proxy)._proxy_cache.obj, name, value)
 
 
 def _delattr(proxy: Any, name: str) -> None:
     if _is_own(proxy, name):
         object.__delattr__(proxy, name)
     else:
-        delattr(type(proxy)._proxy_place.obj, name)
+        delattr(type(proxy)._proxy_cache.obj, name)
 
 
 def _is_own(proxy: Any, name: str) -> bool:
@@ -312,6 +315,6 @@ def _is_own(proxy: Any, name: str) -> bool:
 
 
 def _declares(proxy: object, name: str) -> bool:
-    """Tell whether the class that the proxy was made of has, by now, such an attribute of its own."""
+    """Tell whether the class that the proxy was made from now has such an attribute of its own."""
     declared: Any = type(proxy).__bases__[0]
     return found(declared, name) is not None and name in declared._proxy_defined()

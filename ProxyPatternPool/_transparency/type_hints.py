@@ -1,7 +1,7 @@
-"""What type checkers see of a proxy: every attribute and every operation, all of them Any.
+"""A proxy as type checkers see it: with every attribute and every operation, all of them Any.
 
-They look for special methods in the source, where a proxy has none: its type is made when it is set. A test holds this
-list and the table of `_transparent` together.
+Type checkers look for special methods in the source. A proxy has none there: its type is made when it is set. A test
+keeps this list equal to the table in `operations`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AnyOperations:
-    """Has no operation at all, but to type checkers: there it has every one."""
+    """A base class that has every operation for type checkers, and none at run time."""
 
     __slots__ = ()
 

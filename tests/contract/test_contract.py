@@ -754,7 +754,7 @@ def test_mistakes_are_told_by_name_and_value(pool: Any) -> None:
         pool(Factory(), max_sise=3)
     with pytest.raises(ValueError, match="max_size must not be negative, but is -1"):
         pool(Factory(), -1)
-    with pytest.raises(TypeError, match="fun must be callable"):
+    with pytest.raises(TypeError, match="fun must be a callable"):
         pool(None)
     with pytest.raises(TypeError, match="health must be a callable"):
         pool(Factory(), health="yes")

@@ -1125,7 +1125,7 @@ async def asynchronous_generator(_key: str) -> AsyncIterator[str]:
         ({"fun": 1}, TypeError, "fun must be callable, not 1"),
         ({"key": 1}, TypeError, "key must be callable, not 1"),
         ({"fun": asynchronous_generator}, TypeError, "fun must not be an asynchronous generator, but is <function "),
-        ({"key": turns}, TypeError, "key must be a plain function, not the async <function turns at .*>: .* can wait"),
+        ({"key": turns}, TypeError, "key must be a plain function, not the async <function turns at .*>: .* can be awaited"),
         (
             {"key": Awaited()},
             TypeError,
@@ -1136,7 +1136,7 @@ async def asynchronous_generator(_key: str) -> AsyncIterator[str]:
         ({"ttl": "1"}, TypeError, "ttl must be a number of seconds, not '1'"),
         ({"timeout": -0.5}, ValueError, "timeout must be a finite number of seconds from 0, not -0.5"),
         ({"max_size": -1}, ValueError, "max_size must not be negative, but is -1"),
-        ({"max_size": 1.5}, TypeError, "max_size must be a whole number, not 1.5"),
+        ({"max_size": 1.5}, TypeError, "max_size must be an int, not 1.5"),
         ({"name": 1}, TypeError, "name must be a text, not 1"),
         ({"size": 1}, TypeError, "unexpected keyword argument 'size'"),
     ],

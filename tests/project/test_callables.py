@@ -114,7 +114,7 @@ def test_a_hook_may_be_a_coroutine_function_of_the_old_kind(factory: Factory, na
 @pytest.mark.parametrize("kind", [Pool, AsyncPool])
 def test_what_tells_of_objects_must_not_be_awaited(factory: Factory, kind: type[Any], name: str, function: Any) -> None:
     """Otherwise logs would tell of coroutines, and statistics be no JSON."""
-    with pytest.raises(TypeError, match=f"^{name} must be a plain function, not the async <?.*nobody can wait$"):
+    with pytest.raises(TypeError, match=f"^{name} must be a plain function, not the async <?.*nothing can be awaited$"):
         kind(factory, **{name: function})
 
 
@@ -138,7 +138,7 @@ class Generating:
 @pytest.mark.parametrize("kind", [Pool, AsyncPool])
 def test_a_generator_is_no_object(kind: type[Any], fun: Any) -> None:
     """Otherwise the generator would be lent as if it were the connection that it yields."""
-    told = r"^fun must not be a generator, but is .*: return the object, and have `close` do what follows$"
+    told = r"^fun must not be a generator, but is .*: return the object, and do in `close` what follows the yield$"
     with pytest.raises(TypeError, match=told):
         kind(fun)
     with pytest.raises(TypeError, match=told):

@@ -31,25 +31,25 @@ Scope = Proxy.Scope
         ({"max_size": -1}, ValueError, "max_size must not be negative, but is -1"),
         ({"min_size": -1}, ValueError, "min_size must not be negative, but is -1"),
         ({"max_use": -1}, ValueError, "max_use must not be negative, but is -1"),
-        ({"max_size": 2.5}, TypeError, "max_size must be a whole number, not 2.5"),
-        ({"min_size": "3"}, TypeError, "min_size must be a whole number, not '3'"),
-        ({"max_use": True}, TypeError, "max_use must be a whole number, not True"),
-        ({"max_size": ""}, TypeError, "max_size must be a whole number, not ''"),
+        ({"max_size": 2.5}, TypeError, "max_size must be an int, not 2.5"),
+        ({"min_size": "3"}, TypeError, "min_size must be an int, not '3'"),
+        ({"max_use": True}, TypeError, "max_use must be an int, not True"),
+        ({"max_size": ""}, TypeError, "max_size must be an int, not ''"),
         ({"max_size": 2, "min_size": 3}, ValueError, r"min_size must not be above max_size \(2\), but is 3"),
         ({"timeout": -1}, ValueError, "timeout must be a finite number of seconds from 0, not -1"),
         ({"timeout": "1"}, TypeError, "timeout must be a number of seconds, not '1'"),
         ({"max_delay": -0.1}, ValueError, "max_delay must be a finite number of seconds from 0, not -0.1"),
         ({"max_delay": float("nan")}, ValueError, "max_delay must be a finite number of seconds from 0, not nan"),
-        ({"min_size": None}, TypeError, "min_size must be a whole number, not None"),
+        ({"min_size": None}, TypeError, "min_size must be an int, not None"),
         ({"close": 3}, TypeError, "close must be a callable, the name of a method, or None, not 3"),
         ({"close": ""}, TypeError, "close must be a callable, the name of a method, or None, not ''"),
-        ({"name": 3}, TypeError, "name must be a text, not 3"),
-        ({"health": 3}, TypeError, "health must be a callable, or None, not 3"),
-        ({"opener": "open"}, TypeError, "opener must be a callable, or None, not 'open'"),
-        ({"getter": 3}, TypeError, "getter must be a callable, or None, not 3"),
-        ({"retter": 3}, TypeError, "retter must be a callable, or None, not 3"),
-        ({"tracer": 3}, TypeError, "tracer must be a callable, or None, not 3"),
-        ({"stats": 3}, TypeError, "stats must be a callable, or None, not 3"),
+        ({"name": 3}, TypeError, "name must be a str, not 3"),
+        ({"health": 3}, TypeError, "health must be a callable or None, not 3"),
+        ({"opener": "open"}, TypeError, "opener must be a callable or None, not 'open'"),
+        ({"getter": 3}, TypeError, "getter must be a callable or None, not 3"),
+        ({"retter": 3}, TypeError, "retter must be a callable or None, not 3"),
+        ({"tracer": 3}, TypeError, "tracer must be a callable or None, not 3"),
+        ({"stats": 3}, TypeError, "stats must be a callable or None, not 3"),
         ({"max_lifetime": -1}, ValueError, "max_lifetime must be a finite number of seconds from 0, not -1"),
         ({"max_using_delay": "1"}, TypeError, "max_using_delay must be a number of seconds, not '1'"),
         ({"max_using_delay_kill": -1}, ValueError, "max_using_delay_kill must be a finite number of seconds"),
@@ -57,7 +57,7 @@ Scope = Proxy.Scope
         ({"health_delay": None}, TypeError, "health_delay must be a number of seconds, not None"),
         ({"health_freq": 0}, ValueError, "health_freq must not be below 1, but is 0"),
         ({"delay": -1}, ValueError, "delay must be a finite number of seconds from 0, not -1"),
-        ({"log_level": "DEBUG"}, TypeError, "log_level must be a whole number, not 'DEBUG'"),
+        ({"log_level": "DEBUG"}, TypeError, "log_level must be an int, not 'DEBUG'"),
         ({"closer": 3}, TypeError, "close must be a callable, the name of a method, or None, not 3"),
         (
             {"max_delay": 1, "max_avail_delay": 2},
@@ -78,7 +78,7 @@ def test_bad_parameters(what: Any, parameters: dict[str, Any], error: type[Excep
 @pytest.mark.parametrize("fun", [None, 3, "connect"])
 def test_a_function_that_is_none(fun: Any) -> None:
     """Otherwise the first caller would hear of it, and not who made the mistake."""
-    with pytest.raises(TypeError, match=f"fun must be callable, not {fun!r}"):
+    with pytest.raises(TypeError, match=f"fun must be a callable, not {fun!r}"):
         Pool(fun)
 
 

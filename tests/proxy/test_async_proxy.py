@@ -300,7 +300,7 @@ def test_what_cannot_hold_in_a_loop_is_warned_about(bench: Bench, caplog: pytest
     AsyncProxy(fun=bench.enter, scope=LOOP, opener=print, close=print, timeout=3)
     assert caplog.messages == []
     AsyncProxy(fun=bench.enter, scope=LOOP, health=print, opener=print, max_use=3, name="db")
-    assert caplog.messages == ["db: with scope LOOP there is no pool, and nothing comes of health, max_use"]
+    assert caplog.messages == ["db: with scope LOOP there is no pool, so these have no effect: health, max_use"]
 
 
 def test_setting_it_later(run_loop: Run, bench: Bench) -> None:

@@ -81,7 +81,7 @@ def test_a_name_that_cannot_be_a_setter(name: Any) -> None:
         with pytest.raises(ProxyException, match=f"set_name must not be '{name}': it would hide {name}"):
             Proxy(set_name=name)
     else:
-        with pytest.raises(ProxyException, match=f"set_name must be the name of a method, or None, not {name!r}"):
+        with pytest.raises(ProxyException, match=f"set_name must be the name of a method or None, not {name!r}"):
             Proxy(set_name=name)
 
 
@@ -107,7 +107,7 @@ def test_contradictions() -> None:
     for scope in (Scope.THREAD, Scope.VERSATILE):
         with pytest.raises(ProxyException, match=f"scope {scope.name} needs fun"):
             Proxy(1, scope=scope)
-    with pytest.raises(TypeError, match="fun must be callable, not 3"):
+    with pytest.raises(TypeError, match="fun must be a callable, not 3"):
         proxy.set(fun=3)
     assert not proxy._has_obj()
 
@@ -158,7 +158,7 @@ def test_what_cannot_hold_without_a_pool_is_warned_about(
     assert caplog.messages == []
     db: Any = Proxy(name="db", **hooks, max_use=3, max_lifetime=4, **options)
     db.set_fun(factory)
-    assert caplog.messages == [f"db: with {setting} there is no pool, and nothing comes of {vain}"]
+    assert caplog.messages == [f"db: with {setting} there is no pool, so these have no effect: {vain}"]
 
 
 def test_a_proxy_does_not_stand_for_itself() -> None:
@@ -337,7 +337,7 @@ def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(options: dict[str
 
     async def main() -> None:
         assert late.get() is db._get_obj()
-        assert late.place.obj == ["new"]
+        assert late.cache.obj == ["new"]
 
     asyncio.run(main())
 

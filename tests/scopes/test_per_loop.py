@@ -175,7 +175,7 @@ def test_set_again(run_loop: Run, factory: Factory) -> None:
 
     run_loop(main())
     assert factory.closed == [0]
-    with pytest.raises(ProxyException, match="an object is shared by everybody: scope LOOP needs fun"):
+    with pytest.raises(ProxyException, match="an object is shared by all: scope LOOP needs fun"):
         db.set_obj(1)
 
 

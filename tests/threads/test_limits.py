@@ -309,7 +309,7 @@ def test_two_who_resize_at_the_same_moment_are_both_obeyed(crew: Crew) -> None:
     [
         ({"max_size": -1}, ValueError, "max_size must not be negative, but is -1"),
         ({"min_size": 6}, ValueError, r"min_size must not be above max_size \(5\), but is 6"),
-        ({"max_size": "3"}, TypeError, "max_size must be a whole number, not '3'"),
+        ({"max_size": "3"}, TypeError, "max_size must be an int, not '3'"),
     ],
 )
 def test_sizes_that_cannot_be(factory: Factory, sizes: Any, error: type[Exception], text: str) -> None:
