@@ -150,6 +150,10 @@ class PoolConfig(Limits, Generic[T]):
         """Return the names of what is to happen to an object."""
         return [name for name in ON_OBJECTS if getattr(self, name)]
 
+    def patience(self, timeout: float | Default | None) -> float | None:
+        """Return the seconds that a call waits, given its `timeout`. ValueError or TypeError if it is none."""
+        return self.timeout if isinstance(timeout, Default) else checked_timeout(timeout)
+
     def limits(self) -> Limits:
         """Return what the core obeys."""
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})

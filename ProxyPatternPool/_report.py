@@ -197,6 +197,19 @@ class PoolReport(Generic[T]):
             "%s: checking %s failed: %s: %s", self.name, what, type(error).__name__, error, exc_info=detail
         )
 
+    def log_bad_health(self, slot: Slot[T]) -> None:
+        """Log that `health` has answered no."""
+        self.log.warning("%s: %s is in bad health: closed", self.name, self.describe(slot.obj))
+
+    def log_failed_retter(self, slot: Slot[T], error: BaseException) -> None:
+        """Log that `retter` has raised, with a note on the exception."""
+        self.note(error, "retter")
+        self.log.error("%s: tidying up %s failed", self.name, self.describe(slot.obj, slot), exc_info=error)
+
+    def log_bad_return(self, obj: T) -> None:
+        """Log that an object was returned that is not out."""
+        self.log.warning("%s: %s given back, but it is not out: ignored", self.name, self.describe(obj))
+
     def log_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
         """Log that a lease lasts too long, or that its object was taken away for that."""
         killed = slot.was_killed(use)

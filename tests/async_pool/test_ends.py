@@ -558,7 +558,7 @@ def test_a_pool_that_nobody_references_is_closed(new_loop: NewLoop) -> None:
         assert reference() is None
         await settle(lambda: [part.open for part in source.parts] == [True, False][:: 1 if used.number == 0 else -1])
         assert used.open
-        assert loop._ProxyPatternPool_end.exits  # to close what is still in use
+        assert loop._ProxyPatternPool.end.exits  # to close what is still in use
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(watched(main()))
@@ -577,7 +577,7 @@ def test_forgotten_pools_leave_nothing_in_the_loop(new_loop: NewLoop) -> None:
             await use(pool)
             del pool
             gc.collect()
-            await settle(lambda: not loop._ProxyPatternPool_end.exits and not loop._ProxyPatternPool_end.first)
+            await settle(lambda: not loop._ProxyPatternPool.end.exits and not loop._ProxyPatternPool.end.first)
             source.check_all_gone()
 
     with asyncio.Runner(loop_factory=new_loop) as runner:

@@ -664,7 +664,7 @@ def test_many_keys_need_one_timer() -> None:
             await asyncio.sleep(0.01)
             await use(pool, 0)
         assert len([timer for timer in loop._scheduled if not timer.cancelled() and timer.when() > loop.time()]) <= 1
-        assert len(loop._ProxyPatternPool_end.exits) == 1, "and the loop's end needs one entry"
+        assert len(loop._ProxyPatternPool.end.exits) == 1, "and the loop's end needs one entry"
         await asyncio.sleep(6)
         assert len(pool) == 0
 
