@@ -13,6 +13,7 @@ from ProxyPatternPool._core.stats import LeaseInfo, ObjectInfo, Past, PoolStats,
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
 from ProxyPatternPool._owner import Holder
 from ProxyPatternPool._process import keep
+from ProxyPatternPool._shared_error import copied
 
 T = TypeVar("T")
 
@@ -271,7 +272,7 @@ class PoolBase(Generic[T]):
         if left_behind:
             text += f"; {left_behind} held for owners that have ended: auto_return=True would give them back"
         error = TimeOut(text)
-        error.__cause__ = self._last_error
+        error.__cause__ = None if self._last_error is None else copied(self._last_error)
         return error
 
     def _killed_error(self) -> PoolException:

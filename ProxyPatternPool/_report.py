@@ -13,6 +13,7 @@ from ProxyPatternPool._core.slot import Slot, State
 from ProxyPatternPool._core.stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
 from ProxyPatternPool._owner import Holder
+from ProxyPatternPool._shared_error import copied
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class PoolReport(Generic[T]):
     ) -> None:
         self.name = str(config.name)
         self.log = config.logger()
-        self.last_error: BaseException | None = None  # of the last creation, if that failed
+        self.last_error: BaseException | None = None  # of the last creation, if that failed; raised by no caller
         self._config = config
         self.machine = machine
         self._clock = clock
@@ -244,7 +245,7 @@ class PoolReport(Generic[T]):
         if left_behind:
             text += f"; {left_behind} held for owners that have ended: auto_return=True would give them back"
         error = TimeOut(text)
-        error.__cause__ = self.last_error
+        error.__cause__ = None if self.last_error is None else copied(self.last_error)
         return error
 
     def killed_error(self) -> PoolException:

@@ -21,6 +21,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from ProxyPatternPool._callables import check_manager_function, dispose_of
 from ProxyPatternPool._loops.context_task import ContextTask
+from ProxyPatternPool._loops.outcome import Outcome
 from ProxyPatternPool._loops.shutdown import at_end, before_end
 from ProxyPatternPool._loops.state import state_of
 
@@ -142,8 +143,9 @@ async def enter(manager: AbstractAsyncContextManager[T, Any]) -> T:
 async def enter_once(manager: AbstractAsyncContextManager[T, Any]) -> T:
     """Do as `enter`, the first time; return what that gave, every other time. For everybody in the running loop.
 
-    Who comes while it is being entered waits for that. A failure reaches all who wait, and is not remembered: the next
-    call enters it again; and if a `singleton` has made it, that makes another one.
+    A task that comes while it is being entered waits for that. A failure is raised in all tasks that wait, in each as
+    an exception object of its own. It is not remembered: the next call enters it again; and if a `singleton` has made
+    it, that makes another one.
     """
     local = _local()
     kept: _Kept[T] | None = local.once.get(id(manager))
@@ -186,28 +188,27 @@ class _Shared(Generic[T]):
     def __init__(self, coroutine: Coroutine[Any, Any, T], again: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._coroutines = [coroutine]  # to be run: none, when it has been
         self._again = again
-        self._task: asyncio.Task[T] | None = None
+        self._outcome: Outcome[T] | None = None
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._wait().__await__()
 
     async def _wait(self) -> T:
-        task = self._task
-        if task is None or (task.done() and _failed(task)):
-            task = self._task = self._start()
-        if not task.done():
-            await asyncio.wait((task,))
-        if task.cancelled():
+        outcome = self._outcome
+        if outcome is None or _failed(outcome.future):
+            outcome = self._outcome = self._start()
+        await outcome.come()
+        if outcome.future.cancelled():
             raise RuntimeError("the run of a singleton's coroutine was cancelled")
-        return task.result()
+        return outcome.result()
 
-    def _start(self) -> asyncio.Task[T]:
+    def _start(self) -> Outcome[T]:
         coroutine = self._coroutines.pop() if self._coroutines else self._again()
-        return get_running_loop().create_task(coroutine, context=Context())
+        return Outcome(get_running_loop().create_task(coroutine, context=Context()))
 
 
-def _failed(task: asyncio.Task[Any]) -> bool:
-    return task.cancelled() or task.exception() is not None
+def _failed(future: asyncio.Future[Any]) -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)
 
 
 class _Singleton(Protocol):

@@ -39,6 +39,7 @@ from ProxyPatternPool._loops.resources import LoopResources, call_soon
 from ProxyPatternPool._loops.system_task import failure
 from ProxyPatternPool._owner import Owner
 from ProxyPatternPool._report import UNWANTED, PoolReport
+from ProxyPatternPool._shared_error import copied
 
 T = TypeVar("T")
 
@@ -225,7 +226,7 @@ class Engine(Generic[T]):
             error = PoolException(f"{self.report.name}: the creation of an object was cancelled")
         else:
             self.report.note_creation(error, slot)
-        self.report.last_error = error
+        self.report.last_error = copied(error)
         waiter = self.creating.pop(slot, None)
         self.machine.failed(slot, self.clock())
         outlook = self._back_off() if slot in self.pending.refilling else UNWANTED

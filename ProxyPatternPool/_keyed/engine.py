@@ -106,7 +106,7 @@ class KeyedEngine(Generic[T]):
             return waiter.instance
         if waiter.error is not None:
             try:
-                raise waiter.error.with_traceback(waiter.trace)
+                raise waiter.error.take()
             finally:
                 waiter.error = None  # its traceback leads to this frame, which has the waiter
         why = self.report.why(waiter.instance)

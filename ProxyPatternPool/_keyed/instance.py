@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from enum import Enum
-from types import TracebackType
 from typing import Any, Generic, TypeVar
+
+from ProxyPatternPool._shared_error import SharedError
 
 T = TypeVar("T")
 
@@ -77,11 +78,10 @@ class Instance(Generic[T]):
 class Waiter(Generic[T]):
     """Somebody who waits for an instance. The driver's subclass adds how it is woken."""
 
-    __slots__ = ("error", "instance", "served", "since", "trace")
+    __slots__ = ("error", "instance", "served", "since")
 
     def __init__(self) -> None:
         self.instance: Instance[T]  # what it waits for, set by `ask`
         self.since = 0.0
         self.served = False  # it is a user of the instance now, and has to `leave` it
-        self.error: BaseException | None = None  # or that is why not
-        self.trace: TracebackType | None = None  # where the error comes from: raised for many, it would grow by each
+        self.error: SharedError | None = None  # or that is why not

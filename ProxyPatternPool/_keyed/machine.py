@@ -44,6 +44,7 @@ from ProxyPatternPool._keyed.instance import (
     Waiter,
 )
 from ProxyPatternPool._keyed.stats import KeyedCounters
+from ProxyPatternPool._shared_error import SharedError
 
 T = TypeVar("T")
 
@@ -187,11 +188,11 @@ class KeyedMachine(Generic[T]):
             self.leave(instance, now)
 
     def failed(self, instance: Instance[T], error: BaseException, now: float) -> None:
-        """The object could not be made: everyone who waits for it gets the error, and it is forgotten."""
+        """The object could not be made: every waiter gets the error, and it is forgotten."""
         self._check(instance, ENTERING)
         self.entering.remove(instance)
         self.counters.entering_errors += 1
-        self._answer(instance, now, error=error)
+        self._answer(instance, now, error=SharedError(error))
         self._remove(instance, now)
 
     def ended(self, instance: Instance[T], now: float, *, failed: bool = False) -> None:
@@ -344,12 +345,11 @@ class KeyedMachine(Generic[T]):
                 self.known[instance.key] = successor
 
     def _answer(
-        self, instance: Instance[T], now: float, *, served: bool = False, error: BaseException | None = None
+        self, instance: Instance[T], now: float, *, served: bool = False, error: SharedError | None = None
     ) -> None:
         for waiter in instance.waiters:
             waiter.served = served
-            if error is not None:
-                waiter.error, waiter.trace = error, error.__traceback__
+            waiter.error = error
             self._wait_is_over(waiter, now)
             self.to_wake.append(waiter)
         instance.waiters = {}

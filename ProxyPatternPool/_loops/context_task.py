@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
+from ProxyPatternPool._loops.outcome import Outcome
 from ProxyPatternPool._loops.system_task import abandon, spawn_system_task
 
 T = TypeVar("T")
@@ -55,8 +56,10 @@ class ContextTask(Generic[T]):
         self._on_ended = on_ended
         self.left = False  # the object is being exited, though nobody has released it
         self._value: asyncio.Future[T] = loop.create_future()  # what __aenter__ has returned or raised
+        self._entered = Outcome(self._value)
         self._released: asyncio.Future[None] = loop.create_future()  # the object is to be exited
         self._end: asyncio.Future[None] = loop.create_future()  # what __aexit__ has raised, if anything
+        self._ended = Outcome(self._end)
         self._reason: BaseException | None = None  # what the object is exited with
         self._raised: BaseException | None = None  # what came out of the manager
         self._task = spawn_system_task(self._keep(), name or f"keeper of {type(manager).__name__}")
@@ -70,14 +73,13 @@ class ContextTask(Generic[T]):
         return self._value.result()
 
     async def entered(self) -> T:
-        """Wait until the object is there, and return it; raise what `__aenter__` raises. Any number may wait.
+        """Wait until the object is there, and return it; raise what `__aenter__` raises.
 
-        Being cancelled does not cancel the entering, which goes on for whoever else wants the object. When the entering
-        is cancelled, by `release` or by the manager itself: `EnteringCancelled`.
+        Any number of tasks may wait; each of them is raised an exception object of its own. Being cancelled does not
+        cancel the entering, which goes on for the other tasks. When the entering is cancelled, by `release` or by the
+        manager itself: `EnteringCancelled`.
         """
-        if not self._value.done():
-            await asyncio.wait((self._value,))
-        return self._value.result()
+        return await self._entered.wait()
 
     def release(self, error: BaseException | None = None) -> None:
         """Have the object exited, with that error; have the entering cancelled, if it still goes on. Does not wait.
@@ -95,9 +97,7 @@ class ContextTask(Generic[T]):
 
         Being cancelled cancels nothing but the waiting. An entering that fails, ends, and raises nothing here.
         """
-        if not self._end.done():
-            await asyncio.wait((self._end,))
-        self._end.result()
+        await self._ended.wait()
 
     def abandon(self) -> None:
         """Wait no more for an end that does not come: the loop is about to be closed, and is not to complain of it.
@@ -120,12 +120,22 @@ class ContextTask(Generic[T]):
             await self._hold()
         except BaseException as error:  # an interrupt, too, goes to who waits, and not into the middle of the loop
             self._raised = error
+        del self
+
+    # Each of these frames stays in the traceback of what is raised, and the keeper refers to that: so the frames let go
+    # of the keeper. Otherwise such a cycle would keep what has failed, and all that were told of it, until the garbage
+    # collector comes by. Rejected: clearing the frames of the traceback. An exception that another keeper raises, too,
+    # has the frames of that keeper, which may still be exiting its object: clearing them ends it in the middle of that.
 
     async def _hold(self) -> None:
-        async with self._manager as value:
-            self._value.set_result(value)
-            self._on_entered()
-            await self._until_released()
+        try:
+            async with self._manager as value:
+                self._value.set_result(value)
+                del value
+                self._on_entered()
+                await self._until_released()
+        finally:
+            del self
 
     async def _until_released(self) -> None:
         try:
@@ -134,13 +144,14 @@ class ContextTask(Generic[T]):
             self.left = True
             self._on_left()
             raise
-        if self._reason is not None:
-            raise self._reason
+        else:
+            if self._reason is not None:
+                raise self._reason
+        finally:
+            del self
 
     def _finish(self, _task: asyncio.Task[None]) -> None:
         raised, self._raised = self._raised, None
-        if raised is not None:
-            _untie(raised)
         if isinstance(raised, CancelledError) or is_only(raised, self._reason):
             raised = None
         if not self._value.done():
@@ -154,17 +165,6 @@ class ContextTask(Generic[T]):
         else:
             self._end.set_exception(raised)
         self._on_ended()
-
-
-def _untie(error: BaseException) -> None:
-    """Clear the keeper's own frames, which have ended: they know the keeper, which knows the error, which knows them.
-
-    Such a cycle would keep what has failed, and all who were told of it, until the garbage collector comes by.
-    """
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals is globals():
-        trace.tb_frame.clear()
-        trace = trace.tb_next
 
 
 def is_only(raised: BaseException | None, reason: BaseException | None) -> bool:

@@ -73,8 +73,9 @@ class PooledContext(FactoryContext[T]):
         await super().__aenter__()
         try:
             self._claim()
-            if self._opener is not None:
-                awaited_result("opener", await outcome(self._opener(self.obj)))
+            opener, self._opener = self._opener, None  # it may refer to the pool, which this must not keep
+            if opener is not None:
+                awaited_result("opener", await outcome(opener(self.obj)))
         except BaseException as error:
             await self._undo(error)
             raise

@@ -21,6 +21,7 @@ from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._legacy import PoolBase
 from ProxyPatternPool._owner import me
 from ProxyPatternPool._process import end_with_program
+from ProxyPatternPool._shared_error import copied
 from ProxyPatternPool._threads.background import Worker
 from ProxyPatternPool._threads.housekeeper import RETRY, housekeeper
 from ProxyPatternPool._threads.parking import new_lock, new_parker
@@ -140,9 +141,9 @@ class ThreadedPool(PoolBase[T]):
         self._succeeded()
 
     def _fail(self, core: PoolMachine[T], slot: Slot[T], error: BaseException) -> None:
-        self._last_error = error
-        self._locked(core.failed, slot)
         self._note_creation(error, slot)
+        self._last_error = copied(error)
+        self._locked(core.failed, slot)
 
     def _refill(self, core: PoolMachine[T], slot: Slot[T]) -> None:
         """Make the object of a slot that nobody waits for: it becomes idle."""

@@ -324,7 +324,7 @@ SCENES = [
 
 #: What others are known to lose there.
 ELSEWHERE: dict[Any, str] = {
-    creating_with_waiters: "SQLAlchemy 2.1: a failing creator to_wake nobody, a waiter slept 5 s beside free capacity; "
+    creating_with_waiters: "SQLAlchemy 2.1: a failing creator wakes nobody, a waiter slept 5 s beside free capacity; "
     "asyncio-contextmanager-pool: the second one who asks meanwhile gets a `RuntimeError`",
     creating_for_ever: "psycopg_pool 3.3.3: `asyncio.run` does not end while a pool that was left open is connecting",
     waiting: "pools made of `asyncio.Semaphore` or `asyncio.Condition` lose the wake-up of who is cancelled just then; "

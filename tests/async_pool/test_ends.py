@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -14,7 +15,7 @@ import pytest
 
 from ProxyPatternPool import AsyncPool, PoolClosed, PoolException
 from ProxyPatternPool.loop_local import at_exit
-from tests.conftest import run
+from tests.conftest import PATIENCE, run
 from tests.support.cancelling import run_watched, watched
 from tests.support.loops import NewLoop, Run, run_and_close, run_and_shut_down
 from tests.support.parts import Part, Pool, Source, no_time, settle, turns, use
@@ -111,6 +112,68 @@ def test_a_pool_left_open_is_closed_with_its_loop(run_loop: Run, leave: Leave) -
     run_loop(watched(leave(source, kept)))
     assert source.parts
     source.check_all_gone()
+
+
+def test_objects_that_are_out_when_their_loop_ends_may_take_different_times_to_close() -> None:
+    """Otherwise a program that forgets to return two connections would never end."""
+    closed: list[int] = []
+
+    async def close(number: int) -> None:
+        await asyncio.sleep(1 + number)
+        closed.append(number)
+
+    async def main() -> None:
+        pool = AsyncPool(lambda number: number, 3, close=close)
+        for _ in range(3):
+            await pool.get()
+
+    run_watched(VirtualLoop, main())
+    assert closed == [0, 1, 2]
+
+
+def test_each_object_that_is_out_when_its_loop_ends_is_exited_with_an_exception_of_its_own(run_loop: Run) -> None:
+    """Otherwise the traceback that one exit logs would have the frames of all the others."""
+    source = Source(turns, turns)
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(source, 3)
+        for _ in range(3):
+            await pool.get()
+
+    run_loop(main())
+    source.check_all_gone()
+    errors = [part.error for part in source.parts]
+    assert {type(error) for error in errors} == {PoolException}
+    assert len({id(error) for error in errors}) == 3
+
+
+@pytest.mark.parametrize("hook", ["health", "retter"])
+@pytest.mark.parametrize("is_deaf", [False, True])
+def test_a_hook_that_the_end_of_the_loop_cancels_is_no_fault_unless_it_goes_on(
+    hook: str, is_deaf: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise each program that ends in a check would log a warning, or no program which hook has hung."""
+    begun = asyncio.Event()
+
+    async def hang(_part: Part) -> None:
+        begun.set()
+        await (deaf(_part) if is_deaf else endless(_part))
+
+    source, kept = Source(), set[Any]()
+
+    async def main() -> None:
+        hooks: Any = {hook: hang}
+        pool: Pool = AsyncPool(source, 1, name="db", health_delay=0, **hooks)
+        kept.add(pool)
+        start(kept, pool.ret(await pool.get()))
+        await turns()
+        start(kept, pool.get())
+        await begun.wait()
+
+    run_watched(VirtualLoop, main())
+    source.check_all_gone()
+    work = {"health": "preparing", "retter": "tidying up"}[hook]
+    assert caplog.messages == ([f"db: {work} Part object number 0 did not end: given up"] if is_deaf else [])
 
 
 async def made_for_ever(source: Source, kept: set[Any]) -> None:
@@ -564,6 +627,98 @@ def test_a_pool_that_nobody_references_is_closed(new_loop: NewLoop) -> None:
         runner.run(watched(main()))
     source.check_all_gone()
     assert sorted(type(part.error).__name__ for part in source.parts) == ["NoneType", "PoolException"]
+
+
+class Client:
+    """An object that has a pool one of whose parameters is a method of its own."""
+
+    def __init__(self, parameter: str, closed: list[int]) -> None:
+        self.closed = closed
+        hooks: dict[str, Any] = {"fun": self.fun, "close": closed.append, parameter: getattr(self, parameter, self.see)}
+        self.pool: AsyncPool[Any] = AsyncPool(hooks.pop("fun"), 3, **hooks)
+
+    async def fun(self, number: int) -> int:
+        return number
+
+    async def see(self, _obj: object) -> bool:
+        return True
+
+    async def close(self, obj: int) -> None:
+        await asyncio.sleep(0)
+        self.closed.append(obj)
+
+
+@pytest.mark.parametrize("parameter", ["fun", "close", "opener", "getter", "retter", "health"])
+def test_a_pool_is_collected_together_with_the_object_whose_method_is_its_hook(
+    new_loop: NewLoop, parameter: str
+) -> None:
+    """Otherwise each client that a program forgets would keep its connections for as long as the loop runs."""
+    closed: list[int] = []
+
+    async def main() -> None:
+        client = Client(parameter, closed)
+        out, idle = await client.pool.get(), await client.pool.get()
+        await client.pool.ret(idle)
+        references = weakref.ref(client), weakref.ref(client.pool)
+        del client
+        gc.collect()
+        assert [reference() for reference in references] == [None, None]
+        await settle(lambda: closed)
+        assert (out, closed) == (0, [1])
+
+    run_watched(new_loop, main())
+    assert closed == [1, 0]
+
+
+@pytest.mark.parametrize("parameter", ["close", "opener"])
+def test_an_object_whose_method_is_a_hook_is_freed_when_all_is_closed(parameter: str) -> None:
+    """Otherwise it would have been collected in name alone."""
+    closed: list[int] = []
+
+    class Large:
+        pass
+
+    async def main() -> None:
+        client: Any = Client(parameter, closed)
+        client.large = Large()
+        reference = weakref.ref(client.large)
+        await client.pool.ret(await client.pool.get())
+        del client
+        gc.collect()
+        await settle(lambda: closed)
+        await turns()
+        gc.collect()
+        assert reference() is None
+
+    asyncio.run(watched(main()))
+
+
+def test_an_object_that_ends_while_another_thread_collects_its_pool_is_closed() -> None:
+    """Otherwise the hook would be missing for a moment, and a connection stay open."""
+    closed: list[int] = []
+    cleared, go = threading.Event(), threading.Event()
+
+    def pause(_reference: object) -> None:
+        cleared.set()
+        assert go.wait(PATIENCE)
+
+    async def main() -> None:
+        client = Client("close", closed)
+        obj = await client.pool.get()
+        collector = threading.Thread(target=gc.collect)
+        reference = weakref.ref(client, pause)
+        await client.pool.discard(obj)
+        del client
+        collector.start()
+        assert cleared.wait(PATIENCE)
+        await turns()
+        assert (reference(), closed) == (None, [])
+        go.set()
+        await asyncio.to_thread(collector.join)
+        await settle(lambda: closed)
+
+    asyncio.run(main())
+    assert closed == [0]
 
 
 def test_forgotten_pools_leave_nothing_in_the_loop(new_loop: NewLoop) -> None:

@@ -10,6 +10,7 @@ import os
 import pickle
 import threading
 import weakref
+from asyncio import CancelledError
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -21,9 +22,10 @@ from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException, TimeOut
 from ProxyPatternPool._loops import resources as _resources
 from ProxyPatternPool.loop_local import at_exit
 from tests.conftest import run
-from tests.support.cancelling import watched
+from tests.support.cancelling import run_watched, watched
 from tests.support.loops import NewLoop, Run
 from tests.support.things import AsyncThing, Pool, Source, ignoring_cancellation, settle, turns, use
+from tests.support.virtual_time import VirtualLoop
 
 # -- event loops
 
@@ -361,6 +363,64 @@ def test_what_ends_later_may_use_the_pool_again(run_loop: Run) -> None:
     run_loop(main())
     assert source.calls == [f"{call} {name}" for name in "ab" for call in ("enter", "entered", "exit", "exited")]
     source.check_all_gone()
+
+
+def test_a_pool_whose_parameters_are_methods_of_the_object_that_has_it_is_collected_when_all_has_expired() -> None:
+    """Otherwise each client that a program forgets would stay in memory for as long as the loop runs."""
+    ended: list[int] = []
+
+    class Client:
+        def __init__(self) -> None:
+            self.pool = AsyncKeyedPool(self.fun, key=self.key, ttl=5.0)
+
+        def key(self, number: int) -> int:
+            return number
+
+        @asynccontextmanager
+        async def fun(self, number: int) -> AsyncIterator[int]:
+            yield number
+            ended.append(number)
+
+    async def main() -> None:
+        client = Client()
+        async with client.pool.get(1):
+            pass
+        reference = weakref.ref(client)
+        del client
+        await asyncio.sleep(6)
+        gc.collect()
+        assert (reference(), ended) == (None, [1])
+
+    run_watched(VirtualLoop, main())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_instance_that_ignores_being_given_up_with_its_loop_has_not_ended_by_itself(
+    fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the log would tell of a fault where there is none, or not of one that there is."""
+    begun = asyncio.Event()
+    ended: list[int] = []
+
+    @asynccontextmanager
+    async def client(number: int) -> AsyncIterator[int]:
+        begun.set()
+        with suppress(CancelledError):
+            await asyncio.Event().wait()
+        yield number
+        ended.append(number)
+        if fails:
+            raise OSError("no farewell")
+
+    async def main() -> None:
+        pool = AsyncKeyedPool(client, name="db")
+        task = asyncio.create_task(pool.get(1).__aenter__())
+        await begun.wait()
+        task.cancel()
+
+    run_watched(VirtualLoop, main())
+    assert ended == [1]
+    assert caplog.messages == (["db: closing an instance failed"] if fails else [])
 
 
 def test_a_pool_that_is_collected_just_when_it_is_to_be_ended_is_not_missed(run_loop: Run) -> None:

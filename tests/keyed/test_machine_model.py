@@ -229,7 +229,7 @@ class KeyedRules(RuleBasedStateMachine):
             return
         error = OSError()
         self.core.failed(wanted.real, error, self.now)
-        assert all(waiter.error is error and not waiter.served for waiter in wanted.waiters)
+        assert all(waiter.error is not None and not waiter.served for waiter in wanted.waiters)
         self.failures += 1
         self.answer(wanted)
         self.live.remove(wanted)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import weakref
 from typing import Any
 
 import pytest
 
 from ProxyPatternPool._loops.context_task import ContextTask
-from tests.support.loops import Run
+from tests.support.loops import Run, settle, turns
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="nobody's")
 
@@ -127,10 +128,11 @@ def test_cancelling_all_tasks_does_not_reach_a_keeper(run_loop: Run) -> None:
 def test_what_entering_raises_reaches_all_who_wait(run_loop: Run, error: BaseException) -> None:
     async def main() -> None:
         keeper = ContextTask(Manager(entering=error))
-        for _ in range(2):
+        for is_first in (True, False):
             with pytest.raises(type(error)) as caught:
                 await keeper.entered()
-            assert caught.value is error
+            assert caught.value.args == error.args
+            assert (caught.value is error) == is_first
         await keeper.ended()  # it has, and there is nothing to raise twice
         keeper.release()
         assert keeper.failure() is error
@@ -312,3 +314,59 @@ def test_a_failure_that_nobody_has_seen_is_reported_by_the_loop(run_loop: Run, w
 
     run_loop(main())
     assert reports == [] if asked else ["Future exception was never retrieved"]
+
+
+def test_keepers_that_are_released_with_one_exception_end_each_in_its_own_time(run_loop: Run) -> None:
+    """Otherwise the first keeper that ends would end the exits of the others in mid-`await`, and tell nobody."""
+    broken = OSError("broken")
+    ended: list[int] = []
+
+    class Slow(Manager):
+        def __init__(self, number: int) -> None:
+            super().__init__()
+            self.number = number
+
+        async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+            for _ in range(5 * self.number):
+                await asyncio.sleep(0)
+            ended.append(self.number)
+
+    async def main() -> None:
+        tasks = [ContextTask(Slow(number)) for number in range(3)]
+        for keeper in tasks:
+            await keeper.entered()
+        for keeper in tasks:
+            keeper.release(broken)
+        await settle(lambda: all(keeper._task.done() for keeper in tasks))
+        for keeper in tasks:
+            await keeper.ended()
+
+    run_loop(main())
+    assert ended == [0, 1, 2]
+
+
+def test_a_keeper_that_has_failed_is_no_work_for_the_garbage_collector(run_loop: Run) -> None:
+    """Otherwise what has failed would stay in memory, with all that it refers to, until the collector comes by."""
+    references: list[weakref.ref[Any]] = []
+
+    async def fail(manager: Manager) -> None:
+        keeper = ContextTask(manager)
+        references.append(weakref.ref(keeper))
+        await manager.begun.wait()
+        await turns()
+        keeper.release(RuntimeError("broken"))
+        await settle(keeper._task.done)
+        await turns()
+        assert keeper.failure() is not None
+
+    async def main() -> None:
+        await fail(Manager(entering=OSError("down")))
+        await fail(Manager(exiting=OSError("down")))
+        await turns()
+        assert [reference() for reference in references] == [None, None]
+
+    gc.disable()
+    try:
+        run_loop(main())
+    finally:
+        gc.enable()

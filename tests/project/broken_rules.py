@@ -508,6 +508,22 @@ BREAKS = [
         "async_pool/test_ends.py::test_a_pool_that_nobody_references_is_closed",
     ),
     Break(
+        "no exception object is raised by two tasks",
+        "all who wait are raised the same",
+        "SharedError.take",
+        "        error, self._next = self._next, copied(self._next)\n",
+        "        error = self._next\n",
+        "project/test_shared_error.py::test_a_task_that_clears_the_frames_of_its_exception_ends_no_other_task",
+    ),
+    Break(
+        "a pool is collected together with the object whose method is its hook",
+        "the task of each object keeps the hook",
+        "Engine._create",
+        "else self._close_hook,\n",
+        "else self.closer,\n",
+        "async_pool/test_ends.py::test_a_pool_is_collected_together_with_the_object_whose_method_is_its_hook",
+    ),
+    Break(
         "who waits for a creation is served in the order of arrival",
         "whatever is made goes to who had it made",
         "Engine.on_entered",
