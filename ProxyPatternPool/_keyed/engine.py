@@ -68,6 +68,7 @@ class KeyedEngine(Generic[T]):
         self.resources: LoopResources[Instance[T], T] = LoopResources(
             loop, self, partial(_lost, self.report.name), self.report.name, log
         )
+        self.has_key = config.key is not None
         self.key_of = config.key_of
         self.join = self.machine.join
         self.leave = self.machine.leave
