@@ -16,14 +16,14 @@ import asyncio
 import random
 from asyncio import AbstractEventLoop, Task
 from collections.abc import Callable
-from contextvars import Context, copy_context
+from contextvars import Context
 from functools import partial
 from math import inf
 from threading import get_ident
 from typing import Any, Generic, TypeVar, cast
 from weakref import ref
 
-from ProxyPatternPool._async_pool.hooks import PATIENCE, CloseHook, HookRunner
+from ProxyPatternPool._async_pool.hooks import CloseHook, HookRunner
 from ProxyPatternPool._async_pool.pending import Pending
 from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._config import PoolConfig
@@ -50,8 +50,8 @@ FIT = {Reason.MAX_USE, Reason.MAX_DELAY, Reason.MAX_LIFETIME, Reason.RESIZE, Rea
 class Engine(Generic[T]):
     """A machine, the objects and tasks that it has in one loop, and the moves that these make.
 
-    `loop` is None for a pool that has begun in none: such an engine has no objects, and no method of it is called but
-    those of `machine` and `report`. `on_end()` returns what is to be called when the loop has ended, or None.
+    `loop` is None for a pool that has begun in none: such an engine has no objects, but its machine may be resized,
+    refreshed and shut down. `on_end()` returns what is to be called when the loop has ended, or None.
     """
 
     def __init__(
@@ -302,32 +302,6 @@ class Engine(Generic[T]):
         self.machine.refuse_return()
         self.report.log_bad_return(obj)
 
-    # -- uses that end in a finaliser
-
-    def give_finally(self, slot: Slot[T], use: int) -> None:
-        """End a use in a finaliser, in any thread: the loop does it in its next turn, unless it is closed."""
-        if self.loop is not None:
-            call_soon(self.loop, _end_use, ref(self), Engine.take_back, self.resources, slot, use)
-
-    def give_up(self, slot: Slot[T], use: int) -> None:
-        """End a use of an object which is to be closed with an exception; as `give_finally`."""
-        if self.loop is not None:
-            call_soon(self.loop, _end_use, ref(self), Engine.discard_use, self.resources, slot, use)
-
-    def take_back(self, use: int) -> None:
-        """End a use that no task waits for."""
-        if not self.tidies:
-            self.machine.give_use(use, self.clock())
-            self.act()
-        elif slot := self.machine.reserve_use(use):
-            self.resources.cancel_after(self.tidy(slot, copy_context()), PATIENCE)
-
-    def discard_use(self, use: int) -> None:
-        """Close the object of a use."""
-        if self.machine.holds(use):
-            self.machine.discard(self.machine.leased[use].obj, self.clock())
-            self.act()
-
     # -- beginning and end
 
     async def fill(self) -> None:
@@ -418,18 +392,3 @@ def _on_made(engine: ref[Engine[T]], slot: Slot[T], obj: T) -> None:
     alive = engine()
     if alive is not None:
         alive.on_made(slot, obj)
-
-
-def _end_use(
-    engine: ref[Engine[T]],
-    end: Callable[[Engine[T], int], None],
-    resources: LoopResources[Slot[T], T],
-    slot: Slot[T],
-    use: int,
-) -> None:
-    """Have the engine end a use. If it has been collected, too, the object is closed as its task has left it."""
-    alive = engine()
-    if alive is None:
-        resources.close(slot, PoolException("the task that had it has been collected, and so has its pool"))
-    else:
-        end(alive, use)

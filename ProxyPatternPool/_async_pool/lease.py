@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from weakref import ref
 
 from ProxyPatternPool._async_pool.engine import Engine
+from ProxyPatternPool._async_pool.finalising import discard_soon, give_soon
 from ProxyPatternPool._async_pool.lending import Request
 from ProxyPatternPool._config import Default
 from ProxyPatternPool._core.slot import Slot
@@ -85,7 +86,7 @@ class AsyncLease(Generic[T]):
         if kind is GeneratorExit or get_ident() != engine.thread or current_task(engine.loop) is None:
             # the task is collected, perhaps in the middle of what the pool does, and cannot wait for anything; or the
             # block is left in another loop, or in no task
-            engine.give_finally(slot, self._use)
+            give_soon(engine, slot, self._use)
         elif not engine.tidies:
             if engine.machine.give_use(self._use, engine.clock()) or engine.creating:
                 engine.act()
@@ -116,7 +117,7 @@ class AsyncLease(Generic[T]):
     def end(self, failed: bool = False) -> None:
         """Have the loop return the object, or close it if its use has `failed`. Never waits; safe in finalisers."""
         if self._slot is not None and self.is_out():
-            (self._engine.give_up if failed else self._engine.give_finally)(self._slot, self._use)
+            (discard_soon if failed else give_soon)(self._engine, self._slot, self._use)
         self._use = OVER  # its task, which still keeps it, may not be the one that ends it
 
 
@@ -171,7 +172,7 @@ class IndirectLease(AsyncLease[T]):
                 await self._pool.ret(self._obj)
             except BaseException:
                 if slot is not None:
-                    self._engine.give_finally(slot, self._use)  # `ret` may not have come so far
+                    give_soon(self._engine, slot, self._use)  # `ret` may not have come so far
                 raise
 
     def is_out(self) -> bool:

@@ -158,10 +158,10 @@ class PoolMachine(Maintenance[T]):
 
     def exchange(self, one: Waiter[T], another: Waiter[T]) -> None:
         """Let two waiters have what the other one was served. Locked."""
+        assert one.slot is not None
+        assert another.slot is not None
+        one.slot.holder, another.slot.holder = another.holder, one.holder
         one.slot, another.slot = another.slot, one.slot
-        for waiter in (one, another):
-            if waiter.slot is not None:
-                waiter.slot.holder = waiter.holder
 
     def dismiss(self, waiter: Waiter[T]) -> None:
         """Take what a waiter was served out of its hands: the slot is settled by the driver. Locked."""

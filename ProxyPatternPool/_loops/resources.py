@@ -33,15 +33,15 @@ Settle = Callable[[Task[Any]], object]
 class ResourceOwner(Protocol[K_contra]):
     """An engine. Each method is called in the loop; none raises, except `on_loop_ended`. An item is one object's."""
 
-    def on_entered(self, item: K_contra) -> None:
+    def on_entered(self, item: K_contra, /) -> None:
         """Note that the object is made and open."""
         ...
 
-    def on_left(self, item: K_contra) -> None:
+    def on_left(self, item: K_contra, /) -> None:
         """Note that the object is ending on its own."""
         ...
 
-    def on_ended(self, item: K_contra, error: BaseException | None, left: bool) -> None:
+    def on_ended(self, item: K_contra, error: BaseException | None, left: bool, /) -> None:
         """Note that the object is closed, or could not be made, and what has been raised. `left`: on its own."""
         ...
 
@@ -247,8 +247,7 @@ class LoopResources(Generic[K, T]):
 
     def outlive_owner(self) -> None:
         """Close what no task uses: the owner is being collected, by any thread."""
-        if self.loop is not None:
-            call_soon(self.loop, self._close_unused)
+        call_soon(self.loop, self._close_unused)
 
     def _close_unused(self) -> None:
         for item, task in list(self.tasks.items()):
@@ -290,7 +289,8 @@ class LoopResources(Generic[K, T]):
             owner.on_loop_ended()
 
 
-def call_soon(loop: AbstractEventLoop, function: Callable[..., object], *arguments: object) -> None:
+def call_soon(loop: AbstractEventLoop | None, function: Callable[..., object], *arguments: object) -> None:
     """Have a loop call a function in its next turn: from any thread, in a finaliser, too. Not if it is closed."""
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(function, *arguments, context=Context())
+    if loop is not None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(function, *arguments, context=Context())

@@ -63,12 +63,9 @@ class KeptAsyncLease(Generic[T]):
     def cache_in(self, cache: dict[str, Any]) -> None:
         """Put the object into a cache of its owner, until the lease ends, by any caller."""
         slot = self._lease.slot
-        if slot is None or cache.get("obj", slot) is self._obj:
-            return
-        slot.caches.append(cache)  # and not put in place of another: this lease may be over, and the next one's there
-        cache["obj"] = self._obj
-        if not self.is_out():  # it has ended before there was something in the cache that could be taken away
-            cache.pop("obj", None)
+        if slot is not None and cache.get("obj", slot) is not self._obj:
+            slot.caches.append(cache)  # the lease is still out: the loop runs nothing between that look and this
+            cache["obj"] = self._obj
 
     def end(self) -> None:
         """Have the loop return the object, if it is still out. Never waits; safe anywhere, in finalisers, too."""
