@@ -169,7 +169,7 @@ class AsyncPool(PoolFace[T]):
 
         It is returned as `ret` does, and nothing can prevent that: neither a `ret` of the object in the block, nor a
         second cancellation at its end. In an asynchronous generator that is closed there, and in a task that is
-        collected, it is returned in the loop's next turn.
+        collected, it is returned in the loop's next turn. If a subclass overrides `get` or `ret`, the block calls them.
         """
         if timeout is not CONFIGURED:
             timeout = self._config.patience(timeout)
