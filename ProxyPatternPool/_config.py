@@ -157,6 +157,10 @@ class PoolConfig(Limits, Generic[T]):
         """Return the names of those parameters given that have an effect on objects."""
         return [name for name in ON_OBJECTS if getattr(self, name)]
 
+    def patience(self, timeout: float | Default | None) -> float | None:
+        """Return the seconds that a call waits, given its `timeout`. ValueError or TypeError if it is none."""
+        return self.timeout if isinstance(timeout, Default) else checked_timeout(timeout)
+
     def limits(self) -> Limits:
         """Return the part that the core obeys."""
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})

@@ -14,7 +14,6 @@ from ProxyPatternPool._core.slot import CLOSING, GONE, Slot, State
 from ProxyPatternPool._core.stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
 from ProxyPatternPool._owner import Holder
-from ProxyPatternPool._process import keep
 from ProxyPatternPool._shared_error import copied
 
 T = TypeVar("T")
@@ -49,10 +48,6 @@ class PoolReport(Generic[T]):
         self._failing = False  # the last creations failed, and the log has been told why
         # id(obj) -> the object and its number. Replaced, and not changed: any thread may read it
         self._killed: dict[int, tuple[Callable[[], T | None], int]] = {}
-
-    def keep(self) -> None:
-        """Keep, in a forked child, what the parent's report refers to."""
-        keep(self.machine, self._killed)
 
     # -- statistics
 
@@ -228,12 +223,12 @@ class PoolReport(Generic[T]):
         )
 
     def log_bad_health(self, slot: Slot[T]) -> None:
-        """Log that `health` said no."""
+        """Log that `health` has answered no."""
         self.log.warning("%s: %s is in bad health: closed", self.name, self.describe(slot.obj))
 
-    def log_failed(self, what: str, slot: Slot[T]) -> None:
-        """Log the current exception, of a hook that does `what` ("closing") with an object."""
-        self.log.exception("%s: %s %s failed", self.name, what, self.describe(slot.obj))
+    def log_failed(self, what: str, slot: Slot[T], error: BaseException) -> None:
+        """Log the exception of a hook that does `what` ("closing") with an object."""
+        self.log.error("%s: %s %s failed", self.name, what, self.describe(slot.obj, slot), exc_info=error)
 
     def log_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
         """Log that a lease lasts too long, or that its object was taken away for that."""

@@ -23,6 +23,7 @@ from ProxyPatternPool._callables import check_manager_function, dispose_of
 from ProxyPatternPool._loops.context_task import ContextTask
 from ProxyPatternPool._loops.outcome import Outcome
 from ProxyPatternPool._loops.shutdown import at_end, before_end
+from ProxyPatternPool._loops.state import state_of
 
 __all__ = ["at_exit", "enter", "enter_once", "singleton", "sticky_acm", "sticky_singleton_acm", "storage"]
 
@@ -52,11 +53,10 @@ class _Local:
 
 
 def _local() -> _Local:
-    loop: Any = get_running_loop()
-    try:
-        local: _Local = loop._ProxyPatternPool_local
-    except AttributeError:
-        local = loop._ProxyPatternPool_local = _Local()
+    state = state_of(get_running_loop())
+    if state.local is None:
+        state.local = _Local()
+    local: _Local = state.local
     return local
 
 

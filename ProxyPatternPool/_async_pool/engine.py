@@ -1,148 +1,143 @@
-"""LoopedPool: what drives a pool in an event loop, while its callers wait.
+"""Engine: everything that an `AsyncPool` has of one event loop.
 
-Reading it: every change of state is a move of the core; after each, `_act` does what the core has left in its outboxes.
-All of that is synchronous, so it needs no lock: a loop runs one thing at a time. What takes time owns its slot in a
-task that no caller can cancel: a creation and a close run in the keeper of their object, hooks in tasks of their own.
-A caller does nothing but wait, for one future, and is woken when it has an object that is fit for use. So being
-cancelled, or running out of time, ends a caller's waiting and nothing else: what was on its way goes to the next one.
+Reading it: every change of state is a move of the machine; after each, `act` does what the machine has left in its
+outboxes. All of that is synchronous, so it needs no lock: a loop runs one thing at a time. What takes time owns its
+slot in a task that no caller can cancel: a creation and a close run in the task of their object, hooks in tasks of
+their own. A caller only waits, for one future, and is woken when it has an object that is fit for use. So being
+cancelled, or running out of time, ends a caller's waiting and nothing else: what was on its way goes to another waiter.
+
+The pool holds its engine, and the engine does not know the pool. When the loop has ended, the pool makes another
+engine; a task that still has this one keeps its machine, and disturbs no other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Task
+from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from math import inf
 from threading import get_ident
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 from weakref import ref
 
-from ProxyPatternPool._async_pool.hooks import HookedPool
-from ProxyPatternPool._async_pool.resources import LoopResources
+from ProxyPatternPool._async_pool.hooks import CloseHook, HookRunner
+from ProxyPatternPool._async_pool.pending import Pending
 from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._config import PoolConfig
-from ProxyPatternPool._core.slot import CLOSING, CREATING, Reason, Slot
+from ProxyPatternPool._core.limits import Limits
+from ProxyPatternPool._core.machine import PoolMachine
+from ProxyPatternPool._core.slot import CLOSING, CREATING, LEASED, RESERVED, Reason, Slot, State
 from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._legacy import UNWANTED
-from ProxyPatternPool._loops.binding import LoopBinding, clock_of
+from ProxyPatternPool._loops.binding import clock_of
 from ProxyPatternPool._loops.context_task import EnteringCancelled
 from ProxyPatternPool._loops.factory import PooledContext
+from ProxyPatternPool._loops.resources import LoopResources, call_soon
+from ProxyPatternPool._loops.system_task import failure
 from ProxyPatternPool._owner import Owner
-from ProxyPatternPool._process import keep
+from ProxyPatternPool._report import UNWANTED, PoolReport
 from ProxyPatternPool._shared_error import copied
 
 T = TypeVar("T")
 
-#: Why an object ends that is in good order. What ends for other reasons is exited with an exception.
+#: Why an object ends that is in good order. An object that ends for another reason is exited with an exception.
 FIT = {Reason.MAX_USE, Reason.MAX_DELAY, Reason.MAX_LIFETIME, Reason.RESIZE, Reason.REFRESH, Reason.SHUTDOWN}
 
 
-class LoopedPool(HookedPool[T], LoopBinding):
-    """What callers of an `AsyncPool` do not see of it."""
+class Engine(Generic[T]):
+    """A machine, the objects and tasks that it has in one loop, and the moves that these make.
 
-    def __init__(self, config: PoolConfig[T]) -> None:
-        self._closed = False  # by `shutdown`, for good
-        super().__init__(config)
+    `loop` is None for a pool that has begun in none: such an engine has no objects, but its machine may be resized,
+    refreshed and shut down. `on_end()` returns what is to be called when the loop has ended, or None.
+    """
 
-    def _start(self) -> None:
-        super()._start()
-        self._loop = None
-        self._entered = False
-        self._thread = (
-            0  # in which that one has run. Whoever is there, while a task of that loop runs, is in it: to ask
+    def __init__(
+        self,
+        config: PoolConfig[T],
+        limits: Limits,
+        closed: bool,
+        loop: AbstractEventLoop | None,
+        on_end: Callable[[], Callable[[], object] | None],
+    ) -> None:
+        self.loop = loop
+        # In which the loop runs. A caller in this thread is in the loop, while a task of the loop runs: to ask for the
+        # running loop costs a system call on 3.11
+        self.thread = 0 if loop is None else get_ident()
+        self.closed = closed  # by `shutdown`, for good
+        self.clock = clock_of(loop, config.clock)
+        self.machine: PoolMachine[T] = PoolMachine(limits, closes=True, checks=config.health is not None)
+        self.report: PoolReport[T] = PoolReport(config, self.machine, self.clock, _name_of)
+        self.resources: LoopResources[Slot[T], T] = LoopResources(
+            loop, self, partial(_lost, self.report.name), self.report.name, self.report.log
         )
-        # for the running loop costs a system call on 3.11
-        self._creating: dict[Slot[T], TaskWaiter[T]] = {}  # for whom objects are being made, oldest first
-        self._refilling: set[Slot[T]] = set()  # that are being made, and nobody has asked for
-        self._filling: list[BaseException] | None = None  # what that has raised first, while somebody waits for all
-        self._timer: asyncio.Handle | None = None  # the only one
-        self._timed = False  # it has been wound up
-        self._take = self._core.take if self._config.getter is None else _take_nothing
-        self._give = self._core.give
-        self._tidies = self._config.retter is not None
+        self.pending: Pending[T] = Pending(self.machine)
+        self.creating = self.pending.creating
+        self.hooks: HookRunner[T] = HookRunner(config, self.report, self.resources)
+        self.closer = config.closer()
+        self._close_hook: CloseHook[T] = CloseHook(self, self.resources)
+        self.take = _take_nothing if self.hooks.prepares else self.machine.take
+        self.give = self.machine.give
+        self.tidies = self.hooks.tidies
+        self.config = config
+        self._on_end = on_end
+        if closed:
+            self.machine.shutdown(self.clock())
 
     def __del__(self) -> None:
-        # Before that, nothing in the loop refers to the hooks. From here on its household keeps `close`, and whatever
-        # that is a method of, until the objects are closed. Rejected: a callback of the weak reference, or
-        # `weakref.finalize`: these would have to refer to `close` all the time.
-        if getattr(self, "_loop", None) is not None:
-            self._resources.outlive(self._closer)
+        # Until now the loop has referred to no hook; now it keeps `close`, and what `close` is a method of, until the
+        # objects are closed. Rejected: a callback of the weak reference, or `weakref.finalize` of the pool: these would
+        # have to refer to `close` all the time
+        self._close_hook.leave(self.closer)
+        self.resources.outlive_owner()
 
-    def _closes(self) -> bool:
-        return True  # what was entered has to be exited
+    # -- doing what the machine has decided
 
-    def _holder_name(self, holder: object) -> str:
-        if isinstance(holder, Owner):
-            return str(holder)
-        task = cast("ref[asyncio.Task[Any]] | None", holder)
-        alive = None if task is None else task()
-        return "a task that has ended" if alive is None or alive.done() else f"task {alive.get_name()!r}"
-
-    def _renew(self) -> None:
-        keep(self.__dict__.copy())
-        super()._renew()
-
-    # -- the loop
-
-    def _bind(self) -> None:
-        super()._bind()
-        self._thread = get_ident()
-
-    def _begin_in(self, loop: AbstractEventLoop) -> None:
-        if self._loop is not None:
-            self._on_loop_ended()  # it has told nobody
-        self._clock = clock_of(loop, self._config.clock)
-        self._resources = LoopResources(loop, self, self.name, self._log)
-
-    def _on_loop_ending(self) -> None:
-        """Close everything: nobody uses it any more. What is out is being closed: it is nobody's."""
-        core = self._core
-        self._end()
-        for slot in list(core.leased.values()):
-            core.reserve_use(slot.use)
-            core.put_back(slot, Reason.DISCARD, self._clock())
-        self._act()
-
-    def _on_loop_ended(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()  # it may have been wound up by what was closed
-        self._start()
-        if self._closed:
-            self._core.shutdown(self._clock())
-
-    # -- doing what the core has decided
-
-    def _act(self) -> None:
-        core = self._core
+    def act(self) -> None:
+        """Do what the machine has left in its outboxes."""
+        machine, pending = self.machine, self.pending
         while True:
-            if self._creating and core.idle:
-                self._hand_over()
-            if core.due():
-                core.match(self._clock())
-            if waiter := popped(core.to_wake):
+            if pending.creating and machine.idle:
+                # what has come back serves the waiter that has been waiting for a creation for longest
+                machine.requeue(pending.pop_first(), self.clock())
+            if machine.due():
+                machine.match(self.clock())
+            if waiter := popped(machine.to_wake):
                 self._serve(cast(TaskWaiter[T], waiter))
-            elif slot := popped(core.to_close):
+            elif slot := popped(machine.to_close):
                 self._dispose(slot)
-            elif overdue := popped(core.overdue):
-                self._log_overdue(*overdue)
-            elif not self._checking and (slot := popped(core.to_check)):
+            elif overdue := popped(machine.overdue):
+                self.report.log_overdue(*overdue)
+            elif not pending.checking and (slot := popped(machine.to_check)):
                 self._check(slot)
-            elif self._may_refill() and (slot := popped(core.to_create)):
-                self._refilling.add(slot)
+            elif self._may_refill() and (slot := popped(machine.to_create)):
+                pending.refilling.add(slot)
                 self._create(slot)
             else:
                 break
-        core.gone.clear()
-        self._resources.changed()
-        if core.timed and not self._timed:
-            self._schedule_round()
+        machine.gone.clear()
+        self.resources.changed()
+        if machine.timed and not self.resources.timed:
+            self.resources.schedule(0.0)
+
+    def follow_up(self) -> None:
+        """Act on a change of the limits, now and in a round."""
+        if self.loop is not None:
+            self.resources.schedule(0.0)
+            self.act()
+
+    def on_time(self) -> None:
+        """Do what time asks for."""
+        when = self.machine.sweep(self.clock())
+        self.act()
+        if when < inf:
+            self.resources.schedule(max(0.0, when - self.clock()))
 
     def _may_refill(self) -> bool:
-        """Tell whether to make what nobody has asked for: one after the other, but for the first objects."""
-        return not self._resources.ending and (self._filling is not None or not self._refilling)
+        """Tell whether to make what no waiter has asked for: one after the other, except the first objects."""
+        return not self.resources.ending and (self.pending.filling is not None or not self.pending.refilling)
 
     def _serve(self, waiter: TaskWaiter[T]) -> None:
         """Do for a waiter what is still to be done with its slot."""
@@ -150,175 +145,250 @@ class LoopedPool(HookedPool[T], LoopBinding):
         if slot is None:
             waiter.wake()  # the pool is closed
         elif slot.state is CREATING:
-            self._creating[slot] = waiter
+            self.creating[slot] = waiter
             self._create(slot)
         else:
-            first = self._first_come(slot, waiter)
-            slot.holder = first.holder
-            self._lend(first, slot, self._core.needs_check(slot, self._clock()))
-
-    def _hand_over(self) -> None:
-        """Serve the one who has been waiting for a creation for longest with what has come back before that.
-
-        Its own object will be somebody else's: so nobody is overtaken, or runs out of time, beside an idle object.
-        """
-        waiter = self._creating.pop(self._begun_for_the_first())
-        waiter.slot = None
-        self._core.enter(waiter, True, self._clock())
-
-    def _begun_for_the_first(self) -> Slot[T]:
-        return min(self._creating, key=lambda slot: self._creating[slot].number)
-
-    def _first_come(self, slot: Slot[T], waiter: TaskWaiter[T]) -> TaskWaiter[T]:
-        """Return who is to have this object: the waiter, unless another one has been waiting for a creation for longer.
-
-        The waiter then waits for that creation in its place.
-        """
-        if not self._creating or waiter.number < self._creating[begun := self._begun_for_the_first()].number:
-            return waiter
-        first, self._creating[begun] = self._creating[begun], waiter
-        first.slot, waiter.slot = slot, begun
-        return first
+            doubtful = self.machine.needs_check(slot, self.clock())
+            self._lend(self.pending.first_come(slot, waiter), slot, doubtful)
 
     def _dispose(self, slot: Slot[T]) -> None:
-        """Have the object of a doomed slot closed, unless that is done."""
+        """Have the object of a CLOSING slot closed, unless that is done."""
         assert slot.reason is not None
         error: PoolException | None = None
         if slot.reason not in FIT:
-            error = PoolException(f"{self.name}: {self._describe(slot.obj, slot)} is given up: {slot.reason.value}")
-        if not self._resources.close(slot, error):
-            self._core.closed(slot, self._clock())
+            what = self.report.describe(slot.obj, slot)
+            error = PoolException(f"{self.report.name}: {what} is given up: {slot.reason.value}")
+        if not self.resources.close(slot, error):
+            self.machine.closed(slot, self.clock())
 
     def _create(self, slot: Slot[T]) -> None:
-        config = self._config
-        self._core.create(slot, self._clock())
+        config = self.config
+        self.machine.create(slot, self.clock())
         opening: PooledContext[T] = PooledContext(
             partial(config.make, slot.number),
             on_made=partial(_on_made, ref(self), slot),
             opener=config.opener,
-            close=None if config.close is None else self._resources.call_close,
+            close=None if config.close is None else self._close_hook,
         )
-        self._resources.open(slot, opening)
+        self.resources.open(slot, opening, f"object {slot.number}")
 
-    # -- what comes of it
+    # -- what comes of a creation
 
-    def _on_made(self, slot: Slot[T], obj: T) -> None:
-        if slot in self._core.registry:  # or else it was given up with its loop, and is closed in a moment
+    def on_made(self, slot: Slot[T], obj: T) -> None:
+        """Note the object of a slot, which is still to be opened. `PoolException` when another slot has it."""
+        if slot in self.machine.registry:  # or else it was given up with its loop, and is closed in a moment
             try:
-                self._core.made(slot, obj, random.random(), self._clock())
+                self.machine.made(slot, obj, random.random(), self.clock())
             except AlreadyPooled:
-                raise self._duplicate_error(slot, obj) from None
+                raise self.report.duplicate_error(slot, obj) from None
 
-    def _on_entered(self, slot: Slot[T]) -> None:
-        core, now = self._core, self._clock()
-        self._succeeded()
-        self._refilling.discard(slot)
-        waiter = self._creating.pop(slot, None)
+    def on_entered(self, slot: Slot[T]) -> None:
+        machine, now = self.machine, self.clock()
+        self.report.succeeded()
+        self.pending.refilling.discard(slot)
+        waiter = self.creating.pop(slot, None)
         if waiter is None:
-            core.stocked(slot, now)  # and doomed, if the pool was closed: then nobody waits for creations any more
+            machine.stocked(slot, now)  # and closed, if the pool was: no waiter waits for creations any more
         else:
-            waiter = self._first_come(slot, waiter)
-            core.delivered(slot, waiter.holder, now)
+            waiter = self.pending.first_come(slot, waiter)
+            machine.delivered(slot, waiter.holder, now)
             self._lend(waiter, slot, doubtful=False)
-        self._act()
+        self.act()
 
-    def _on_left(self, slot: Slot[T]) -> None:
-        """An object ends by itself, as one does whose task group is cancelled: it is not lent any more."""
-        core, now = self._core, self._clock()
-        self._log.warning("%s: %s has ended by itself", self.name, self._describe(slot.obj, slot))
-        if core.reserve_use(slot.use) or core.reserve_idle(slot, now):
-            core.checked(slot, False, now)
+    def on_left(self, slot: Slot[T]) -> None:
+        """Lend an object no more that ends on its own, as one does whose task group is cancelled."""
+        machine, now = self.machine, self.clock()
+        self.report.log.warning("%s: %s has ended by itself", self.report.name, self.report.describe(slot.obj, slot))
+        if machine.reserve_use(slot.use) or machine.reserve_idle(slot, now):
+            machine.checked(slot, False, now)
         # else a hook has it, and finds out
-        self._act()
+        self.act()
 
-    def _on_ended(self, slot: Slot[T], error: BaseException | None) -> None:
-        core = self._core
+    def on_ended(self, slot: Slot[T], error: BaseException | None, left: bool) -> None:
         if slot.state is CREATING:
             self._failed(slot, cast(BaseException, error))
         else:
             if error is not None:
-                self._log.error("%s: closing %s failed", self.name, self._describe(slot.obj, slot), exc_info=error)
+                what = self.report.describe(slot.obj, slot)
+                self.report.log.error("%s: closing %s failed", self.report.name, what, exc_info=error)
             if slot.state is CLOSING:
-                core.closed(slot, self._clock())
-        if core.inspecting:
-            self._schedule_round()  # after a `refresh`, it is the next one's turn
-        self._act()
+                self.machine.closed(slot, self.clock())
+        if self.machine.inspecting:
+            self.resources.schedule(0.0)  # after a `refresh`, it is the next one's turn
+        self.act()
 
     def _failed(self, slot: Slot[T], error: BaseException) -> None:
-        """Tell who waits for the object that there is none. When nobody does, the log is told."""
-        core, now = self._core, self._clock()
-        cancelled = isinstance(error, EnteringCancelled)  # who waits was not
-        if cancelled and core.is_shut_down:
-            error = self._closed_error()
+        """Give the waiter for an object the reason why there is none. When there is no waiter, log it."""
+        cancelled = isinstance(error, EnteringCancelled)  # the waiter was not
+        if cancelled and (self.machine.is_shut_down or self.resources.ending):
+            error = self.report.closed_error()
         elif cancelled:
-            error = PoolException(f"{self.name}: the creation of an object was cancelled")
+            error = PoolException(f"{self.report.name}: the creation of an object was cancelled")
         else:
-            self._note_creation(error, slot)
-        self._last_error = copied(error)
-        waiter = self._creating.pop(slot, None)
-        core.failed(slot, now)
-        outlook = UNWANTED
-        if slot in self._refilling:
-            self._refilling.remove(slot)
-            core.back_off(random.random(), now)
-            self._schedule_round()
-            outlook = self._outlook()
+            self.report.note_creation(error, slot)
+        self.report.last_error = copied(error)
+        waiter = self.creating.pop(slot, None)
+        self.machine.failed(slot, self.clock())
+        outlook = self._back_off() if slot in self.pending.refilling else UNWANTED
+        self.pending.refilling.discard(slot)
         if waiter is not None:
-            waiter.fail(error)
-        elif self._filling is not None and not self._filling:
-            self._filling.append(error)
+            self._fail(waiter, error)
+        elif self.pending.filling is not None and not self.pending.filling:
+            self.pending.filling.append(error)
         elif not cancelled:
-            self._log_failed_creation(slot.number, error, outlook if self._filling is None else UNWANTED)
+            self.report.log_failed_creation(slot.number, error, UNWANTED if self.pending.filling else outlook)
 
-    # -- time
+    def _back_off(self) -> str:
+        """Have the next refill wait, and return what the log says of that."""
+        self.machine.back_off(random.random(), self.clock())
+        self.resources.schedule(0.0)
+        return self.report.outlook()
 
-    def _schedule_round(self) -> None:
-        """Ask for a round, to find out what time asks for."""
-        self._schedule_round_in(0.0)
+    def _fail(self, waiter: TaskWaiter[T], error: BaseException) -> None:
+        self.machine.dismiss(waiter)
+        waiter.error = error
+        waiter.wake()
 
-    def _schedule_round_in(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        assert self._loop is not None
-        self._timed = True
-        this: ref[LoopedPool[Any]] = ref(self)
-        self._timer = self._loop.call_later(seconds, _run_round, this, context=Context())
+    # -- what comes of a hook
 
-    def _round(self) -> None:
-        """Do what time asks for."""
-        when = self._core.sweep(self._clock())
-        self._act()
-        if when < inf:
-            self._schedule_round_in(max(0.0, when - self._clock()))
+    def _lend(self, waiter: TaskWaiter[T], slot: Slot[T], doubtful: bool) -> None:
+        """Let the waiter have the object; if need be, when it has been checked, and shown to the `getter`."""
+        if self.hooks.prepares or doubtful:
+            self.pending.preparing[slot] = waiter
+            self.hooks.prepare(waiter, slot, doubtful, partial(self._prepared, waiter, slot, slot.use))
+        else:
+            waiter.ready = True
+            waiter.wake()
 
-    # -- the end
+    def _prepared(self, waiter: TaskWaiter[T], slot: Slot[T], use: int, task: Task[None]) -> None:
+        machine, now, error = self.machine, self.clock(), failure(task)
+        del self.pending.preparing[slot]
+        if waiter.unfit is not None:
+            machine.reject(slot, waiter.unfit, now)
+        if error is not None:
+            error = self.hooks.unprepared(waiter, slot, error, task)
+            if not waiter.gone:
+                self._fail(waiter, error)
+        elif waiter.unfit is None and machine.holds(use) and not waiter.gone:
+            waiter.ready = True
+            waiter.wake()
+        elif not waiter.gone:
+            machine.requeue(waiter, now)  # but not when the pool was closed: then it has been woken, and will see
+        if waiter.gone:
+            machine.cancel(waiter, now)
+        self.act()
 
-    def _end(self) -> None:
-        """Shut the core down, and send everybody away who waits, for whatever."""
-        self._core.shutdown(self._clock())
-        for waiter in self._creating.values():
-            waiter.fail(self._closed_error())
-        self._creating.clear()
-        for waiter in self._preparing.values():
+    def _check(self, slot: Slot[T]) -> None:
+        """Check an object which is idle, if it still is."""
+        if self.machine.reserve_idle(slot, self.clock()):
+            self.pending.checking = True
+            self.hooks.check(slot, partial(self._checked, slot))
+
+    def _checked(self, slot: Slot[T], healthy: bool) -> None:
+        self.pending.checking = False
+        self.machine.checked(slot, healthy, self.clock())
+        self.act()
+
+    def tidy(self, slot: Slot[T], context: Context) -> Task[None]:
+        """Have the retter tidy up a RESERVED object, and put it back."""
+        return self.hooks.tidy(slot, context, partial(self._tidied, slot))
+
+    def _tidied(self, slot: Slot[T], reason: Reason | None) -> None:
+        self.machine.put_back(slot, reason, self.clock())
+        self.act()
+
+    def refuse_return(self, obj: T) -> None:
+        """Count and log that an object was given back that is not out."""
+        self.machine.refuse_return()
+        self.report.log_bad_return(obj, self.machine.known.get(id(obj)))
+
+    # -- beginning and end
+
+    async def fill(self) -> None:
+        """Make `min_size` objects, all at the same time; if one fails, or the caller is cancelled, close the pool."""
+        errors = self.pending.filling = list[BaseException]()
+        try:
+            self.machine.match(self.clock())
+            self.act()
+            await self.resources.wait_for(lambda: errors or not self.pending.refilling)
+            if errors:
+                raise errors[0]
+        except Exception:
+            await self.shutdown(0.0)
+            raise
+        except BaseException:  # the caller waits for nothing more
+            self.closed = True
+            self.end()
+            raise
+        finally:
+            self.pending.filling = None
+
+    async def shutdown(self, delay: float) -> None:
+        """Close the pool for good, and wait at most `delay` seconds for the objects in use, then for all closes."""
+        self.closed = True
+        self.end()
+        await self.resources.wait_for(lambda: not self._has(LEASED, RESERVED), delay)
+        await self.resources.end_work()
+        await self.resources.wait_for(lambda: not self._has(CLOSING))
+
+    def shutdown_soon(self) -> None:
+        """Close the pool as `shutdown` does, without waiting; from any thread, while the pool cannot be bound."""
+        self.closed = True
+        if self.loop is None:
+            self.machine.shutdown(self.clock())
+        else:
+            call_soon(self.loop, self.end)
+
+    def _has(self, *states: State) -> bool:
+        return any(slot.state in states for slot in self.machine.registry)
+
+    def end(self) -> None:
+        """Shut the machine down, and send away all waiters."""
+        self.machine.shutdown(self.clock())
+        for waiter in self.creating.values():
+            self._fail(waiter, self.report.closed_error())
+        self.creating.clear()
+        for waiter in self.pending.preparing.values():
             waiter.wake()  # but the slot stays its own until the hook has ended
-        self._resources.cancel_creations()
-        self._act()
-        if self._timer is not None:
-            self._timer.cancel()
+        self.resources.cancel_creations()
+        self.act()
+        self.resources.stop_timer()
+
+    def on_loop_ending(self) -> None:
+        """Close everything: no task uses it any more, and what is in use is given up."""
+        self.end()
+        for slot in list(self.machine.leased.values()):
+            self.machine.reserve_use(slot.use)
+            self.machine.put_back(slot, Reason.DISCARD, self.clock())
+        self.act()
+
+    def on_loop_ended(self) -> None:
+        if (end := self._on_end()) is not None:
+            end()
 
 
 def _take_nothing(_now: float, _holder: object) -> None:
-    """Stand in for `take` where each object that is lent needs a word with its `getter` first."""
+    """Stand in for `take` where each object is shown to the `getter` first."""
 
 
-def _on_made(pool: ref[LoopedPool[T]], slot: Slot[T], obj: T) -> None:
-    """Tell the pool, if there is still one."""
-    alive = pool()
+def _name_of(holder: object) -> str:
+    """Return what logs and errors call the holder of a lease."""
+    if isinstance(holder, Owner):
+        return str(holder)
+    task = cast("ref[asyncio.Task[Any]] | None", holder)
+    alive = None if task is None else task()
+    return "a task that has ended" if alive is None or alive.done() else f"task {alive.get_name()!r}"
+
+
+def _lost(name: str, slot: Slot[Any]) -> PoolException | None:
+    """Return what an object is closed with whose user did not finish before the loop ended."""
+    if slot.state is not LEASED:
+        return None
+    return PoolException(f"{name}: the event loop has ended, and the object was not given back")
+
+
+def _on_made(engine: ref[Engine[T]], slot: Slot[T], obj: T) -> None:
+    """Tell the engine, if there is still one: the task that makes an object must not keep it."""
+    alive = engine()
     if alive is not None:
-        alive._on_made(slot, obj)
-
-
-def _run_round(pool: ref[LoopedPool[Any]]) -> None:
-    alive = pool()
-    if alive is not None:
-        alive._round()
+        alive.on_made(slot, obj)

@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
+from asyncio import current_task
+from contextvars import copy_context
+from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
+from weakref import ref
 
+from ProxyPatternPool._async_pool.engine import Engine
+from ProxyPatternPool._async_pool.finalising import discard_soon, give_soon
+from ProxyPatternPool._async_pool.lending import Request
 from ProxyPatternPool._config import Default
 from ProxyPatternPool._core.slot import Slot
 from ProxyPatternPool._errors import PoolException
 
-if TYPE_CHECKING:
-    from ProxyPatternPool._async_pool.pool import AsyncPool
-
 T = TypeVar("T")
+
+#: The key of a use that is over: no lease has it.
+OVER = 0
+
+
+class Lender(Protocol[T]):
+    """An `AsyncPool`, as its leases know it."""
+
+    _engine: Engine[T]  # of the loop that the pool belongs to
+
+    @property
+    def name(self) -> str:
+        """The pool's."""
+        ...
+
+    def _take_idle(self) -> Slot[T] | None:
+        """Lease an idle object, if there is one that needs no preparation, in the running loop's engine."""
+        ...
+
+    async def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+        """Take an object."""
+        ...
+
+    async def ret(self, obj: T) -> None:
+        """Give it back."""
+        ...
 
 
 class AsyncLease(Generic[T]):
     """One use of an object: a context manager which returns just that use, and not what came of the object later."""
 
-    __slots__ = ("_entered", "_pool", "_slot", "_timeout", "_use")
+    __slots__ = ("_engine", "_entered", "_pool", "_slot", "_timeout", "_use")
 
-    def __init__(self, pool: AsyncPool[T], timeout: float | Default | None) -> None:
+    def __init__(self, pool: Lender[T], timeout: float | Default | None) -> None:
         self._pool = pool
         self._timeout = timeout
         self._entered = False
+        self._engine: Engine[T]  # that the object is of, once entered
         self._slot: Slot[T] | None = None  # between entering and leaving
-        self._use: int  # which of the slot's leases it is
+        self._use = OVER  # which of the slot's leases it is
 
     async def __aenter__(self) -> T:
         pool = self._pool
@@ -33,7 +64,10 @@ class AsyncLease(Generic[T]):
             raise PoolException(f"{pool.name}: this lease is in use, call obj() again for another")
         self._entered = True
         try:
-            slot = pool._take_idle() or await pool._wait(self._timeout)
+            slot = pool._take_idle()
+            self._engine = engine = pool._engine
+            if slot is None:
+                slot = await Request(engine, self._timeout).served()
         except BaseException:
             self._entered = False
             raise
@@ -46,8 +80,104 @@ class AsyncLease(Generic[T]):
     ) -> None:
         slot, self._slot = self._slot, None
         self._entered = False
-        if slot is not None and kind is GeneratorExit:
-            # the task is collected, perhaps in the middle of what the pool does, and cannot wait for anything
-            self._pool._give_finally(slot, self._use)
-        elif slot is not None:
-            await self._pool._return_use(slot, self._use)
+        if slot is None:
+            return
+        engine = self._engine
+        if kind is GeneratorExit or get_ident() != engine.thread or current_task(engine.loop) is None:
+            # the task is collected, perhaps in the middle of what the pool does, and cannot wait for anything; or the
+            # block is left in another loop, or in no task
+            give_soon(engine, slot, self._use)
+        elif not engine.tidies:
+            if engine.machine.give_use(self._use, engine.clock()) or engine.creating:
+                engine.act()
+        elif engine.machine.reserve_use(self._use):
+            await engine.hooks.outlast(engine.tidy(slot, copy_context()))
+
+    # -- for a proxy, which keeps the lease for a task
+
+    @property
+    def slot(self) -> Slot[T] | None:
+        """The slot of the object, None if it is not known."""
+        return self._slot
+
+    def is_out(self) -> bool:
+        """Tell whether the object has not been returned or discarded yet, by any caller."""
+        return self._slot is not None and self._engine.machine.holds(self._use)
+
+    def check(self) -> None:
+        """Raise `PoolException` when the object was taken away."""
+        if self._slot is not None and self._slot.was_killed(self._use):
+            raise self._engine.report.killed_error()
+
+    def assign(self, holder: object) -> None:
+        """Name another holder than the task."""
+        if self._slot is not None:
+            self._engine.machine.assign(self._slot, holder)
+
+    def end(self, failed: bool = False) -> None:
+        """Have the loop return the object, or close it if its use has `failed`. Never waits; safe in finalisers."""
+        if self._slot is not None and self.is_out():
+            (discard_soon if failed else give_soon)(self._engine, self._slot, self._use)
+        self._use = OVER  # its task, which still keeps it, may not be the one that ends it
+
+
+class IndirectLease(AsyncLease[T]):
+    """A use of a pool whose `get` or `ret` is overridden: the object goes through these methods.
+
+    An overridden `get` may return another object than the pool's, such as a wrapper. `ret` is called if it `returns`:
+    the pool's own `ret` would not know a wrapper.
+    """
+
+    __slots__ = ("_obj", "_returns")
+
+    def __init__(self, pool: Lender[T], timeout: float | Default | None, returns: bool) -> None:
+        super().__init__(pool, timeout)
+        self._obj: T  # what `get` has returned
+        self._returns = returns
+
+    async def __aenter__(self) -> T:
+        pool = self._pool
+        if self._entered:
+            raise PoolException(f"{pool.name}: this lease is in use, call obj() again for another")
+        self._entered = True
+        try:
+            begin = pool._engine.clock()
+            timeout = self._timeout  # an overridden `get` may take none
+            self._obj = obj = await (pool.get() if isinstance(timeout, Default) else pool.get(timeout))
+        except BaseException:
+            self._entered = False
+            raise
+        self._engine = pool._engine
+        self._slot = slot = self._taken_slot(obj, begin)
+        self._use = OVER if slot is None else slot.use
+        return obj
+
+    def _taken_slot(self, obj: T, begin: float) -> Slot[T] | None:
+        """Return the slot of the object; if that is not the pool's, the slot that the task has leased meanwhile."""
+        leased, me = list(self._engine.machine.leased.values()), current_task()
+        own = [slot for slot in leased if slot.obj is obj]
+        meanwhile = [slot for slot in leased if slot.since >= begin and _is_held_by(slot.holder, me)]
+        return next(reversed(own or meanwhile), None)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        slot, entered = self._slot, self._entered
+        if not self._returns or kind is GeneratorExit:
+            await super().__aexit__(kind, error, trace)
+            return
+        self._slot, self._entered = None, False
+        if entered and (slot is None or self._engine.machine.holds(self._use)):
+            try:
+                await self._pool.ret(self._obj)
+            except BaseException:
+                if slot is not None:
+                    give_soon(self._engine, slot, self._use)  # `ret` may not have come so far
+                raise
+
+    def is_out(self) -> bool:
+        return self._entered and (self._slot is None or super().is_out())
+
+
+def _is_held_by(holder: object, task: object) -> bool:
+    return isinstance(holder, ref) and holder() is task

@@ -13,7 +13,7 @@ from ProxyPatternPool._loops.waiting import Woken
 
 T = TypeVar("T")
 
-_numbers = count()  # of those who wait, in the order in which they came
+_numbers = count()  # of waiters, in the order of arrival
 
 
 class TaskWaiter(Waiter[T], Woken):
@@ -28,12 +28,6 @@ class TaskWaiter(Waiter[T], Woken):
         self.context = copy_context()  # for hooks
         self.ready = False  # the slot may be used
         self.unfit: Reason | None = None  # why not yet: the hook that has its object
-        self.error: BaseException | None = None  # or there is none, for that reason
-        self.gone = False  # nobody waits any more
-        self.task: asyncio.Task[Any] | None = None  # which prepares the object
-
-    def fail(self, error: BaseException) -> None:
-        """Let it go with that error."""
-        self.slot = None
-        self.error = error
-        self.wake()
+        self.error: BaseException | None = None  # why there is no object
+        self.gone = False  # the task has stopped waiting
+        self.task: asyncio.Task[Any] | None = None  # prepares the object

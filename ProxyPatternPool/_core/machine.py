@@ -214,6 +214,26 @@ class PoolMachine(Maintenance[T]):
             self.idle.append(slot)
         self.match(now)
 
+    def requeue(self, waiter: Waiter[T], now: float) -> bool:
+        """Queue up first: the object was no good, or goes to another waiter. As `enter`. Locked."""
+        waiter.slot = None
+        return self.enter(waiter, True, now)
+
+    def exchange(self, one: Waiter[T], another: Waiter[T]) -> None:
+        """Let two waiters have what the other one was served. Locked."""
+        assert one.slot is not None
+        assert another.slot is not None
+        one.slot.holder, another.slot.holder = another.holder, one.holder
+        one.slot, another.slot = another.slot, one.slot
+
+    def dismiss(self, waiter: Waiter[T]) -> None:
+        """Take what a waiter was served out of its hands: the slot is settled by the driver. Locked."""
+        waiter.slot = None
+
+    def overrun(self) -> None:
+        """A waiter's time is over while its object is made or checked; `cancel` is to follow. Locked."""
+        self.counters.timeouts += 1
+
     def made(self, slot: Slot[T], obj: T, jitter: float, now: float) -> None:
         """The object of a slot exists; `delivered` or `stocked` is to follow. `jitter` is in [0, 1). Locked.
 

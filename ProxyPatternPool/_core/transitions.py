@@ -118,6 +118,10 @@ class SlotTable(Generic[T]):
         slot.use = use = slot.use + NEXT_USE
         self.leased[use] = slot
 
+    def assign(self, slot: Slot[T], holder: object) -> None:
+        """Name another holder of a lease. By the caller that has it."""
+        slot.holder = holder
+
     def _end_lease(self, obj: T) -> Slot[T]:
         slot = self.known.get(id(obj))
         if slot is None or self.leased.pop(slot.use, None) is None:
@@ -156,6 +160,10 @@ class SlotTable(Generic[T]):
             return False
         slot.uses -= 1
         return True
+
+    def refuse_return(self) -> None:
+        """An object was returned that is not out. Without the lock, since `ret` never blocks."""
+        self.counters.bad_returns += 1
 
     # -- ends
 

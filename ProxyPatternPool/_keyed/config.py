@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from itertools import count
+from typing import Any, Final
 
 from ProxyPatternPool._callables import PLAIN, check_fun, check_hook, check_plain
 from ProxyPatternPool._core.limits import check_count, checked_seconds, checked_timeout
+from ProxyPatternPool._errors import note_once
 
 _numbers = count(1)  # of pools without a name
+
+#: Separates positional from keyword arguments in a key; no other object equals it.
+KEYWORDS: Final = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +43,24 @@ class KeyedConfig:
         if not (self.name is None or isinstance(self.name, str)):
             raise TypeError(f"name must be a text, not {self.name!r}")
         object.__setattr__(self, "name", self.name or f"keyed-pool-{next(_numbers)}")
+
+    def key_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
+        """Return what tells these arguments apart."""
+        if self.key is not None:
+            return self.key(*args, **kwargs)
+        return (*args, KEYWORDS, frozenset(kwargs.items())) if kwargs else args
+
+    def explain(self, error: TypeError, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Raise a TypeError that helps, if the error comes from an argument that cannot be hashed."""
+        if self.key is not None:
+            note_once(error, f"{self.name}: raised by key, or by what it has returned")
+            return
+        for argument in (*args, *kwargs.values()):
+            try:
+                hash(argument)
+            except TypeError:
+                kind = type(argument).__name__
+                raise TypeError(
+                    f"{self.name}: an argument of type {kind} cannot tell instances apart, for it is unhashable: give "
+                    "the pool a function key(*args, **kwargs) which returns what does"
+                ) from error

@@ -1,6 +1,6 @@
 """Instance: what a keyed pool shares under one key, the phases of its life, and who waits for it.
 
-Plain data. `_keyed_core` says what may follow what.
+Plain data. `machine` says what may follow what.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Instance(Generic[T]):
     def __init__(self, number: int, key: Hashable, call: Any) -> None:
         self.number = number  # also its place in the queue
         self.key = key
-        self.call = call  # the arguments of whoever wanted it first: the driver understands them, and takes them away
+        self.call = call  # what the first caller has asked with, for the driver, until `begin`
         self.state = QUEUED
         self.since = 0.0  # when it began to be entered, in use, or idle
         self.obj: T  # from OPEN on

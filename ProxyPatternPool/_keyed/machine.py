@@ -145,6 +145,12 @@ class KeyedMachine(Generic[T]):
             self._unqueue(instance)
         return True
 
+    def time_out(self, waiter: Waiter[T], now: float) -> bool:
+        """Wait no more, for the time is over. As `withdraw`."""
+        withdrawn = self.withdraw(waiter, now)
+        self.counters.timeouts += withdrawn
+        return withdrawn
+
     def discard(self, obj: object) -> bool:
         """Let nobody else use the instances that have this object: close what is idle, the others when they are left.
 
@@ -160,6 +166,11 @@ class KeyedMachine(Generic[T]):
         return bool(found)
 
     # -- what the driver reports
+
+    def begin(self, instance: Instance[T]) -> Any:
+        """The object begins to be made: return what the first caller has asked with, which is not kept."""
+        call, instance.call = instance.call, None
+        return call
 
     def entered(self, instance: Instance[T], obj: T, now: float) -> None:
         """The object has been made: everyone who waits for it has it."""
@@ -184,17 +195,19 @@ class KeyedMachine(Generic[T]):
         self._answer(instance, now, error=SharedError(error))
         self._remove(instance, now)
 
-    def ended(self, instance: Instance[T], now: float) -> None:
-        """The object has been ended, well or badly: its room is free, and its key."""
+    def ended(self, instance: Instance[T], now: float, *, failed: bool = False) -> None:
+        """The object has been ended, well or, having `failed`, badly: its room is free, and its key."""
         self._check(instance, CLOSING)
+        self.counters.closing_errors += failed
         self.closing.remove(instance)
         assert instance.reason is not None
         self.counters.closed[instance.reason.value] += 1
         self._remove(instance, now)
 
-    def lost(self, instance: Instance[T], now: float) -> None:
-        """The object has ended by itself, whoever uses it: the next one who asks gets another."""
+    def lost(self, instance: Instance[T], now: float, *, failed: bool = False) -> None:
+        """The object has ended on its own, whoever uses it, `failed` or not: the next caller gets another."""
         self._check(instance, OPEN, BROKEN)
+        self.counters.closing_errors += failed
         self.idle.pop(instance, None)
         self.broken.discard(instance)
         self.counters.closed[Reason.LOST.value] += 1

@@ -1,76 +1,79 @@
-"""LoopBinding: what belongs to one event loop at a time, as both asynchronous pools do.
+"""LoopBinding: the event loop that a pool belongs to.
 
 A pool may be made where no loop runs, at the import of a module for instance. So it belongs to the loop in which it is
-first used, and when that one has ended, to that of its next use.
+first used, and when that loop has ended, to that of its next use. In each loop it has another engine.
 """
 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from ProxyPatternPool._errors import PoolClosed, PoolException
+from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._process import FreshLock
 
 #: Held while a pool is bound, for two threads may begin at the same time. One for all: it is held for a moment.
 BINDING: Final = FreshLock()
 
 
-class LoopBinding(ABC):
-    """A pool, as far as that goes: what it has of a loop is made anew in each."""
+class LoopBinding:
+    """The loop of one pool, and whether the pool's ``async with`` block goes on there. `name` is the pool's."""
 
-    name: Any  # the pool's, for texts
-    _core: Any  # its state machine
-    _loop: AbstractEventLoop | None  # whose it is, until that one's end
-    _entered: bool  # by ``async with``
+    def __init__(self, name: str) -> None:
+        self.loop: AbstractEventLoop | None = None  # until it ends; changes while `BINDING` is held
+        self._entered = False  # by ``async with``
+        self._name = name
 
-    @abstractmethod
-    def _begin_in(self, loop: AbstractEventLoop) -> None:
-        """Make what is needed in this loop; let go of what there was in an earlier one, which has ended."""
-
-    @abstractmethod
-    def _closed_error(self) -> PoolClosed:
-        """Return what tells that it is closed for good."""
-
-    def _bind(self) -> None:
-        """Belong to the running loop. `PoolException` when another one has the pool, and has not ended."""
+    def bind(self, begin: Callable[[AbstractEventLoop], object]) -> None:
+        """Belong to the running loop; `begin(loop)` makes the engine of a new one. `PoolException` as `check`."""
         loop = get_running_loop()
         with BINDING.lock:
-            if self._loop is loop:
+            if self.loop is loop:
                 return
-            if self._loop is not None and not self._loop.is_closed():
-                raise self._loop_error()
-            self._begin_in(loop)
-            self._loop = loop
+            self._check_ended()
+            self._entered = False
+            begin(loop)
+            self.loop = loop
 
-    def _loop_error(self) -> PoolException:
-        return PoolException(
-            f"{self.name}: the pool belongs to another event loop, which has not ended: make a pool per loop, or use "
-            "this one in its own loop, from elsewhere by asyncio.run_coroutine_threadsafe"
-        )
+    def check(self, begin: Callable[[None], object]) -> None:
+        """Raise `PoolException` when the pool belongs to another loop than the running one, and that has not ended.
 
-    def _enter(self) -> None:
+        `begin(None)` makes the engine of a pool whose loop has ended without telling.
+        """
+        if self.loop is not None and asyncio._get_running_loop() is not self.loop:
+            self._check_ended()
+            self.release()
+            begin(None)
+
+    def _check_ended(self) -> None:
+        if self.loop is not None and not self.loop.is_closed():
+            raise PoolException(
+                f"{self._name}: the pool belongs to another event loop, which has not ended: make a pool per loop, or "
+                "use this one in its own loop, from elsewhere by asyncio.run_coroutine_threadsafe"
+            )
+
+    def release(self) -> None:
+        """Belong to no loop."""
+        self.loop, self._entered = None, False
+
+    def enter(self) -> None:
         """Begin the ``async with`` block of the pool: there is one at a time."""
-        self._bind()
-        if self._core.is_shut_down:
-            raise self._closed_error()
         if self._entered:
-            raise PoolException(f"{self.name}: the pool has been entered already")
+            raise PoolException(f"{self._name}: the pool has been entered already")
         self._entered = True
 
-    def _leave_block(self) -> None:
+    def leave(self) -> None:
         """End the ``async with`` block of the pool."""
         if not self._entered:
-            raise PoolException(f"{self.name}: the pool has not been entered, or has been left already")
+            raise PoolException(f"{self._name}: the pool has not been entered, or has been left already")
         self._entered = False
 
 
-def clock_of(loop: AbstractEventLoop, given: Callable[[], float] = monotonic) -> Callable[[], float]:
+def clock_of(loop: AbstractEventLoop | None, given: Callable[[], float] = monotonic) -> Callable[[], float]:
     """Return the clock that was given, or else that of the loop's timers, by the shortest way."""
-    if given is not monotonic or type(loop).time is asyncio.BaseEventLoop.time:
+    if loop is None or given is not monotonic or type(loop).time is asyncio.BaseEventLoop.time:
         return given
     return loop.time

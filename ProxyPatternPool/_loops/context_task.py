@@ -67,6 +67,11 @@ class ContextTask(Generic[T]):
         # keeper would be kept, with all that the variables of that one refer to
         self._task.add_done_callback(self._finish, context=Context())
 
+    @property
+    def obj(self) -> T:
+        """The object, once it is there."""
+        return self._value.result()
+
     async def entered(self) -> T:
         """Wait until the object is there, and return it; raise what `__aenter__` raises.
 

@@ -9,7 +9,7 @@ time as every other one, and those of ``@asynccontextmanager`` are among them: o
 by another task than theirs, without what follows their ``yield``. So exits run first, and the generators that the
 program has left suspended are finished after that.
 
-What is known of a loop hangs on the loop itself: nothing else refers to it, and all of it goes together.
+What is known of a loop is kept in its `LoopState`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ProxyPatternPool._loops.state import state_of
 from ProxyPatternPool._loops.system_task import spawn_system_task
 from ProxyPatternPool._process import keep, renew_after_fork
 
@@ -45,16 +46,16 @@ def _add(exits: dict[object, Exit], function: Exit) -> Callable[[], object]:
     return lambda: exits.pop(key, None)
 
 
-def _loop_end() -> _LoopEnd:
-    loop: Any = asyncio.get_running_loop()
-    try:
-        end: _LoopEnd = loop._ProxyPatternPool_end
-    except AttributeError:
-        end = loop._ProxyPatternPool_end = _LoopEnd(loop)
+def _loop_end() -> LoopEnd:
+    loop = asyncio.get_running_loop()
+    state = state_of(loop)
+    if state.end is None:
+        state.end = LoopEnd(loop)
+    end: LoopEnd = state.end
     return end
 
 
-class _LoopEnd:
+class LoopEnd:
     """The end of one loop. Errors go to the loop's exception handler, all in one; a bare `close` raises them.
 
     A forked child that ends its parent's loop runs none of the exits: they are for the parent's objects.

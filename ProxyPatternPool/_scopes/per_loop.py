@@ -17,9 +17,9 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from ProxyPatternPool._config import Default, PoolConfig, nothing
-from ProxyPatternPool._core.limits import checked_timeout
 from ProxyPatternPool._errors import ProxyException, TimeOut
 from ProxyPatternPool._loops.factory import PooledContext
+from ProxyPatternPool._loops.state import state_of
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._scopes.provider import FunctionProvider, Provider
 from ProxyPatternPool.loop_local import at_exit, enter_once, singleton
@@ -50,7 +50,7 @@ class LoopCache:
         except RuntimeError as error:
             raise self._loopless(error) from None
         try:
-            return loop._ProxyPatternPool_hung[self._key].obj
+            return loop._ProxyPatternPool.entries[self._key].obj
         except (AttributeError, KeyError):
             return self._load()
 
@@ -60,18 +60,18 @@ class LoopCache:
             loop = get_running_loop()
         except RuntimeError as error:
             raise self._loopless(error) from None
-        return vars(loop).get("_ProxyPatternPool_hung", {}).get(self._key)
+        return state_of(loop).entries.get(self._key)
 
     def _loopless(self, error: RuntimeError) -> RuntimeError:
         return RuntimeError(f"{self._name}: {error}")
 
     def put(self, entry: Any) -> None:
         """Put an entry on the running loop, until `remove`, or until the loop object is gone."""
-        vars(get_running_loop()).setdefault("_ProxyPatternPool_hung", {})[self._key] = entry
+        state_of(get_running_loop()).entries[self._key] = entry
 
     def remove(self) -> None:
         """Remove the entry from the running loop, if it has one."""
-        vars(get_running_loop()).get("_ProxyPatternPool_hung", {}).pop(self._key, None)
+        state_of(get_running_loop()).entries.pop(self._key, None)
 
     def drop(self) -> None:
         """Lose the entries on all loops: in a forked child, they are the parent's."""
@@ -196,7 +196,7 @@ class EnteredLoopProvider(LoopProvider[T]):
         if self.successor is not None:
             return await self.successor.fetch(timeout)
         self._check_maker()
-        patience = self._config.timeout if isinstance(timeout, Default) else checked_timeout(timeout)
+        patience = self._config.patience(timeout)
         limit = asyncio.timeout(patience)
         try:
             async with limit:

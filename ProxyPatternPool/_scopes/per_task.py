@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from os import getpid
-from typing import Any, TypeVar
+from sys import is_finalizing
+from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._async_pool.lease import AsyncLease
 from ProxyPatternPool._async_pool.pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig
-from ProxyPatternPool._core.limits import checked_timeout
 from ProxyPatternPool._errors import PoolClosed, ProxyException
 from ProxyPatternPool._owner import Holder
-from ProxyPatternPool._scopes.kept import OVER, Kept, KeptUse
+from ProxyPatternPool._scopes.kept import Kept
 from ProxyPatternPool._scopes.per_owner import OwnerProvider
 from ProxyPatternPool._scopes.provider import Provider
 from ProxyPatternPool._scopes.storage import OwnerStorage
@@ -25,44 +25,63 @@ from ProxyPatternPool._scopes.storage import OwnerStorage
 T = TypeVar("T")
 
 
-class KeptAsyncLease(AsyncLease[T], KeptUse[T]):
-    """A lease that a proxy keeps for a task."""
+class KeptAsyncLease(Generic[T]):
+    """A lease that a proxy keeps for a task.
 
-    __slots__ = ("_process",)
+    With `auto_return`, the use is over when nothing keeps it: at the task's end, in a finaliser. A forked child has it
+    in its memory, but it is the parent's. If `pooled` is false the object was made for its task, and ends with it: with
+    an exception, if the task has not given it back, for it may be a transaction.
+    """
 
-    def __init__(self, pool: AsyncPool[T], timeout: float | Default | None) -> None:
-        super().__init__(pool, timeout)
+    __slots__ = ("_auto_return", "_lease", "_obj", "_pooled", "_process")
+
+    def __init__(self, lease: AsyncLease[T], auto_return: bool, pooled: bool) -> None:
+        self._lease = lease
+        self._obj: T  # once taken
+        self._auto_return = auto_return
+        self._pooled = pooled
         self._process = getpid()
 
     async def take(self, holder: Holder) -> None:
         """Take an object. Waits and raises as `AsyncPool.get`."""
-        await self.__aenter__()
-        self._held.holder = holder
+        self._obj = await self._lease.__aenter__()
+        self._lease.assign(holder)
+
+    @property
+    def held(self) -> T:
+        """The object."""
+        return self._obj
+
+    def is_out(self) -> bool:
+        """Tell whether the object has not been returned or discarded yet, by any caller."""
+        return self._lease.is_out()
+
+    def check(self) -> None:
+        """Raise `PoolException` when the object was taken away: its user must not go on with another one unawares."""
+        self._lease.check()
+
+    def cache_in(self, cache: dict[str, Any]) -> None:
+        """Put the object into a cache of its owner, until the lease ends, by any caller."""
+        slot = self._lease.slot
+        if slot is not None and cache.get("obj", slot) is not self._obj:
+            slot.caches.append(cache)  # the lease is still out: the loop runs nothing between that look and this
+            cache["obj"] = self._obj
 
     def end(self) -> None:
         """Have the loop return the object, if it is still out. Never waits; safe anywhere, in finalisers, too."""
-        if self.is_out():
-            self._pool._give_finally(self._held, self._use)
-        self._use = OVER  # its task, which still keeps it, may not be the one that ends it
+        self._lease.end()
 
-    def _leave_behind(self) -> None:
-        self._pool._give_finally(self._held, self._use)
+    async def give_back(self, failed: bool) -> None:
+        """Return the object, and wait for the `retter`; with `failed`, close one that was made for its task."""
+        if failed and not self._pooled:
+            self._lease.end(failed=True)
+        else:
+            await self._lease.__aexit__(None, None, None)
 
-
-class OnlyLease(KeptAsyncLease[T]):
-    """That of an object which is made for its task, and ends with it.
-
-    If the task has not given it back, it ends with an exception, as in the task it would have: it may be a transaction.
-    """
-
-    __slots__ = ()
-
-    def give_up(self) -> None:
-        """Have the object closed with an exception."""
-        self._pool._give_up(self._held, self._use)
-
-    def _leave_behind(self) -> None:
-        self.give_up()
+    def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
+        # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
+        if self._auto_return and getpid() == self._process and not is_finalizing():
+            self._lease.end(failed=not self._pooled)
 
 
 class TaskProvider(OwnerProvider[T]):
@@ -75,17 +94,17 @@ class TaskProvider(OwnerProvider[T]):
         storage: OwnerStorage[Any] = OwnerStorage()
         super().__init__(storage, reshape)
         self._leases: OwnerStorage[KeptAsyncLease[T]] = storage
-        self.pooled = pooled
-        self._new_lease = KeptAsyncLease if pooled else OnlyLease
+        self._pooled = pooled
         if not pooled:  # an object must not be left open: its task cannot exit it when it has ended
             config = replace(config, min_size=0, max_use=1, auto_return=True)
+        self._config = config
         self.lender: AsyncPool[T] = AsyncPool._configured(config)
 
     async def fetch(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
-        timeout = timeout if isinstance(timeout, Default) else checked_timeout(timeout)
+        patience = self._config.patience(timeout)
         kept = self._still_out()
         if kept is None:
-            kept = lease = self._new_lease(self.lender, timeout)
+            kept = lease = KeptAsyncLease(self.lender.obj(patience), self._config.auto_return, self._pooled)
             try:
                 await lease.take(self._leases.holder())
             except PoolClosed:
@@ -107,10 +126,8 @@ class TaskProvider(OwnerProvider[T]):
 
     async def give_back(self, failed: bool) -> None:
         lease = self._leases.pop()
-        if failed and isinstance(lease, OnlyLease):
-            lease.give_up()
-        elif lease is not None:
-            await lease.__aexit__(None, None, None)
+        if lease is not None:
+            await lease.give_back(failed)
 
     def end(self, successor: Provider[T]) -> None:
         super().end(successor)

@@ -119,8 +119,8 @@ class HookRunner(Generic[T]):
         try:
             plain_result("retter", self._retter(slot.obj))
             reason = None
-        except Exception:
-            self._report.log_failed("tidying up", slot)
+        except Exception as error:
+            self._report.log_failed("tidying up", slot, error)
         except BaseException as error:
             self._report.note(error, "retter")
             raise
@@ -132,8 +132,8 @@ class HookRunner(Generic[T]):
         """Close the object of a doomed slot. An Exception of `close` is logged; any other BaseException is raised."""
         try:
             plain_result("close", self._closer(slot.obj))
-        except Exception:
-            self._report.log_failed("closing", slot)
+        except Exception as error:
+            self._report.log_failed("closing", slot, error)
         except BaseException as error:
             self._report.note(error, "close")
             raise

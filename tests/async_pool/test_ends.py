@@ -621,7 +621,7 @@ def test_a_pool_that_nobody_references_is_closed(new_loop: NewLoop) -> None:
         assert reference() is None
         await settle(lambda: [part.open for part in source.parts] == [True, False][:: 1 if used.number == 0 else -1])
         assert used.open
-        assert loop._ProxyPatternPool_end.exits  # to close what is still in use
+        assert loop._ProxyPatternPool.end.exits  # to close what is still in use
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(watched(main()))
@@ -732,7 +732,7 @@ def test_forgotten_pools_leave_nothing_in_the_loop(new_loop: NewLoop) -> None:
             await use(pool)
             del pool
             gc.collect()
-            await settle(lambda: not loop._ProxyPatternPool_end.exits and not loop._ProxyPatternPool_end.first)
+            await settle(lambda: not loop._ProxyPatternPool.end.exits and not loop._ProxyPatternPool.end.first)
             source.check_all_gone()
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -878,6 +878,49 @@ def test_what_ends_by_itself_when_its_pool_has_been_collected(
 
     run_watched(new_loop, main())
     assert caplog.messages == ["db: making or closing an object failed"]
+
+
+def test_a_pool_that_is_forgotten_while_its_loop_ends_is_closed(run_loop: Run) -> None:
+    """Otherwise the end of a loop would fail when the last reference goes with an object that it closes."""
+    pools: list[Pool] = []
+
+    async def forget(_part: Part) -> None:
+        reference = weakref.ref(pools.pop())
+        gc.collect()
+        assert reference() is None
+
+    source = Source(no_time, forget)
+
+    async def main() -> None:
+        pools.append(AsyncPool(source))
+        await use(pools[0])
+
+    run_loop(watched(main()))
+    assert not pools
+    source.check_all_gone()
+
+
+@pytest.mark.parametrize("retter", [None, turns])
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_use_that_is_over_before_the_loop_can_end_it_is_left_alone(
+    run_loop: Run, retter: Any, failed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the object would be taken from the next task that has it."""
+
+    async def main() -> None:
+        pool: Pool = AsyncPool(Source(), 1, retter=retter)
+        lease = pool.obj()
+        part = await lease.__aenter__()
+        lease.end(failed)
+        await pool.ret(part)
+        part = await pool.get()
+        await turns(part)
+        assert pool.stats()["in_use"] == 1
+        await pool.discard(part)
+        await pool.shutdown()
+
+    run_loop(watched(main()))
+    assert not caplog.messages
 
 
 def test_a_collected_pool_whose_loop_is_gone_is_just_gone() -> None:

@@ -289,7 +289,7 @@ def test_an_object_that_ends_by_itself_is_not_lent_again(
         elif state == "check":
             ready = True
             clock.now += 11
-            pool._round()
+            pool._engine.on_time()
             await dead.wait()
         second = await pool.get()
         assert second[0] >= 1
@@ -397,7 +397,9 @@ def test_a_creation_goes_on_when_its_caller_has_had_enough(caplog: pytest.LogCap
         await asyncio.sleep(6)
         assert (await pool.get(timeout=0)).number == 0
         await asyncio.sleep(6)
-        assert "db: making object 1 failed in the background, and nobody waits for it: OSError: down" in caplog.messages
+        assert (
+            "db: making object 1 failed in the background, and no caller waits for it: OSError: down" in caplog.messages
+        )
 
     run_fast(watched(main()))
 
@@ -508,7 +510,7 @@ def test_what_comes_back_goes_to_who_waits_for_a_creation_before_the_queue(run_l
             await pool.ret(part)
             clock.now += 11
         if end == "check":
-            pool._round()
+            pool._engine.on_time()
         elif end == "cancelled preparation":
             impatient = asyncio.create_task(pool.get())
             await settle(lambda: pool.stats()["in_use"])
@@ -602,7 +604,9 @@ def test_what_is_made_first_and_fails_is_told_at_once(run_loop: Run, caplog: pyt
         source.check_all_gone()
 
     run_loop(watched(main()))
-    assert caplog.messages == ["db: making object 3 failed in the background, and nobody waits for it: OSError: down 3"]
+    assert caplog.messages == [
+        "db: making object 3 failed in the background, and no caller waits for it: OSError: down 3"
+    ]
     assert "down 3" in caplog.text
 
 
@@ -712,7 +716,7 @@ def test_a_getter_that_fails_when_nobody_waits_is_logged(caplog: pytest.LogCaptu
         with pytest.raises(TimeOut, match="still checking"):
             await pool.get()
         await asyncio.sleep(2)
-        assert "db: preparing an object failed, and nobody waits for it" in caplog.messages
+        assert "db: preparing an object failed, and no caller waits for it" in caplog.messages
         await settle(lambda: pool.stats()["nclosed"] == {"getter": 1})
 
     run_fast(watched(main()))
@@ -1018,7 +1022,7 @@ def test_what_is_to_be_checked_in_the_background_may_be_taken_meanwhile(run_loop
         pool: Pool = AsyncPool(Source(), 2, min_size=2, health=checked.append, health_delay=1000, delay=10, clock=clock)
         await pool.__aenter__()
         clock.now += 11
-        pool._round()  # the first one is being checked, the second one is still to be
+        pool._engine.on_time()  # the first one is being checked, the second one is still to be
         part = await pool.get()
         await turns(part)
         assert len(checked) == 1
@@ -1042,7 +1046,7 @@ def test_idle_objects_are_checked_one_at_a_time(run_loop: Run) -> None:
         pool: Pool = AsyncPool(Source(), 3, min_size=3, health=health, health_delay=1000, delay=10, clock=clock)
         async with pool:
             clock.now += 11
-            pool._round()
+            pool._engine.on_time()
             await settle(lambda: checked)
             assert (pool.stats()["reserved"], pool.stats()["idle"]) == (1, 2)
             part = await pool.get(timeout=0)
@@ -1067,7 +1071,7 @@ def test_an_interrupt_in_a_check_in_the_background_is_logged(run_loop: Run, capl
         pool: Pool = AsyncPool(source, 1, health=health, health_delay=1000, delay=10, clock=clock, name="db")
         await use(pool)
         clock.now += 11
-        pool._round()
+        pool._engine.on_time()
         await settle(lambda: pool.stats()["nclosed"] == {"health": 1})
         await pool.shutdown()
         source.check_all_gone()
@@ -1129,7 +1133,7 @@ def test_a_hook_that_outlives_its_caller_keeps_nobodys_context(what: str) -> Non
         request.set(mine)
         if what == "a check":
             clock.now += 11
-            pool._round()
+            pool._engine.on_time()
             await settle(lambda: hooks)
         else:
             returning = asyncio.create_task(pool.ret(await pool.get()))

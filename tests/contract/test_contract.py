@@ -36,6 +36,9 @@ class Threaded:
     def start(self, method: str, *arguments: Any, **options: Any) -> Future[Any]:
         return self._others.submit(self.call, method, *arguments, **options)
 
+    def sweep(self) -> None:
+        self.pool._round()
+
     def lease(self) -> Any:
         lease: AbstractContextManager[Any] = self.pool.obj()
         return lease.__enter__(), lambda: lease.__exit__(None, None, None)
@@ -68,6 +71,12 @@ class Looped:
             return await result if asyncio.iscoroutine(result) else result
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop)
+
+    def sweep(self) -> None:
+        async def run() -> None:
+            self.pool._engine.on_time()
+
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(20)
 
     def lease(self) -> Any:
         lease: AbstractAsyncContextManager[Any] = self.pool.obj()
@@ -597,7 +606,7 @@ def test_objects_end_in_their_time(make: Make, factory: Factory) -> None:
     for thing in things:
         one.call("ret", thing)
     clock.now += 11
-    one.call("_round")
+    one.sweep()
     until(lambda: len(factory.closed) == 3)
     until(lambda: one.pool.size == 0)
     assert one.pool.stats()["nclosed"] == {"max_delay": 3}
@@ -618,10 +627,10 @@ def test_what_is_held_for_too_long_is_taken_away(
     )
     thing = one.call("get")
     clock.now += 6
-    one.call("_round")
+    one.sweep()
     until(lambda: any("was not given back within 5.0 s by " in text for text in caplog.messages))
     clock.now += 6
-    one.call("_round")
+    one.sweep()
     assert one.call("get") is not thing
     assert factory.closed == [0]
     assert any("(the one) was taken away: not given back within 10.0 s" in text for text in caplog.messages)
@@ -652,7 +661,7 @@ def test_idle_objects_are_checked_in_the_background(make: Make, factory: Factory
     clock = Clock()
     one = make(factory, 2, min_size=2, close="close", health=lambda thing: thing.number > 1, delay=10, clock=clock)
     clock.now += 11
-    one.call("_round")
+    one.sweep()
     until(lambda: sorted(factory.closed) == [0, 1])
     until(lambda: one.pool.stats()["idle"] == 2)
 
@@ -671,12 +680,12 @@ def test_refills_that_fail_pause(make: Make, factory: Factory, caplog: pytest.Lo
     broken = True
     one.call("discard", one.call("get"))
     until(lambda: one.pool.stats()["ncreation_errors"] == 1)
-    one.call("_round")
+    one.sweep()
     assert one.pool.size == 1
     until(lambda: any(record.exc_info for record in caplog.records))
     broken = False
     clock.now += 0.2
-    one.call("_round")
+    one.sweep()
     until(lambda: one.pool.stats()["idle"] == 2)
 
 

@@ -65,6 +65,51 @@ def test_durations_are_counted_where_they_belong() -> None:
     assert core.counters.use.snapshot() == {"count": 3, "sum": 5.5, "max": 4.0}
 
 
+def test_two_waiters_exchange_what_they_were_served_with_its_holder() -> None:
+    """Otherwise a message would name the wrong task as the holder of an object."""
+    core = new_core(max_size=2)
+    idle = lease(core)
+    first: Waiter[object] = Waiter("first")
+    core.enter(first, False, 1.0)
+    creating = first.slot
+    core.give(idle.obj, 2.0)
+    second: Waiter[object] = Waiter("second")
+    core.enter(second, False, 3.0)
+    core.exchange(first, second)
+    assert (first.slot, second.slot) == (idle, creating)
+    holders = [idle.holder]
+    core.assign(idle, "owner")
+    assert [*holders, idle.holder] == ["first", "owner"]
+
+
+def test_a_waiter_that_is_put_back_is_served_before_all_others() -> None:
+    """Otherwise an object that is found dead would cost its waiter its place."""
+    core = new_core(max_size=1)
+    slot = lease(core)
+    waiters: list[Waiter[object]] = [Waiter("me") for _ in range(2)]
+    for waiter in waiters:
+        core.enter(waiter, False, 1.0)
+    core.give(slot.obj, 2.0)
+    core.match(2.0)
+    core.reject(slot, Reason.HEALTH, 3.0)
+    assert core.requeue(waiters[0], 3.0)
+    assert list(core.waiters) == waiters
+    core.closed(slot, 4.0)
+    assert [waiter.slot is None for waiter in waiters] == [False, True]
+    core.dismiss(waiters[0])
+    assert waiters[0].slot is None
+    core.shutdown(5.0)
+    assert not core.requeue(waiters[0], 5.0)
+
+
+def test_a_time_that_is_over_while_an_object_is_made_is_counted() -> None:
+    """Otherwise the statistics would not show that creations are too slow."""
+    core = new_core(max_size=1)
+    core.overrun()
+    core.refuse_return()
+    assert (core.counters.timeouts, core.counters.bad_returns) == (1, 1)
+
+
 def test_a_wait_is_counted_whatever_comes_of_it() -> None:
     """Otherwise a pool that is too small would look better the more callers give up."""
     core = new_core(max_size=1)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException, TimeOut
-from ProxyPatternPool._keyed import pool as _keyed
+from ProxyPatternPool._loops import resources as _resources
 from ProxyPatternPool.loop_local import at_exit
 from tests.conftest import run
 from tests.support.cancelling import run_watched, watched
@@ -151,7 +151,7 @@ def test_an_entering_that_is_not_to_be_cancelled_does_not_keep_the_loop_from_end
     run_loop: Run, monkeypatch: pytest.MonkeyPatch, begins: str, ends: str
 ) -> None:
     """Otherwise one bad driver would keep `asyncio.run` from ending."""
-    monkeypatch.setattr(_keyed, "GRACE", 0.01)
+    monkeypatch.setattr(_resources, "GRACE", 0.01)
     problems: list[Any] = []
     go = asyncio.Event()
 
@@ -313,7 +313,7 @@ def test_a_forgotten_pool_lives_as_long_as_it_has_something_to_close(new_loop: N
         pool = AsyncKeyedPool(client, ttl=ttl)
         async with pool.get(name):
             pass
-        return weakref.ref(pool)
+        return weakref.ref(pool._engine)
 
     async def main() -> None:
         empty, idle = await forgotten("a", 0), await forgotten("b", None)
@@ -425,22 +425,20 @@ def test_an_instance_that_ignores_being_given_up_with_its_loop_has_not_ended_by_
 
 def test_a_pool_that_is_collected_just_when_it_is_to_be_ended_is_not_missed(run_loop: Run) -> None:
     """Otherwise the end of the loop would fail, once in a while."""
-    exits: list[Any] = []
-
-    def enlist(function: Any) -> Any:
-        exits.append(function)
-        return exits.clear  # too late: it is being run
 
     async def main() -> None:
         pool: Pool = AsyncKeyedPool(Source(turns, turns))
-        pool._list(enlist, pool._end_entering)
-        ending = exits[0]()
+        pool._bind()
+        loop: Any = asyncio.get_running_loop()
+        [end] = loop._ProxyPatternPool.end.first.values()
+        ending = end()
+        reference = weakref.ref(pool)
         del pool
         gc.collect()
+        assert reference() is None
         await ending
 
     run_loop(main())
-    assert not exits
 
 
 # -- processes

@@ -40,6 +40,25 @@ def test_durations_are_counted_where_they_belong() -> None:
     assert waiters[1].instance.uses == 2
 
 
+def test_what_goes_wrong_is_counted() -> None:
+    """Otherwise monitoring would see neither slow servers nor bad endings."""
+    core: KeyedMachine[str] = KeyedMachine(max_size=1)
+    first = opened(core, "a")
+    waiter: Waiter[str] = Waiter()
+    core.ask("b", "the call", waiter, 1.0)
+    assert core.time_out(waiter, 2.0)
+    assert not core.time_out(waiter, 2.0)
+    core.lost(first, 3.0, failed=True)
+    core.ask("b", "the call", waiter, 4.0)
+    assert core.begin(waiter.instance) == "the call"
+    assert waiter.instance.call is None
+    core.entered(waiter.instance, "b", 5.0)
+    core.leave(waiter.instance, 6.0)
+    core.shutdown(6.0)
+    core.ended(waiter.instance, 7.0, failed=True)
+    assert (core.counters.timeouts, core.counters.closing_errors) == (1, 2)
+
+
 def test_a_failure_that_fails_all_is_where_it_came_from_for_each() -> None:
     """Otherwise a traceback would grow with each who hears of it."""
     core: KeyedMachine[str] = KeyedMachine()

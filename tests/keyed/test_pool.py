@@ -665,7 +665,7 @@ def test_many_keys_need_one_timer() -> None:
             await asyncio.sleep(0.01)
             await use(pool, 0)
         assert len([timer for timer in loop._scheduled if not timer.cancelled() and timer.when() > loop.time()]) <= 1
-        assert len(loop._ProxyPatternPool_end.exits) == 1, "and the loop's end needs one entry"
+        assert len(loop._ProxyPatternPool.end.exits) == 1, "and the loop's end needs one entry"
         await asyncio.sleep(6)
         assert len(pool) == 0
 
@@ -1125,7 +1125,7 @@ async def asynchronous_generator(_key: str) -> AsyncIterator[str]:
         ({"fun": 1}, TypeError, "fun must be callable, not 1"),
         ({"key": 1}, TypeError, "key must be callable, not 1"),
         ({"fun": asynchronous_generator}, TypeError, "fun must not be an asynchronous generator, but is <function "),
-        ({"key": turns}, TypeError, "key must be a plain function, not the async <function turns at .*>: .* can be awaited"),
+        ({"key": turns}, TypeError, "key must be a plain function, not the async <function turns at .*>: .* awaited"),
         (
             {"key": Awaited()},
             TypeError,

@@ -69,7 +69,7 @@ def test_two_threads_that_begin_at_once_do_not_share_a_pool(
         came: bool = loops[0].run_until_complete(main())
         crew.join()
         assert len(bound) == 1
-        assert pool._loop is bound[0]
+        assert pool._engine.loop is bound[0]
         return came
 
     try:

@@ -1,0 +1,63 @@
+"""Uses that end in a finaliser: in any thread, in the middle of anything, where nothing can be awaited.
+
+The loop ends them in its next turn, unless it is closed. It does not keep the engine for that: the engine may be
+collected together with the task that has the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import TypeVar
+from weakref import ref
+
+from ProxyPatternPool._async_pool.engine import Engine
+from ProxyPatternPool._async_pool.hooks import PATIENCE
+from ProxyPatternPool._core.slot import Slot
+from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._loops.resources import LoopResources, call_soon
+
+T = TypeVar("T")
+
+
+def give_soon(engine: Engine[T], slot: Slot[T], use: int) -> None:
+    """Have a use ended, and its object tidied up, if it is not over by then."""
+    _end_soon(engine, slot, use, _give)
+
+
+def discard_soon(engine: Engine[T], slot: Slot[T], use: int) -> None:
+    """Have a use ended, and its object closed with an exception, if it is not over by then."""
+    _end_soon(engine, slot, use, _discard)
+
+
+def _end_soon(engine: Engine[T], slot: Slot[T], use: int, end: Callable[[Engine[T], int], None]) -> None:
+    call_soon(engine.loop, _end, ref(engine), engine.resources, slot, use, end)
+
+
+def _end(
+    engine: ref[Engine[T]],
+    resources: LoopResources[Slot[T], T],
+    slot: Slot[T],
+    use: int,
+    end: Callable[[Engine[T], int], None],
+) -> None:
+    """End a use in its loop. If the engine has been collected, too, the object is closed as its task has left it."""
+    alive = engine()
+    if alive is None:
+        resources.close(slot, PoolException("the task that had it has been collected, and so has its pool"))
+    else:
+        end(alive, use)
+
+
+def _give(engine: Engine[T], use: int) -> None:
+    if not engine.tidies:
+        engine.machine.give_use(use, engine.clock())
+        engine.act()
+    elif slot := engine.machine.reserve_use(use):
+        engine.resources.cancel_after(engine.tidy(slot, copy_context()), PATIENCE)  # no task waits for it
+
+
+def _discard(engine: Engine[T], use: int) -> None:
+    if engine.machine.holds(use):
+        engine.machine.discard(engine.machine.leased[use].obj, engine.clock())
+        engine.act()
