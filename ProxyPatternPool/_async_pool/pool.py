@@ -109,8 +109,7 @@ class AsyncPool(PoolFace[T]):
         return self._engine
 
     def _on_loop_ended(self) -> None:
-        self._binding.release()
-        self._begin(None)
+        self._binding.release(self._begin)
 
     def _renew(self) -> None:
         keep(self._engine)
