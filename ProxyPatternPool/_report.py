@@ -5,20 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
+from weakref import ref
 
 from ProxyPatternPool._callables import PLAIN, plain_result
-from ProxyPatternPool._config import PoolConfig
+from ProxyPatternPool._config import PoolConfig, nothing
 from ProxyPatternPool._core.machine import PoolMachine
-from ProxyPatternPool._core.slot import Slot, State
+from ProxyPatternPool._core.slot import CLOSING, GONE, Slot, State
 from ProxyPatternPool._core.stats import LeaseInfo, ObjectInfo, Past, PoolStats, Timing
 from ProxyPatternPool._errors import PoolClosed, PoolException, PoolFull, TimeOut, note_once
 from ProxyPatternPool._owner import Holder
+from ProxyPatternPool._process import keep
 from ProxyPatternPool._shared_error import copied
 
 T = TypeVar("T")
 
 #: What the log says of a failed creation that is not repeated.
 UNWANTED = "and no caller waits for it"
+
+#: Killed objects whose numbers a pool remembers, for their late return.
+REMEMBERED = 20
 
 
 class PoolReport(Generic[T]):
@@ -42,6 +47,12 @@ class PoolReport(Generic[T]):
         self._clock = clock
         self._name_of = name_of
         self._failing = False  # the last creations failed, and the log has been told why
+        # id(obj) -> the object and its number. Replaced, and not changed: any thread may read it
+        self._killed: dict[int, tuple[Callable[[], T | None], int]] = {}
+
+    def keep(self) -> None:
+        """Keep, in a forked child, what the parent's report refers to."""
+        keep(self.machine, self._killed)
 
     # -- statistics
 
@@ -163,6 +174,24 @@ class PoolReport(Generic[T]):
         except Exception as error:
             return f"{text} (tracer raised {type(error).__name__})"
 
+    def log_bad_return(self, obj: T, slot: Slot[T] | None) -> None:
+        """Log the return of an object that is not out. The `tracer` is asked for an open object of the pool only."""
+        if slot is not None and slot.state not in (CLOSING, GONE):
+            what = self.describe(obj, slot)
+        else:
+            number = self._killed_number(obj) if slot is None else slot.number
+            what = f"{type(obj).__name__} object" + ("" if number is None else f" number {number}")
+        self.log.warning("%s: %s given back, but it is not out: ignored", self.name, what)
+
+    def _killed_number(self, obj: T) -> int | None:
+        reference, number = self._killed.get(id(obj), (nothing, None))
+        return number if reference() is obj else None  # or the identity is another object's by now
+
+    def _remember_killed(self, slot: Slot[T]) -> None:
+        """Remember the number of an object that was taken away: its user may still give it back."""
+        killed = [*self._killed.items(), (id(slot.obj), (_reference(slot.obj), slot.number))]
+        self._killed = dict(killed[-REMEMBERED:])
+
     def succeeded(self) -> None:
         """Forget failures: an object has been made."""
         self.last_error = None
@@ -207,13 +236,11 @@ class PoolReport(Generic[T]):
         self.note(error, "retter")
         self.log.error("%s: tidying up %s failed", self.name, self.describe(slot.obj, slot), exc_info=error)
 
-    def log_bad_return(self, obj: T) -> None:
-        """Log that an object was returned that is not out."""
-        self.log.warning("%s: %s given back, but it is not out: ignored", self.name, self.describe(obj))
-
     def log_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
         """Log that a lease lasts too long, or that its object was taken away for that."""
         killed = slot.was_killed(use)
+        if killed:
+            self._remember_killed(slot)
         limit = self.machine.limits.max_using_delay_kill if killed else self.machine.limits.max_using_delay
         self.log.warning(
             "%s: %s %s within %s s by %s",
@@ -324,3 +351,11 @@ class PoolFace(Generic[T]):
     @property
     def _ncreated(self) -> int:
         return self._report.machine.counters.created
+
+
+def _reference(obj: T) -> Callable[[], T | None]:
+    """Return a weak reference, or a strong one where the type has none: lists, or connections of `sqlite3`."""
+    try:
+        return ref(obj)
+    except TypeError:
+        return lambda: obj

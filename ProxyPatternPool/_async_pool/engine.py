@@ -300,7 +300,7 @@ class Engine(Generic[T]):
     def refuse_return(self, obj: T) -> None:
         """Count and log that an object was given back that is not out."""
         self.machine.refuse_return()
-        self.report.log_bad_return(obj)
+        self.report.log_bad_return(obj, self.machine.known.get(id(obj)))
 
     # -- beginning and end
 
