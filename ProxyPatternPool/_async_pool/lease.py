@@ -67,7 +67,7 @@ class AsyncLease(Generic[T]):
             slot = pool._take_idle()
             self._engine = engine = pool._engine
             if slot is None:
-                slot = await Request(engine, self._timeout).served()
+                slot = await Request(engine, self._timeout).wait()
         except BaseException:
             self._entered = False
             raise

@@ -27,7 +27,7 @@ class Request(Generic[T]):
         self._patience = engine.config.patience(timeout)
         self._waiter: TaskWaiter[T] = TaskWaiter(loop, task and ref(task))
 
-    async def served(self) -> Slot[T]:
+    async def wait(self) -> Slot[T]:
         """Wait until a slot is served whose object is fit for use. One handler settles whatever goes wrong."""
         engine, waiter, patience = self._engine, self._waiter, self._patience
         entered = engine.machine.enter(waiter, False, engine.clock())

@@ -109,8 +109,7 @@ class AsyncPool(PoolFace[T]):
         return self._engine
 
     def _on_loop_ended(self) -> None:
-        self._binding.release()
-        self._begin(None)
+        self._binding.release(self._begin)
 
     def _renew(self) -> None:
         keep(self._engine)
@@ -134,7 +133,7 @@ class AsyncPool(PoolFace[T]):
             timeout = self._config.patience(timeout)
         slot = self._take_idle()
         if slot is None:
-            slot = await Request(self._engine, timeout).served()
+            slot = await Request(self._engine, timeout).wait()
         return slot.obj
 
     async def ret(self, obj: T) -> None:

@@ -76,15 +76,13 @@ class AsyncKeyedPool(Generic[P, T]):
 
     def _on_loop_ended(self) -> None:
         report = self._report
-        self._binding.release()
-        self._begin(None)
+        self._binding.release(self._begin)
         self._report = report
 
     def _renew(self) -> None:
         self._engine.machine.detach()
         keep(self._engine)
-        self._binding.release()
-        self._begin(None)
+        self._binding.release(self._begin)
 
     # -- what it tells
 

@@ -43,10 +43,10 @@ class LoopBinding:
 
         `begin(None)` makes the engine of a pool whose loop has ended without telling.
         """
-        if self.loop is not None and asyncio._get_running_loop() is not self.loop:
-            self._check_ended()
-            self.release()
-            begin(None)
+        with BINDING.lock:
+            if self.loop is not None and asyncio._get_running_loop() is not self.loop:
+                self._check_ended()
+                self.release(begin)
 
     def _check_ended(self) -> None:
         if self.loop is not None and not self.loop.is_closed():
@@ -55,9 +55,11 @@ class LoopBinding:
                 "use this one in its own loop, from elsewhere by asyncio.run_coroutine_threadsafe"
             )
 
-    def release(self) -> None:
-        """Belong to no loop."""
-        self.loop, self._entered = None, False
+    def release(self, begin: Callable[[None], object]) -> None:
+        """Belong to no loop; `begin(None)` makes an engine for that."""
+        with BINDING.lock:  # or another thread could bind the pool in between
+            self.loop, self._entered = None, False
+            begin(None)
 
     def enter(self) -> None:
         """Begin the ``async with`` block of the pool: there is one at a time."""

@@ -94,7 +94,7 @@ class TaskProvider(OwnerProvider[T]):
         storage: OwnerStorage[Any] = OwnerStorage()
         super().__init__(storage, reshape)
         self._leases: OwnerStorage[KeptAsyncLease[T]] = storage
-        self._pooled = pooled
+        self.pooled = pooled
         if not pooled:  # an object must not be left open: its task cannot exit it when it has ended
             config = replace(config, min_size=0, max_use=1, auto_return=True)
         self._config = config
@@ -104,7 +104,7 @@ class TaskProvider(OwnerProvider[T]):
         patience = self._config.patience(timeout)
         kept = self._still_out()
         if kept is None:
-            kept = lease = KeptAsyncLease(self.lender.obj(patience), self._config.auto_return, self._pooled)
+            kept = lease = KeptAsyncLease(self.lender.obj(patience), self._config.auto_return, self.pooled)
             try:
                 await lease.take(self._leases.holder())
             except PoolClosed:

@@ -425,7 +425,7 @@ BREAKS = [
         "a pool keeps no loop that has ended",
         "it stays bound",
         "AsyncKeyedPool._on_loop_ended",
-        "        self._begin(None)\n",
+        "        self._binding.release(self._begin)\n",
         "",
         "keyed/test_ends.py::test_a_pool_does_not_keep_a_loop_that_has_ended",
     ),
