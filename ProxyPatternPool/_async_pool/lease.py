@@ -109,10 +109,9 @@ class AsyncLease(Generic[T]):
         if self._slot is not None and self._slot.was_killed(self._use):
             raise self._engine.report.killed_error()
 
-    def assign(self, holder: object) -> None:
-        """Name another holder than the task."""
-        if self._slot is not None:
-            self._engine.machine.assign(self._slot, holder)
+    def hand_to(self, holder: object) -> None:
+        """Pass the object on to another holder than the task."""
+        self._engine.machine.hand_to(self._use, holder)
 
     def end(self, failed: bool = False) -> None:
         """Have the loop return the object, or close it if its use has `failed`. Never waits; safe in finalisers."""

@@ -18,7 +18,7 @@ so did the entry into ``waiters``, and the deque's own lock hands that on to who
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ProxyPatternPool._core.maintenance import Maintenance
 from ProxyPatternPool._core.slot import CLOSING, CREATING, IDLE, LEASED, NEXT_USE, RESERVED, Reason, Slot, Waiter
@@ -66,11 +66,6 @@ class PoolMachine(Maintenance[T]):
     def holds(self, use: int) -> bool:
         """Tell whether that use is still on: another caller may have returned its object."""
         return use in self.leased
-
-    def leased_slot(self, obj: object) -> Slot[T] | None:
-        """Return the slot of an object that is out, None for anything else."""
-        slot = self.known.get(id(obj))
-        return slot if slot is not None and slot.use in self.leased else None
 
     def give(self, obj: T, now: float) -> bool:
         """End the lease of `obj`; True when there may be work: then `due` and the outboxes tell.
@@ -137,22 +132,6 @@ class PoolMachine(Maintenance[T]):
     def bad_return(self) -> None:
         """Count an object that was returned without a lease."""
         self.counters.bad_returns += 1
-
-    def hand_to(self, use: int, holder: object) -> None:
-        """Pass that use on to another holder; if it is over already, change nothing."""
-        slot = self.leased.get(use)
-        if slot is not None:
-            slot.holder = holder
-
-    def cache_in(self, use: int, cache: dict[str, Any]) -> None:
-        """Put the object of that use into a cache as "obj", until the use ends; if it is over already, do nothing."""
-        slot = self.leased.get(use)
-        if slot is None or cache.get("obj", slot) is slot.obj:
-            return
-        slot.caches.append(cache)  # and not put in place of another: this use may be over, and the next one's there
-        cache["obj"] = slot.obj
-        if use not in self.leased:  # it has ended before its end could find something to remove
-            cache.pop("obj", None)
 
     def wake_later(self, waiter: Waiter[T]) -> None:
         """Put a waiter back which could not be woken: the next thread that empties `to_wake` tries again."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ProxyPatternPool._core.limits import Limits
 from ProxyPatternPool._core.slot import (
@@ -118,9 +118,26 @@ class SlotTable(Generic[T]):
         slot.use = use = slot.use + NEXT_USE
         self.leased[use] = slot
 
-    def assign(self, slot: Slot[T], holder: object) -> None:
-        """Name another holder of a lease. By the caller that has it."""
-        slot.holder = holder
+    def leased_slot(self, obj: object) -> Slot[T] | None:
+        """Return the slot of an object that is out, None for anything else."""
+        slot = self.known.get(id(obj))
+        return slot if slot is not None and slot.use in self.leased else None
+
+    def hand_to(self, use: int, holder: object) -> None:
+        """Pass that use on to another holder; if it is over already, change nothing."""
+        slot = self.leased.get(use)
+        if slot is not None:
+            slot.holder = holder
+
+    def cache_in(self, use: int, cache: dict[str, Any]) -> None:
+        """Put the object of that use into a cache as "obj", until the use ends; if it is over already, do nothing."""
+        slot = self.leased.get(use)
+        if slot is None or cache.get("obj", slot) is slot.obj:
+            return
+        slot.caches.append(cache)  # and not put in place of another: this use may be over, and the next one's there
+        cache["obj"] = slot.obj
+        if use not in self.leased:  # it has ended before its end could find something to remove
+            cache.pop("obj", None)
 
     def _end_lease(self, obj: T) -> Slot[T]:
         slot = self.known.get(id(obj))

@@ -76,13 +76,7 @@ class KeptUse(Generic[T]):
 
     def cache_in(self, cache: dict[str, Any]) -> None:
         """Put the object where its owner has it at hand, until the lease ends, by whomever."""
-        slot = self._held
-        if cache.get("obj", slot) is slot.obj:
-            return
-        slot.caches.append(cache)  # and not put in place of another: this lease may be over, and the next one's there
-        cache["obj"] = slot.obj
-        if not self.is_out():  # it has ended before there was something in the hand that could be taken away
-            cache.pop("obj", None)
+        self._pool._core.cache_in(self._use, cache)
 
     def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
         # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone

@@ -45,7 +45,7 @@ class KeptAsyncLease(Generic[T]):
     async def take(self, holder: Holder) -> None:
         """Take an object. Waits and raises as `AsyncPool.get`."""
         self._obj = await self._lease.__aenter__()
-        self._lease.assign(holder)
+        self._lease.hand_to(holder)
 
     @property
     def held(self) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._core.limits import checked_timeout
+from ProxyPatternPool._core.transitions import popped
 from ProxyPatternPool._errors import PoolException, ProxyException, TimeOut, note_once
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._scopes.provider import FunctionProvider, Provider
@@ -63,7 +65,7 @@ class SingletonProvider(FunctionProvider[T]):
         self._turn = new_lock()  # held by the caller that runs `fun`; it is tried, and never waited for
         self._maker: object = None  # the owner that runs `fun`
         self._numbers = count()  # of the calls of `fun`
-        self._parkers: list[Parker] = []  # of callers that wait for the end of `fun`
+        self._parkers: deque[Parker] = deque()  # of callers that wait for the end of `fun`
 
     def _renew(self) -> None:
         super()._renew()
@@ -133,11 +135,8 @@ class SingletonProvider(FunctionProvider[T]):
 
     def _wake(self) -> None:
         """Wake all callers that wait: one of them may have given up, or may be about to."""
-        while self._parkers:
-            try:
-                self._parkers.pop().unpark()
-            except IndexError:
-                break
+        while parker := popped(self._parkers):
+            parker.unpark()
 
     def drop(self) -> object:
         """Have nothing at hand any more, see `ThreadCache`: this target is its own place."""

@@ -78,7 +78,7 @@ def test_two_waiters_exchange_what_they_were_served_with_its_holder() -> None:
     core.exchange(first, second)
     assert (first.slot, second.slot) == (idle, creating)
     holders = [idle.holder]
-    core.assign(idle, "owner")
+    core.hand_to(idle.use, "owner")
     assert [*holders, idle.holder] == ["first", "owner"]
 
 
@@ -362,3 +362,41 @@ def test_who_was_served_just_before_an_interrupt_is_woken_with_what_it_has() -> 
     assert list(core.to_wake) == [waiter]
     assert not core.waiters
     assert list(core.leased.values()) == [waiter.slot]
+
+
+def test_an_object_is_not_cached_when_its_use_ends_just_then() -> None:
+    """Otherwise its owner would go on using what another caller has."""
+    core = new_core()
+    slot = lease(core)
+
+    class Cache(dict[str, Any]):
+        """Has the use end just before the object is put here."""
+
+        def __setitem__(self, key: str, value: object) -> None:
+            core.give_use(slot.use, 1.0)
+            super().__setitem__(key, value)
+
+    cache = Cache()
+    core.cache_in(slot.use, cache)
+    assert cache == {}
+    core.cache_in(slot.use, cache)
+    assert cache == {}
+
+
+def test_a_use_that_is_over_is_left_alone() -> None:
+    """Otherwise a late finaliser would take the object from its next user."""
+    core = new_core()
+    slot = lease(core)
+    use = slot.use
+    core.give_use(use, 1.0)
+    core.tidy_later(use)
+    core.hand_to(use, "late")
+    assert (slot.state, slot.holder, list(core.to_tidy)) == (State.IDLE, "me", [])
+
+
+def test_sizes_that_are_not_given_stay() -> None:
+    """Otherwise two callers that change one each would undo each other's change."""
+    core = new_core(min_size=1, max_size=5)
+    core.resize(None, 7, 0.0)
+    core.resize(2, None, 0.0)
+    assert (core.limits.min_size, core.limits.max_size) == (2, 7)

@@ -1,9 +1,10 @@
-"""The object that everybody shares, interrupted while it is made."""
+"""The object that everybody shares, and what may come in between while it is made."""
 
 from __future__ import annotations
 
 import pytest
 
+from ProxyPatternPool import PoolException
 from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._scopes.shared import SingletonProvider
 from tests.conftest import Crew
@@ -35,3 +36,22 @@ def test_a_function_that_is_interrupted_anywhere_is_called_again(crew: Crew) -> 
         return interrupted
 
     assert at_each_bytecode(attempt) > 100
+
+
+def test_a_caller_that_comes_just_after_the_end_does_not_park() -> None:
+    """Otherwise it would sleep beside the object."""
+    provider: SingletonProvider[list[int]] = SingletonProvider(PoolConfig(fun=lambda n: [n]), lambda _: None)
+    provider._park(3600.0)
+
+
+def test_a_function_that_forks_makes_nothing_in_the_child() -> None:
+    """Otherwise the child would use an object that is half its parent's. Here, no fork goes unmeasured."""
+
+    def fun(number: int) -> list[int]:
+        provider._renew()
+        return [number]
+
+    provider: SingletonProvider[list[int]] = SingletonProvider(PoolConfig(fun=fun, name="db"), lambda _: None)
+    with pytest.raises(PoolException, match="db: the process was forked meanwhile: this object is the parent's"):
+        provider.get()
+    assert not provider.has()
