@@ -1,6 +1,6 @@
 """Objects that are made once per event loop, and live until its end.
 
-A client session, a connection pool or a lock belongs to the loop in which it was made, so a module cannot make one when
+A client session, a connection pool or a lock belongs to the loop in which it was made. So a module cannot make one when
 it is imported. This module keeps such objects with the running loop. All tasks of a loop get the same object, and
 another loop has an object of its own. At the loop's end the objects are exited, last in, first out, while the loop is
 still open.
