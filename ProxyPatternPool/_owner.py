@@ -1,7 +1,7 @@
 """Identifies the current thread, task or greenlet.
 
 An owner is either the thread, or the innermost of asyncio task, greenlet and thread. Context variables do not identify
-an owner: a child task, `asyncio.to_thread` and many greenlets run in a copy of their parent's context, and would share
+an owner: a child task, `asyncio.to_thread` and many greenlets run in a copy of their parent's context. They would share
 its object.
 """
 
@@ -39,7 +39,7 @@ def current_greenlet() -> Any:
 
 
 class Owner:
-    """A lasting reference to a thread, a greenlet or a task. It never equals another's, and keeps nothing alive."""
+    """A unique and lasting identity of a thread, a greenlet or a task. It keeps none of them alive."""
 
     __slots__ = ("_kind", "_references")
 
@@ -67,7 +67,7 @@ class Holder(Owner):
     dismissed = False  # whether the object goes back at the owner's end, even without `auto_return`
 
     def dismiss(self, trail: object) -> bool:
-        """Have an owner on `trail` give its object back at its end. True if the owner has ended already."""
+        """Have an owner on `trail` give its object back at its end. Return True if such an owner has ended already."""
         return False
 
 
@@ -110,9 +110,9 @@ GREENLETS_ARE_THREADS = threading.local.__module__ != "_thread"
 
 
 def running_thread() -> Any:
-    """Return the running thread. Where gevent has replaced threads, return a greenlet without a thread object itself.
+    """Return the running thread. Where gevent has replaced threads, return a greenlet that has no `Thread` object.
 
-    The greenlet has a name then, and a dummy thread object says nothing.
+    Such a greenlet has a name. The dummy that `threading` makes for it has a name that says nothing.
     """
     thread = threading.current_thread()
     greenlet = current_greenlet() if GREENLETS_ARE_THREADS else None

@@ -1,11 +1,12 @@
-"""What is made once per event loop, and stays until its end.
+"""Objects that are made once per event loop, and live until its end.
 
-A client session, a connection pool, a lock: such things belong to the loop in which they were made, so a module cannot
-make one when it is imported. Here they hang on the running loop: everybody in it finds the same one, another loop
-has its own, and at the loop's end each is exited, last in, first out, while the loop is still open.
+A client session, a connection pool or a lock belongs to the loop in which it was made. So a module cannot make one when
+it is imported. This module keeps such objects with the running loop. All tasks of a loop get the same object, and
+another loop has an object of its own. At the loop's end the objects are exited, last in, first out, while the loop is
+still open.
 
-Everything is called in a running loop (``RuntimeError: no running event loop`` otherwise) and is for that loop alone;
-loops in other threads have nothing in common, so that there is nothing to lock.
+A call outside a running loop raises ``RuntimeError: no running event loop``. Decorators may be applied anywhere: the
+decorated function needs the loop. Loops in different threads share nothing, so there is nothing to lock.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ T = TypeVar("T")
 
 
 class _Local:
-    """What hangs on one loop."""
+    """A loop's own data."""
 
     def __init__(self) -> None:
-        self.storage: dict[Any, Any] = {}  # the user's
-        self.results: dict[object, Any] = {}  # (function, arguments) -> what a singleton has returned
-        self.keys: dict[int, list[object]] = {}  # id(result) -> where it is in `results`
-        self.once: dict[int, _Kept[Any]] = {}  # id(manager) -> its keeper, which keeps that identity from being reused
+        self.storage: dict[Any, Any] = {}  # the program's
+        self.results: dict[object, Any] = {}  # (function, arguments) -> the singleton's result
+        self.keys: dict[int, list[object]] = {}  # id(result) -> its keys in `results`
+        self.once: dict[int, _LoopContext[Any]] = {}  # id(manager) -> its context task, which keeps the id in use
 
     def remember(self, key: object, made: T) -> T:
-        """Keep a result; the first one, if making it has made another."""
-        kept: T = self.results.setdefault(key, made)
-        self.keys.setdefault(id(kept), []).append(key)
-        return kept
+        """Store a result, and return it. If making it has stored another under the same key, return that."""
+        result: T = self.results.setdefault(key, made)
+        self.keys.setdefault(id(result), []).append(key)
+        return result
 
     def forget(self, manager: object) -> None:
-        """Have another one made when it is wanted again: this one could not be entered, or has been exited."""
+        """Remove a manager from the results, since it could not be entered, or has been exited."""
         for key in self.keys.pop(id(manager), ()):
             self.results.pop(key, None)
 
@@ -61,17 +62,20 @@ def _local() -> _Local:
 
 
 def storage() -> dict[Any, Any]:
-    """Return a dictionary of the running loop, always the same, for whatever you like. It goes with the loop."""
+    """Return the running loop's dictionary, always the same, for any use. It lives as long as the loop."""
     return _local().storage
 
 
 def at_exit(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Callable[P, T]:
-    """Have ``function(*args, **kwargs)`` called at the end of the running loop, and awaited if it is asynchronous.
+    """Register a function to be called with these arguments at the end of the running loop. Return the function.
 
-    Last in, first out, together with what `enter` and the others have entered; in an empty context. All of them are
-    called, whatever any of them raises: errors go to the loop's exception handler, in one `ExceptionGroup`; a bare
-    ``loop.close()`` raises that. What is added while they are called, is called too. `TypeError` for what cannot be
-    called, as a coroutine: it is the function that is wanted, and its arguments.
+    An awaitable result is awaited. Registered functions run last in, first out, in an empty context. The order includes
+    the exits of objects that `enter` and its variants have entered. A function that is registered meanwhile, runs too.
+
+    All of them run, even if some raise. Their errors go to the loop's exception handler in one `ExceptionGroup`; a bare
+    ``loop.close()`` raises that group.
+
+    `TypeError` if `function` cannot be called: pass the function and its arguments, not a coroutine.
     """
     _check_function("at_exit", function)
 
@@ -84,26 +88,26 @@ def at_exit(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> C
     return function
 
 
-def _check_function(who: str, function: object) -> None:
+def _check_function(caller: str, function: object) -> None:
     if not callable(function):
         dispose_of(function)
-        raise TypeError(f"{who} needs something to call, not an object of type {type(function).__name__}")
+        raise TypeError(f"{caller} needs a callable, not an object of type {type(function).__name__}")
 
 
-class _Kept(ContextTask[T]):
-    """An object that is exited at the end of the loop, or when its manager wants that earlier."""
+class _LoopContext(ContextTask[T]):
+    """A context task that exits its object at the end of the loop, unless the manager ends it earlier."""
 
     def __init__(self, manager: AbstractAsyncContextManager[T, Any], local: _Local) -> None:
         super().__init__(manager, on_entered=self._stay, on_ended=self._go)
         self._local = local
-        self._take_back = before_end(self._exit)
+        self._unregister = before_end(self._exit)
 
     def _stay(self) -> None:
-        self._take_back()
-        self._take_back = at_end(self._exit)  # after what it has itself entered: so it is exited before that
+        self._unregister()
+        self._unregister = at_end(self._exit)  # registered after the objects it has entered itself, so exited before
 
     def _go(self) -> None:
-        self._take_back()
+        self._unregister()
         self._local.forget(self._manager)
         if self._local.once.get(id(self._manager)) is self:
             del self._local.once[id(self._manager)]
@@ -111,19 +115,19 @@ class _Kept(ContextTask[T]):
     async def _exit(self) -> None:
         self.release()
         await self.ended()
-        self.failure()  # of an entering cut short by the end: those who wanted the object have ended
+        self.failure()  # of an entering that the end cut short: the tasks that waited for it have ended
 
 
-def _keep(manager: AbstractAsyncContextManager[T, Any], local: _Local) -> _Kept[T]:
+def _begin(manager: AbstractAsyncContextManager[T, Any], local: _Local) -> _LoopContext[T]:
     _check(manager)
-    return _Kept(manager, local)
+    return _LoopContext(manager, local)
 
 
 def _check(manager: object) -> None:
     if not _can_be_entered(manager):
         kind = type(manager)
         hint = ": await it first" if hasattr(kind, "__await__") else ""
-        raise TypeError(f"something of type {kind.__name__} is no asynchronous context manager{hint}")
+        raise TypeError(f"an object of type {kind.__name__} is not an asynchronous context manager{hint}")
 
 
 def _can_be_entered(manager: object) -> bool:
@@ -131,31 +135,35 @@ def _can_be_entered(manager: object) -> bool:
 
 
 async def enter(manager: AbstractAsyncContextManager[T, Any]) -> T:
-    """Enter an asynchronous context manager, and have it exited at the end of the running loop.
+    """Enter an asynchronous context manager, and exit it at the end of the running loop. Return the entered object.
 
-    Both are done by a task of its own, in an empty context, which being cancelled here does not stop. Raises what
-    `__aenter__` raises; `TypeError` for anything that is no asynchronous context manager; `RuntimeError` when the loop
-    ends before the object is there.
+    A task of its own enters and exits the manager, in an empty context. Cancelling the caller does not stop that task.
+    Waits without a limit.
+
+    Raises the error of ``__aenter__``. `TypeError` if `manager` is not an asynchronous context manager. `RuntimeError`
+    if the loop ends before the manager is entered.
     """
-    return await _keep(manager, _local()).entered()
+    return await _begin(manager, _local()).entered()
 
 
 async def enter_once(manager: AbstractAsyncContextManager[T, Any]) -> T:
-    """Do as `enter`, the first time; return what that gave, every other time. For everybody in the running loop.
+    """Enter an asynchronous context manager as `enter` does, but once per loop. Return the same object every time.
 
-    A task that comes while it is being entered waits for that. A failure is raised in all tasks that wait, in each as
-    an exception object of its own. It is not remembered: the next call enters it again; and if a `singleton` has made
-    it, that makes another one.
+    A task that calls this while the manager is being entered waits for that. An error is raised in all tasks that wait,
+    in each as an exception object of its own.
+
+    An error is not remembered: the next call enters the manager again. If a `singleton` has made the manager, the
+    `singleton` makes another one.
     """
     local = _local()
-    kept: _Kept[T] | None = local.once.get(id(manager))
-    if kept is None:
-        kept = local.once[id(manager)] = _keep(manager, local)
-    return await kept.entered()
+    context: _LoopContext[T] | None = local.once.get(id(manager))
+    if context is None:
+        context = local.once[id(manager)] = _begin(manager, local)
+    return await context.entered()
 
 
 class _Sticky(AbstractAsyncContextManager[T, None]):
-    """Entered once per loop; left as often as you like, which does nothing."""
+    """A context manager that enters another one once per loop. Its exit does nothing."""
 
     __slots__ = ("_manager",)
 
@@ -172,21 +180,22 @@ class _Sticky(AbstractAsyncContextManager[T, None]):
 def sticky_acm(manager: AbstractAsyncContextManager[T, Any]) -> AbstractAsyncContextManager[T, None]:
     """Wrap an asynchronous context manager: ``async with`` enters it as `enter_once` does, and does not exit it.
 
-    The loop's end does. Raises `TypeError` for anything that is no asynchronous context manager.
+    It is exited at the loop's end. `TypeError` if `manager` is not an asynchronous context manager.
     """
     _check(manager)
     return _Sticky(manager)
 
 
 class _Shared(Generic[T]):
-    """The result of a coroutine, for anybody to await, any number of times: it is run once, by a task of its own.
+    """A result of a coroutine, which any number of tasks can await, any number of times.
 
-    That is started by the first one who waits, in an empty context. Being cancelled here does not stop it. A failure
-    reaches all who wait, and is not remembered: the next one to wait has it run again.
+    The coroutine runs once, in a task of its own and in an empty context. The first ``await`` starts it. Cancelling a
+    waiting task does not stop it. An error is raised in all waiting tasks, and is not remembered: the next ``await``
+    runs the coroutine again.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], again: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._coroutines = [coroutine]  # to be run: none, when it has been
+        self._coroutines = [coroutine]  # empty, once it runs
         self._again = again
         self._outcome: Outcome[T] | None = None
 
@@ -212,7 +221,7 @@ def _failed(future: asyncio.Future[Any]) -> bool:
 
 
 class _Singleton(Protocol):
-    """What ``singleton()`` returns: the decorator."""
+    """A decorator, as ``singleton()`` returns it."""
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, Awaitable[T]]: ...
@@ -227,14 +236,14 @@ def singleton(function: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, A
 @overload
 def singleton(function: Callable[P, T], /) -> Callable[P, T]: ...
 def singleton(function: Callable[..., Any] | None = None, /) -> Any:
-    """Have a class, a function or a coroutine function called once per loop and arguments; return what that gave.
+    """Wrap a class, function or coroutine function. It is called once per loop and arguments, and its result is reused.
 
-    Functions and arguments are told apart by equality: two modules that each write ``singleton(ClientSession)`` share
-    its results. Arguments are compared by position or by name as they are given, and the names in any order. For an
-    argument without a hash: `TypeError`. What raises is not remembered.
+    Functions and arguments are compared by equality: two modules that both write ``singleton(ClientSession)`` share the
+    results. An argument given by position differs from the same argument given by name. The order of names does not
+    matter. An unhashable argument raises `TypeError`. An exception of the function is not remembered.
 
-    A coroutine runs once, in a task of its own and in an empty context, and its result can be awaited by anybody, any
-    number of times; one of them being cancelled harms nobody.
+    A coroutine runs once, in a task of its own and in an empty context. Any number of tasks can await its result, any
+    number of times. Cancelling one of them does not affect the others.
     """
     if function is None:
         return singleton
@@ -243,15 +252,15 @@ def singleton(function: Callable[..., Any] | None = None, /) -> Any:
 
 
 def _once(function: Any, make: Callable[..., Any]) -> Callable[..., Any]:
-    """Have `make` called once per loop and arguments, for all who wrap the same function."""
+    """Wrap `make`: it is called once per loop and arguments. All wrappers of the same `function` share the results."""
 
     @wraps(function, updated=())
     def once(*args: Any, **kwargs: Any) -> Any:
         local = _local()
-        key: tuple[object, ...] = (whose, args)
+        key: tuple[object, ...] = (identity, args)
         try:
             if kwargs:
-                key = (whose, args, frozenset(kwargs.items()))
+                key = (identity, args, frozenset(kwargs.items()))
             return local.results[key]
         except KeyError:
             pass
@@ -259,7 +268,7 @@ def _once(function: Any, make: Callable[..., Any]) -> Callable[..., Any]:
             raise TypeError(f"{_name(function)}: the arguments of a singleton must be hashable: {error}") from error
         return local.remember(key, _made(partial(make, *args, **kwargs)))
 
-    whose = function if isinstance(function, Hashable) else once
+    identity = function if isinstance(function, Hashable) else once
     return once
 
 
@@ -275,11 +284,13 @@ def _name(function: Callable[..., Any]) -> str:
 def sticky_singleton_acm(
     factory: Callable[P, AbstractAsyncContextManager[T, Any]], /
 ) -> Callable[P, AbstractAsyncContextManager[T, None]]:
-    """Have an asynchronous context manager made and entered once per loop and arguments, and exited at the loop's end.
+    """Wrap a function that makes an asynchronous context manager: once per loop and arguments, it is made and entered.
 
-    ``async with`` gives everybody the same object, and leaves it as it is. `singleton` and `sticky_acm` in one: the
-    object is that of a `singleton` of the same function. Raises `TypeError` for an ``async`` function, and when it is
-    called, if `factory` returns no asynchronous context manager.
+    ``async with`` gives all tasks the same object, and does not exit it. It is exited at the loop's end. This is
+    `singleton` and `sticky_acm` in one: the manager is that of a `singleton` of the same function.
+
+    `TypeError` for an ``async`` function. A call raises `TypeError` if `factory` does not return an asynchronous
+    context manager.
     """
     _check_function("sticky_singleton_acm", factory)
     check_manager_function("sticky_singleton_acm", factory)

@@ -29,25 +29,25 @@ AsyncFunction: TypeAlias = (
 class AsyncProxy(BaseProxy[T]):
     """A stand-in for an object of the current task or event loop.
 
-    ``await db._get_obj()`` takes or makes the object. From then on, the proxy forwards to the object that the current
-    task has borrowed, as a `Proxy` does. It is set as a `Proxy` is.
+    ``await db._get_obj()`` takes or makes the object. From then on, the proxy forwards to it as a `Proxy` does. It is
+    set as a `Proxy` is.
 
     The result of `fun` can be one of three:
 
-    - An asynchronous context manager. A task of its own enters and exits it.
-    - Any other awaitable. It is awaited.
-    - Any other object. It is used as it is.
+    - An asynchronous context manager. A task of its own enters and exits it. The entered value is the object.
+    - Any other awaitable. It is awaited, and its result is the object.
+    - Anything else. It is the object.
 
     `opener`, `getter`, `retter`, `health` and `close` may be ``async``. A `close` replaces the exit.
 
     The scope says which object a task uses:
 
-    - VERSATILE, the default for a function: each task has an object of its own from an `AsyncPool`, until it gives the
-      object back, or, with `auto_return`, until it ends. The pool's parameters are the proxy's.
+    - VERSATILE, the default for a function: each task borrows an object of its own from an `AsyncPool`, whose
+      parameters are the proxy's. It keeps the object until it gives it back, or, with `auto_return`, until it ends.
     - VERSATILE with a `max_size` of None: an object is made for one task, and closed when it is given back or the task
       ends. It is never lent twice.
     - LOOP: an object is made once per loop, even if many tasks ask at the same time. It is exited at the loop's end.
-    - An object that is set is shared by all tasks.
+    - SHARED, the default for an object: all tasks use the object that was set.
 
     The proxy's own methods and attributes are:
 
@@ -117,9 +117,11 @@ class AsyncProxy(BaseProxy[T]):
     async def _get_obj(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         """Return the object. Without one, take it from the pool as `AsyncPool.get` does, or make it.
 
-        Waits at most `timeout` seconds, then raises `TimeOut`. Raises the errors of `fun` and of ``__aenter__``, and
-        `ProxyException` if the proxy is not set. Neither an error nor a cancellation loses an object: an object that is
-        being made goes to the next waiter.
+        Waits at most `timeout` seconds (None: without a limit; by default, the `timeout` parameter of the proxy). Then
+        it raises `TimeOut`. Also raises the errors of `fun` and of ``__aenter__``; `ProxyException` if the proxy is not
+        set.
+
+        Neither an error nor a cancellation loses an object: an object that is being made goes to the next waiter.
 
         The object belongs to the task that runs this coroutine. `asyncio.gather`, `asyncio.shield`, and before
         Python 3.12 `asyncio.wait_for`, run it in a new task: the object belongs to that task, and not to the caller's.
@@ -135,10 +137,10 @@ class AsyncProxy(BaseProxy[T]):
 
     @asynccontextmanager
     async def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> AsyncIterator[T]:
-        """Borrow the object for an ``async with`` block, and give it back when the block ends, in whatever way.
+        """Borrow the object for an ``async with`` block, and give it back when the block ends, even by an exception.
 
-        Waits as `_get_obj`, then as `_ret_obj`. Nested blocks share one object: a block gives it back only if it has
-        borrowed it, since an outer block may be in the middle of a transaction.
+        Waits as `_get_obj` and `_ret_obj` do. Nested blocks share one object. Only the block that has borrowed it gives
+        it back, since an outer block may be in the middle of a transaction.
 
         A block in a generator may be left by another task than the one that has entered it. It gives back the object
         that it has borrowed, and does not touch the object of the task that leaves it.

@@ -25,9 +25,10 @@ T = TypeVar("T")
 class Proxy(BaseProxy[T]):
     """A stand-in for an object, or for one object per owner, that can be set later.
 
-    The owner is the current thread by default; another `scope` makes it the current task, greenlet or event loop.
+    The owner is the current thread by default. Another `scope` makes it the current task, greenlet or event loop.
+
     A proxy does what its object does, and nothing else: attributes, calls, items, ``with``, operators, ``str``, truth,
-    hash, ``isinstance``... Each operation first takes the object from the pool, or makes it, if the owner has none. The
+    hash, ``isinstance``... If the owner has no object, each of these first takes one from the pool, or makes one. The
     proxy's own attributes start with an underscore, except its setters.
 
     There are three ways to set a proxy:
@@ -59,8 +60,8 @@ class Proxy(BaseProxy[T]):
     def _get_obj(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         """Return the current owner's object. Without one, take it from the pool as `Pool.get` does, or make it.
 
-        Waits for the pool at most `timeout` seconds, as `Pool.get`, and raises what `Pool.get` raises. `ProxyException`
-        if the proxy is not set. Safe from any thread.
+        Waits for the pool at most `timeout` seconds (0: not at all; None: without a limit; by default, the pool's own
+        `timeout`). Raises the errors of `Pool.get`, and `ProxyException` if the proxy is not set. Safe from any thread.
         """
         return self._proxy_provider.get(timeout)
 
@@ -79,10 +80,10 @@ class Proxy(BaseProxy[T]):
 
     @contextmanager
     def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> Iterator[T]:
-        """Borrow the object for a ``with`` block, and give it back when the block ends, with or without an exception.
+        """Borrow the object for a ``with`` block, and give it back when the block ends, even by an exception.
 
-        Waits and raises as `_get_obj`. Nested blocks share one object: a block gives it back only if it has borrowed
-        it, since an outer block may be in the middle of a transaction.
+        Waits and raises as `_get_obj` does. Nested blocks share one object. Only the block that has borrowed it gives
+        it back, since an outer block may be in the middle of a transaction.
 
         A block in a generator may be left by another thread or task than the one that has entered it. It gives back
         the object that it has borrowed, and does not touch the object of the thread or task that leaves it.

@@ -1,7 +1,7 @@
 """The operations of Python's data model in one table, and how a proxy performs each of them on its object.
 
 The interpreter looks up the method behind an operator, ``with``, ``len``… on the type alone. So the type of a proxy
-must have exactly the special methods that the type of its object has: a proxy of a number is not callable, and a proxy
+must have exactly the special methods that the type of its object has. A proxy of a number is not callable, and a proxy
 of a list has no hash.
 """
 
@@ -157,7 +157,7 @@ _IN_PLACE: dict[str, Operation] = {
     f"__i{name}__": getattr(operator, f"__i{name}__") for name in (*ARITHMETIC, "pow") if name != "divmod"
 }
 
-#: Operations whose mere existence changes other operations: only a proxy of an object known to have them has them.
+#: Operations whose mere existence changes how others work. A proxy has them only if its object is known to have them.
 _ROLES: dict[str, Operation] = {
     "__get__": _of_type("__get__"),
     "__set__": _of_type("__set__"),

@@ -1125,7 +1125,11 @@ async def asynchronous_generator(_key: str) -> AsyncIterator[str]:
         ({"fun": 1}, TypeError, "fun must be callable, not 1"),
         ({"key": 1}, TypeError, "key must be callable, not 1"),
         ({"fun": asynchronous_generator}, TypeError, "fun must not be an asynchronous generator, but is <function "),
-        ({"key": turns}, TypeError, "key must be a plain function, not the async <function turns at .*>: .* awaited"),
+        (
+            {"key": turns},
+            TypeError,
+            "key must be a plain function, not the async <function turns at .*>: .* can be awaited",
+        ),
         (
             {"key": Awaited()},
             TypeError,

@@ -218,7 +218,7 @@ def test_unhashable_arguments_are_refused(run_loop: Run, arguments: Any) -> None
 
 @pytest.mark.parametrize("decorate", [singleton, sticky_singleton_acm])
 def test_only_what_can_be_called_makes_a_singleton(decorate: Any) -> None:
-    with pytest.raises(TypeError, match=rf"^{decorate.__name__} needs something to call, not an object of type int$"):
+    with pytest.raises(TypeError, match=rf"^{decorate.__name__} needs a callable, not an object of type int$"):
         decorate(3)
 
 
@@ -512,10 +512,10 @@ def test_an_object_that_ends_by_itself_is_not_handed_out_again(run_loop: Run) ->
 @pytest.mark.parametrize("use", [enter, enter_once, lambda manager: sticky_acm(manager).__aenter__()])
 def test_only_asynchronous_context_managers_can_be_entered(run_loop: Run, use: Callable[[Any], Any]) -> None:
     async def main() -> None:
-        with pytest.raises(TypeError, match=r"^something of type Lock is no asynchronous context manager$"):
+        with pytest.raises(TypeError, match=r"^an object of type Lock is not an asynchronous context manager$"):
             await use(type("Lock", (), {})())
         coming = asyncio.get_running_loop().create_future()
-        with pytest.raises(TypeError, match=r"is no asynchronous context manager: await it first$"):
+        with pytest.raises(TypeError, match=r"is not an asynchronous context manager: await it first$"):
             await use(coming)
         with pytest.raises(TypeError, match=r"^something of type type is no"):  # the class itself, not called
             await use(Session)
@@ -699,10 +699,10 @@ def test_only_what_can_be_called_is_called_at_the_end(run_loop: Run) -> None:
     async def main() -> None:
         for mistake in (3, close(), None):
             given: Any = mistake
-            with pytest.raises(TypeError, match=r"^at_exit needs something to call, not an object of type") as caught:
+            with pytest.raises(TypeError, match=r"^at_exit needs a callable, not an object of type") as caught:
                 at_exit(given)
         assert str(caught.value).endswith("NoneType")
-        with pytest.raises(TypeError, match=r"^singleton needs something to call, not an object of type coroutine$"):
+        with pytest.raises(TypeError, match=r"^singleton needs a callable, not an object of type coroutine$"):
             singleton(close())  # type: ignore[call-overload]  # that is the mistake
 
     run_loop(main())
