@@ -30,14 +30,13 @@ class Threaded:
         self.pool: Any = Pool(fun, *arguments, **parameters)
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        owner = self.pool._engine if method == "_round" else self.pool
-        return getattr(owner, method)(*arguments, **options)
+        return getattr(self.pool, method)(*arguments, **options)
 
     def start(self, method: str, *arguments: Any, **options: Any) -> Future[Any]:
         return self._others.submit(self.call, method, *arguments, **options)
 
     def sweep(self) -> None:
-        self.pool._round()
+        self.pool._engine._round()
 
     def lease(self) -> Any:
         lease: AbstractContextManager[Any] = self.pool.obj()
@@ -405,13 +404,13 @@ def test_the_warning_of_a_late_return_has_the_number_of_the_killed_object(
     close = closed.append if closes else None
     one = make(kind, 1, min_size=0, max_using_delay_kill=10, clock=clock, name="db", close=close, tracer=tracer)
     lost = [one.call("get")]
-    one.call("_round")
+    one.sweep()
     clock.now += 11
-    one.call("_round")
+    one.sweep()
     until(lambda: one.pool.size == 0 and any("was taken away" in text for text in caplog.messages))
     lost += [one.call("get")]
     clock.now += 11
-    one.call("_round")
+    one.sweep()
     until(lambda: one.pool.size == 0 and sum("was taken away" in text for text in caplog.messages) == 2)
     traced.clear()
     for obj in reversed(lost):
@@ -433,7 +432,7 @@ def test_a_pool_remembers_the_killed_objects_that_are_still_referenced(
     for number in range(30):
         lost.append(one.call("get"))
         clock.now += 11
-        one.call("_round")
+        one.sweep()
         until(lambda number=number: one.pool.size == 0 and len(caplog.messages) == number + 1)
     kept, dropped = weakref.ref(lost[-1]), weakref.ref(lost[-2])
     del lost[-2]

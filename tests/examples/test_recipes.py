@@ -108,7 +108,7 @@ def test_the_health_of_the_psycopg_recipe(psycopg_recipe: dict[str, Any]) -> Non
         with psycopg_recipe["psycopg"].connect() as administrator:
             administrator.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
-    check(Asked(psycopg_recipe["pool"]._config), lambda connection: connection.info.backend_pid, terminate)
+    check(Asked(psycopg_recipe["pool"]._engine.config), lambda connection: connection.info.backend_pid, terminate)
 
 
 def test_the_health_of_the_asyncpg_recipe(asyncpg_recipe: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ def test_the_health_of_the_asyncpg_recipe(asyncpg_recipe: dict[str, Any]) -> Non
         await administrator.execute("SELECT pg_terminate_backend($1, 5000)", pid)
         await administrator.close()
 
-    asked = Asked(asyncpg_recipe["make_pool"]()._config)
+    asked = Asked(asyncpg_recipe["make_pool"]()._engine.config)
     asyncio.run(check_async(asked, lambda connection: connection.get_server_pid(), terminate))
 
 
@@ -147,7 +147,7 @@ def test_the_health_of_the_redis_recipe(have_redis: bool) -> None:
         def kill(client_id: int) -> None:
             assert administrator.client_kill_filter(_id=client_id) == 1
 
-        check(Asked(recipe["cache"]._pool._config), lambda client: client.client_id(), kill)
+        check(Asked(recipe["cache"]._pool._engine.config), lambda client: client.client_id(), kill)
 
 
 def test_the_health_of_the_psycopg_recipe_has_a_limit(psycopg_recipe: dict[str, Any], postgres: PostgreSQL) -> None:

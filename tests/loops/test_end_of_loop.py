@@ -274,7 +274,7 @@ class OfLoopLocal(Program):
     STATES = ("out", "made")
 
     def ways(self) -> list[Callable[[int], Coroutine[Any, Any, Any]]]:
-        once, sticky = singleton(self.opened), sticky_singleton_acm(self.opened)
+        once, sticky = singleton(self.opened), sticky_singleton_acm(lambda number: self.opened(number))
         loop_scope: Any = {"scope": Proxy.Scope.LOOP, "max_size": None}
 
         async def by_stickiness(number: int) -> None:
