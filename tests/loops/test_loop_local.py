@@ -517,7 +517,7 @@ def test_only_asynchronous_context_managers_can_be_entered(run_loop: Run, use: C
         coming = asyncio.get_running_loop().create_future()
         with pytest.raises(TypeError, match=r"is not an asynchronous context manager: await it first$"):
             await use(coming)
-        with pytest.raises(TypeError, match=r"^something of type type is no"):  # the class itself, not called
+        with pytest.raises(TypeError, match=r"^an object of type type is not an"):  # the class itself, not called
             await use(Session)
 
     run_loop(main())
