@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import count
 from sys import is_finalizing
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._errors import PoolClosed
@@ -23,6 +23,9 @@ from ProxyPatternPool._scopes.storage import OwnerStorage, ThreadStorage
 from ProxyPatternPool._threads.pool import Pool
 
 T = TypeVar("T")
+
+#: Held while an object is counted. One for all providers: it is held for a moment.
+COUNTING: Final = FreshLock()
 
 
 class OwnerProvider(FunctionProvider[T], ABC):
@@ -98,7 +101,6 @@ class UnpooledProvider(OwnerProvider[T]):
         super().__init__(storage, reshape)
         self._make = config.make
         self._close = config.closer() if config.auto_return else None
-        self._counting = FreshLock()
         self.obeyed = ("close",) if config.auto_return else ()
         self._begin()
 
@@ -114,7 +116,7 @@ class UnpooledProvider(OwnerProvider[T]):
 
     def take(self, timeout: float | Default | None) -> Kept[T]:
         own = OwnedObject(self._make(next(self._numbers)), self._close)
-        with self._counting.lock:
+        with COUNTING.lock:
             self._made += 1
         keep_in_children(own)
         self._owns.add(weakref.ref(own, self._owns.discard))
