@@ -45,10 +45,11 @@ format: $(VENV)/.dev ## lay the code out
 	ruff format .
 	ruff check --fix .
 
-lint: $(VENV)/.dev ## check the layout, the code's habits, the import contract
+lint: $(VENV)/.dev ## check the layout, the code's habits, the import contract, and that sentences have nouns
 	ruff format --check .
 	ruff check .
 	lint-imports --config setup.cfg
+	python -m tests.project.prose
 
 types: $(VENV)/.dev ## check the types, with mypy and pyright, and that every public name has one
 	mypy
