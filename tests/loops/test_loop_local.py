@@ -298,7 +298,7 @@ async def new_object() -> object:
 
 
 @pytest.mark.parametrize("function", [AsyncCallable(), partial(new_object), lambda: new_object()])
-def test_whatever_gives_a_coroutine_is_a_coroutine_function(
+def test_a_callable_that_returns_a_coroutine_is_a_coroutine_function(
     run_loop: Run, function: Callable[[], Coroutine[Any, Any, object]]
 ) -> None:
     """Otherwise its second user would be told "cannot reuse already awaited coroutine"."""
@@ -523,7 +523,7 @@ def test_only_asynchronous_context_managers_can_be_entered(run_loop: Run, use: C
     run_loop(main())
 
 
-def test_what_is_in_the_midst_of_being_entered_at_the_end_is_cancelled_first(run_loop: Run) -> None:
+def test_a_context_still_being_entered_at_the_end_is_cancelled_first(run_loop: Run) -> None:
     """Otherwise a server that does not answer would keep the program from ending, or the connection half open."""
 
     async def never(begun: asyncio.Event) -> None:
@@ -796,7 +796,7 @@ def test_cancelling_all_tasks_in_mid_life_exits_nothing(run_loop: Run) -> None:
     assert len(Session.made) == 1
 
 
-def test_what_is_kept_stays_from_one_run_to_the_next(new_loop: NewLoop) -> None:
+def test_a_sticky_singleton_stays_from_one_run_to_the_next(new_loop: NewLoop) -> None:
     """Otherwise every cell of a notebook would connect anew."""
     make = sticky_singleton_acm(Session)
 
@@ -886,7 +886,7 @@ def test_a_closed_loop_is_collected_with_all_that_hung_on_it(run_loop: Run) -> N
 
 
 @pytest.mark.no_cover
-def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
+def test_a_thousand_loops_of_loop_local_leave_no_memory(new_loop: NewLoop) -> None:
     assert bytes_left_by_loops(new_loop, effort(100, 1000, 1000), use_everything) < 1_000_000
 
 

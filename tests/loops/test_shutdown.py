@@ -338,7 +338,7 @@ def test_a_closed_loop_is_collected(run_loop: Run) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")  # that is what it is
-def test_a_loop_that_nobody_closes_runs_nothing_when_it_is_collected() -> None:
+def test_an_unclosed_loop_runs_nothing_when_it_is_collected() -> None:
     """Otherwise a program would run its exits in the midst of anything, with any lock held."""
     diary = Diary()
 

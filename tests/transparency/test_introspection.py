@@ -193,7 +193,7 @@ def test_a_text_of_ones_own() -> None:
     assert repr(Shown(fun=connect)) == "my own"
 
 
-def test_what_a_proxy_would_be_called_with_is_not_known_before_it_is_set() -> None:
+def test_the_signature_of_a_proxy_is_unknown_before_it_is_set() -> None:
     """Otherwise a documentation tool would fail on a module that has one."""
     assert str(inspect.signature(Proxy())) == "(*args, **kwargs)"
 

@@ -40,7 +40,7 @@ class Manager:
 
 @pytest.mark.parametrize("scope", [Scope.SHARED, Scope.THREAD, None])
 @pytest.mark.parametrize("used", [True, False])
-def test_what_was_entered_is_left_when_the_proxy_is_set_meanwhile(scope: Any, used: bool) -> None:
+def test_an_entered_object_is_left_when_the_proxy_is_set_meanwhile(scope: Any, used: bool) -> None:
     """Otherwise a reload would leave a lock locked, and unlock another one."""
     managers = [Manager() for _ in range(6)]
     rest = iter(managers)
