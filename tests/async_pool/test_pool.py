@@ -925,7 +925,7 @@ class Ending(BaseException):
     """What no handler of ordinary exceptions stops."""
 
 
-def test_an_interrupt_in_a_retter_reaches_who_returns(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_interrupt_in_a_retter_reaches_the_returning_task(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise it would be lost, or told by the loop, as if nobody had waited."""
 
     async def retter(_part: Part) -> None:

@@ -264,7 +264,7 @@ def test_a_waiter_that_gives_up_is_not_served(make: Make, factory: Factory) -> N
     assert one.pool.stats()["idle"] == 1
 
 
-def test_the_timeout_tells_who_has_it_and_what_has_failed(make: Make, factory: Factory) -> None:
+def test_a_timeout_names_the_holder_and_the_last_failure(make: Make, factory: Factory) -> None:
     """Otherwise nobody would know where to look."""
 
     def fun(number: int) -> Thing:
@@ -296,7 +296,7 @@ def test_too_many_are_refused_at_once(make: Make, factory: Factory) -> None:
     assert one.pool.stats()["nrefused"] == 1
 
 
-def test_a_failed_creation_is_told_to_who_was_making_and_the_next_one_tries(make: Make, factory: Factory) -> None:
+def test_a_failed_creation_reaches_its_caller_and_the_next_caller_tries(make: Make, factory: Factory) -> None:
     """Otherwise whoever waits would sleep beside free capacity."""
     broken = True
 
@@ -693,7 +693,7 @@ def test_refills_that_fail_pause(make: Make, factory: Factory, caplog: pytest.Lo
 # -- the end
 
 
-def test_shutdown_sends_away_who_waits_and_closes_what_comes_back(make: Make, factory: Factory) -> None:
+def test_shutdown_sends_waiters_away_and_closes_returned_objects(make: Make, factory: Factory) -> None:
     """Otherwise threads or tasks would hang, or objects be closed under their users' feet."""
     one = make(factory, 2, min_size=2, close="close")
     first, second = one.call("get"), one.call("get")

@@ -57,7 +57,7 @@ def test_the_example_of_asyncio_contextmanager_pool() -> None:
     run_fast(main())
 
 
-def test_all_who_ask_at_the_same_moment_share_one_entering(run_loop: Run) -> None:
+def test_callers_that_ask_at_the_same_moment_share_one_entering(run_loop: Run) -> None:
     """Otherwise a service that has just started would open a connection per request."""
     source = Source(entering=turns)
 
@@ -353,7 +353,7 @@ def test_it_is_made_entered_and_exited_in_one_task_in_an_empty_context(run_loop:
 # -- failing
 
 
-def test_a_failed_entering_is_told_to_all_who_wait_and_forgotten(run_loop: Run) -> None:
+def test_a_failed_entering_reaches_all_waiters_and_is_forgotten(run_loop: Run) -> None:
     """Otherwise one bad moment of a server would last until the next restart."""
     down = True
 
@@ -674,7 +674,7 @@ def test_many_keys_need_one_timer() -> None:
     run_fast(main())
 
 
-def test_no_timer_keeps_anybodys_context() -> None:
+def test_no_timer_keeps_the_context_of_a_task() -> None:
     """Otherwise what one request has in its context variables would live until some instance expires, or longer."""
     request: contextvars.ContextVar[Any] = contextvars.ContextVar("request")
 
@@ -997,7 +997,7 @@ def test_shutdown_waits_for_users_for_delay() -> None:
     run_fast(main())
 
 
-def test_shutdown_sends_away_who_waits_and_gives_up_what_is_being_entered(run_loop: Run) -> None:
+def test_shutdown_sends_waiters_away_and_gives_up_instances_being_entered(run_loop: Run) -> None:
     """Otherwise a server that does not answer would keep the program from ending."""
 
     async def forever(_thing: AsyncThing) -> None:

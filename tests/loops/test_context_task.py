@@ -239,7 +239,7 @@ def test_an_entering_that_is_released_but_succeeds_is_exited(run_loop: Run) -> N
     run_loop(main())
 
 
-def test_its_maker_is_told_before_those_who_wait(run_loop: Run) -> None:
+def test_the_owner_of_a_context_task_is_told_before_waiters(run_loop: Run) -> None:
     async def main() -> None:
         events: list[str] = []
 

@@ -334,7 +334,7 @@ def test_a_waiter_that_is_cancelled_leaves_the_coroutine_to_the_others(run_loop:
     run_loop(main())
 
 
-def test_a_coroutine_that_fails_fails_for_all_who_wait_and_runs_again(run_loop: Run) -> None:
+def test_a_coroutine_that_fails_fails_for_all_waiters_and_runs_again(run_loop: Run) -> None:
     calls: list[int] = []
 
     @singleton
@@ -353,7 +353,7 @@ def test_a_coroutine_that_fails_fails_for_all_who_wait_and_runs_again(run_loop: 
     run_loop(main())
 
 
-def test_a_coroutine_that_is_cancelled_is_no_cancelling_of_who_waits(run_loop: Run) -> None:
+def test_a_coroutine_that_is_cancelled_does_not_cancel_its_waiter(run_loop: Run) -> None:
     """Otherwise a request would take itself for cancelled, and end without a word."""
     calls: list[int] = []
 
@@ -386,7 +386,7 @@ def test_enter_exits_at_the_end_and_in_its_task(run_loop: Run) -> None:
     assert Session.log == ["exit second", "exit first"]
 
 
-def test_many_who_enter_at_once_enter_once(run_loop: Run) -> None:
+def test_many_tasks_that_enter_at_once_enter_once(run_loop: Run) -> None:
     make = singleton(Session)
 
     async def main() -> None:
@@ -462,7 +462,7 @@ class Refusing(Session):
         return await super().__aenter__()
 
 
-def test_a_failed_entering_fails_for_all_who_wait_and_is_tried_again(run_loop: Run) -> None:
+def test_a_failed_entering_fails_for_all_waiters_and_is_tried_again(run_loop: Run) -> None:
     """Otherwise a server that was down at first would be down for ever."""
     make, make_sticky = singleton(Refusing), sticky_singleton_acm(Refusing)
 

@@ -183,7 +183,7 @@ BREAKS = [
         "PoolMachine.shutdown",
         "        if self.mark not in self.waiters:\n            self.waiters.append(self.mark)",
         "        if not self.waiters:\n            self.waiters.append(self.mark)",
-        "contract/test_contract.py::test_shutdown_sends_away_who_waits_and_closes_what_comes_back",
+        "contract/test_contract.py::test_shutdown_sends_waiters_away_and_closes_returned_objects",
     ),
     Break(
         "the oldest waiter is served first",
@@ -219,7 +219,7 @@ BREAKS = [
         "LockedMachine.run",
         "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            self.pump()\n",
         "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            pass\n",
-        "threads/test_ordering.py::test_a_return_at_each_bytecode_of_who_queues_up_serves_it",
+        "threads/test_ordering.py::test_a_return_at_each_bytecode_of_a_queueing_caller_serves_it",
     ),
     Break(
         "who gives up leaves the queue",
@@ -419,7 +419,7 @@ BREAKS = [
         "KeyedEngine.wait",
         "waiter.wake, context=Context())",
         "waiter.wake)",
-        "keyed/test_pool.py::test_no_timer_keeps_anybodys_context",
+        "keyed/test_pool.py::test_no_timer_keeps_the_context_of_a_task",
     ),
     Break(
         "a pool keeps no loop that has ended",

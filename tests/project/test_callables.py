@@ -189,7 +189,7 @@ def test_a_coroutine_generator_or_manager_is_not_lent_as_an_object(factory: Fact
 
 @pytest.mark.parametrize(("result", "told"), [(awaited, "coroutine"), (lambda _: Client(), "Client")])
 @pytest.mark.parametrize("name", ["health", "opener", "getter"])
-def test_a_hook_that_turns_out_to_be_awaited_is_told_to_who_asks(
+def test_a_hook_that_returns_an_awaitable_fails_for_the_caller(
     factory: Factory, name: str, result: Any, told: str
 ) -> None:
     """Otherwise nothing would be checked or prepared, and Python would warn of a coroutine, somewhere."""

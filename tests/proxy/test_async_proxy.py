@@ -101,7 +101,7 @@ def test_before_it_is_made(run_loop: Run, bench: Bench) -> None:
     assert bench.log == []
 
 
-def test_a_failure_reaches_all_who_wait_and_is_not_remembered(run_loop: Run) -> None:
+def test_a_failure_reaches_all_waiters_and_is_not_remembered(run_loop: Run) -> None:
     """Otherwise a server that is down for a moment would be down for ever."""
     numbers = []
 
@@ -341,7 +341,7 @@ def test_a_task_late_with_an_earlier_provider_gets_the_new_object(run_loop: Run,
     assert bench.log == ["make 0"]
 
 
-def test_an_object_is_for_everybody(run_loop: Run) -> None:
+def test_an_object_that_is_set_is_shared_by_all_tasks(run_loop: Run) -> None:
     """Otherwise a test could not put its own object where the program has one for each loop."""
     values: Any = AsyncProxy([1])
 

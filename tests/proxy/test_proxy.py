@@ -1232,7 +1232,7 @@ def test_setting_functions_while_others_use_it(crew: Crew) -> None:
     assert [pool.stats()["in_use"] for pool in pools] == [0] * 41
 
 
-def test_a_block_of_what_everybody_shares_leaves_it_there(factory: Factory) -> None:
+def test_a_block_of_a_shared_object_leaves_it_there(factory: Factory) -> None:
     """Otherwise the end of one request would take the object from all others."""
     proxy: Any = Proxy(fun=factory, scope=Scope.SHARED)
     with proxy._obj() as first:

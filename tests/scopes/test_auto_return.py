@@ -149,7 +149,7 @@ def test_many_owners_one_after_another(owner: Callable[[Work], None], factory: F
     assert db._pool.stats()["nuses"] >= 20
 
 
-def test_the_end_of_an_owner_wakes_who_waits(factory: Factory, crew: Crew) -> None:
+def test_the_end_of_an_owner_wakes_a_waiter(factory: Factory, crew: Crew) -> None:
     """Otherwise a waiter would time out beside an object that has come back."""
     db: Any = Proxy(fun=factory, max_size=1, timeout=20, auto_return=True)
     has, may_end = threading.Event(), threading.Event()

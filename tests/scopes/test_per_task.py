@@ -274,7 +274,7 @@ def test_a_task_learns_nothing_of_what_was_taken_from_a_block_that_is_over(sourc
     run_fast(watched(main()))
 
 
-def test_a_block_that_another_task_leaves_takes_nothing_from_who_had_it_before(run_loop: Run, source: Source) -> None:
+def test_a_block_that_another_task_leaves_takes_nothing_from_the_owner(run_loop: Run, source: Source) -> None:
     """Otherwise a transaction would lose its connection in the middle."""
     db = proxy(source)
 
@@ -368,7 +368,7 @@ def test_the_object_of_a_task_goes_back_at_its_end(run_loop: Run, source: Source
     source.check_all_gone()
 
 
-def test_the_end_of_a_task_wakes_who_waits_first(run_loop: Run, source: Source) -> None:
+def test_the_end_of_a_task_wakes_the_first_waiter(run_loop: Run, source: Source) -> None:
     """Otherwise a waiter would time out beside an object that has come back."""
     db = proxy(source, max_size=1, auto_return=True)
     served: list[int] = []
@@ -485,7 +485,7 @@ def test_a_pool_that_has_gone_when_its_last_task_ends(run_loop: Run, source: Sou
 
 @where_classes_go
 @pytest.mark.parametrize("max_size", [0, None])
-def test_a_pool_that_is_collected_together_with_who_uses_it(
+def test_a_pool_collected_together_with_its_task_closes_its_object(
     run_loop: Run, source: Source, max_size: int | None
 ) -> None:
     """Otherwise its last object would stay open until the end of the loop."""

@@ -353,7 +353,7 @@ def test_the_object_of_a_greenlet_goes_back_at_its_end(head: str, end: str) -> N
     )
 
 
-def test_the_end_of_a_greenlet_wakes_who_waits(head: str) -> None:
+def test_the_end_of_a_greenlet_wakes_a_waiter(head: str) -> None:
     """Otherwise a waiter would time out beside an object that has come back."""
     check(
         head

@@ -99,7 +99,7 @@ def test_a_server_that_comes_back_meets_no_stampede(server: PostgreSQL, attempts
         assert attempts.peak == 3
 
 
-def test_after_an_outage_everybody_is_served(server: PostgreSQL, attempts: Attempts, crew: Crew) -> None:
+def test_after_an_outage_all_callers_are_served(server: PostgreSQL, attempts: Attempts, crew: Crew) -> None:
     """Otherwise one of the many failures at once would have cost a place, or left somebody asleep."""
     failed = threading.Semaphore(0)
 

@@ -215,7 +215,7 @@ def test_a_waiter_that_has_given_up_does_not_count(factory: Factory) -> None:
 # -- sizes
 
 
-def test_a_larger_pool_serves_who_waits(factory: Factory, crew: Crew) -> None:
+def test_a_larger_pool_serves_waiters(factory: Factory, crew: Crew) -> None:
     """Otherwise the relief would come only with the next return."""
     pool = Pool(factory, 1, timeout=20)
     thing = pool.get()
@@ -286,7 +286,7 @@ def test_a_larger_minimum_is_made_in_the_background(factory: Factory) -> None:
     until(lambda: pool.stats()["idle"] == 3)
 
 
-def test_two_who_resize_at_the_same_moment_are_both_obeyed(crew: Crew) -> None:
+def test_two_threads_that_resize_at_the_same_moment_are_both_obeyed(crew: Crew) -> None:
     """Otherwise the larger limit that an operator has set could be undone by a program that adapts its minimum."""
 
     def attempt(number: int) -> bool:

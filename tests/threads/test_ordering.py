@@ -33,7 +33,7 @@ def test_a_caller_at_each_bytecode_of_a_return_is_served(crew: Crew) -> None:
     assert at_each_bytecode(attempt) > 30
 
 
-def test_a_return_at_each_bytecode_of_who_queues_up_serves_it(crew: Crew) -> None:
+def test_a_return_at_each_bytecode_of_a_queueing_caller_serves_it(crew: Crew) -> None:
     """Otherwise the same would happen, the other way round."""
 
     def attempt(number: int) -> bool:

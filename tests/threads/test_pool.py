@@ -86,7 +86,7 @@ def test_a_lease_that_could_not_be_had_can_be_asked_for_again(factory: Factory) 
         assert thing.number == 0
 
 
-def test_of_two_who_enter_one_lease_one_is_refused(factory: Factory, crew: Crew) -> None:
+def test_of_two_threads_that_enter_one_lease_one_is_refused(factory: Factory, crew: Crew) -> None:
     """Otherwise the object of the first would never come back."""
     pool = Pool(factory, 1)
     lease, thing = pool.obj(), pool.get()
@@ -578,7 +578,7 @@ def test_an_interrupt_while_returning_leaves_no_waiter_asleep(factory: Factory, 
 # -- the end
 
 
-def test_shutdown_waits_for_those_in_use(factory: Factory, crew: Crew) -> None:
+def test_shutdown_waits_for_objects_in_use(factory: Factory, crew: Crew) -> None:
     """Otherwise a program could not end in good order."""
     pool = Pool(factory, 2, min_size=2, close="close")
     held = pool.get()
