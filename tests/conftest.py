@@ -63,8 +63,8 @@ def spared_collector() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def nobody_looks_around() -> Iterator[None]:
-    """Have who is not woken sleep on: the second look of who waits would hide that."""
+def no_rechecks() -> Iterator[None]:
+    """Switch the rechecks of waiters off: they would hide a waiter that is not woken."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_parking, "RECHECK", 3600.0)
         yield

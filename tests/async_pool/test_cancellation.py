@@ -459,7 +459,7 @@ def play(set_up: SetUp, new_loop: NewLoop) -> Row:
 
 
 @pytest.mark.parametrize("set_up", SCENES)
-def test_cancelled_at_every_suspension(new_loop: NewLoop, set_up: SetUp) -> None:
+def test_cancelling_at_every_suspension_loses_no_object(new_loop: NewLoop, set_up: SetUp) -> None:
     """Otherwise a client that hangs up at the wrong moment would take an object, or its place, with it for ever."""
     if set_up in ENDLESS:
         new_loop = VirtualLoop

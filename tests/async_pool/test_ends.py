@@ -246,7 +246,7 @@ async def deaf(_part: Part) -> None:
         tidied_up_for_ever,
     ],
 )
-def test_what_does_not_end_is_given_up_within_a_second(leave: Leave) -> None:
+def test_a_creation_or_hook_that_never_ends_is_given_up_within_a_second(leave: Leave) -> None:
     """Otherwise a server that does not answer would keep `asyncio.run` from ending."""
     source, kept = Source(), set[Any]()
     begin = 0.0
@@ -304,7 +304,9 @@ async def stone_deaf(_part: Part) -> None:
 @pytest.mark.parametrize(
     "leave", [tidied_up_by_the_deaf, got_ready_by_the_deaf, checked_by_the_deaf, tidied_up_until_others_have_ended]
 )
-def test_what_a_hook_does_not_let_go_of_is_closed_as_broken(leave: Leave, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_object_that_a_hook_does_not_release_is_closed_as_broken(
+    leave: Leave, caplog: pytest.LogCaptureFixture
+) -> None:
     """Otherwise half a transaction would be committed at the end of a program, or tasks be left for asyncio to tell."""
     source, kept = Source(), set[Any]()
     problems: list[Any] = []
@@ -348,7 +350,7 @@ def test_a_hook_that_is_cut_off_may_tidy_up(run_loop: Run) -> None:
     source.check_all_gone()
 
 
-def test_what_begins_while_exits_run_is_given_up_too() -> None:
+def test_a_creation_that_begins_while_exits_run_is_given_up_too() -> None:
     """Otherwise what is made when the loop is already ending, and never ends itself, would keep it from ending."""
     source, kept = Source(), set[Any]()
 
@@ -374,7 +376,7 @@ def test_what_begins_while_exits_run_is_given_up_too() -> None:
     gc.collect()
 
 
-def test_who_still_waits_when_its_loop_is_closed_begins_nothing(new_loop: NewLoop) -> None:
+def test_a_caller_left_waiting_by_a_closed_loop_begins_nothing(new_loop: NewLoop) -> None:
     """Otherwise an object of a loop that is gone would be lent in the next one."""
     source = Source()
     pool: Pool = AsyncPool(source, 1)
@@ -397,7 +399,7 @@ def test_who_still_waits_when_its_loop_is_closed_begins_nothing(new_loop: NewLoo
     source.check_all_gone()
 
 
-def test_what_somebody_has_when_the_loop_ends_is_closed_without_a_word(
+def test_an_object_in_use_when_the_loop_ends_is_closed_without_a_log(
     run_loop: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Otherwise the log would tell of objects that have ended by themselves."""
@@ -563,7 +565,7 @@ async def awaiting(function: Callable[[], Awaitable[object]]) -> None:
     await function()
 
 
-def test_another_loop_that_lives_is_refused_with_advice(new_loop: NewLoop) -> None:
+def test_a_pool_refuses_another_living_loop_with_advice(new_loop: NewLoop) -> None:
     """Otherwise two threads would work on one connection."""
     pool: Pool = AsyncPool(Source(), name="db")
 
@@ -606,7 +608,7 @@ def test_a_loop_that_has_ended_without_telling_takes_its_objects_along(resized: 
     gc.collect()  # here, with what asyncio says about a task that was never finished
 
 
-def test_a_pool_that_nobody_references_is_closed(new_loop: NewLoop) -> None:
+def test_an_unreferenced_pool_is_closed(new_loop: NewLoop) -> None:
     """Otherwise a library that makes pools would collect connections for as long as the loop runs."""
     source = Source(turns, turns)
 
@@ -773,7 +775,7 @@ def test_a_pool_that_has_ended_with_its_loop_is_left_alone_by_its_timer(size: in
 
 
 @pytest.mark.parametrize("after", ["its pool", "the others"])
-def test_what_was_given_up_at_the_end_of_the_loop_may_still_end_well(after: str) -> None:
+def test_a_creation_given_up_at_the_end_of_the_loop_may_still_succeed(after: str) -> None:
     """Otherwise a connection that is made at the last moment would stay open."""
 
     async def making(part: Part) -> None:
@@ -798,7 +800,7 @@ def test_what_was_given_up_at_the_end_of_the_loop_may_still_end_well(after: str)
     assert source.parts[1].error is None
 
 
-def test_what_was_given_up_at_the_end_of_the_loop_may_still_fail() -> None:
+def test_a_creation_given_up_at_the_end_of_the_loop_may_still_fail() -> None:
     """Otherwise the loop would tell of an error that nobody can do anything about."""
 
     async def making(part: Part) -> None:
@@ -852,7 +854,7 @@ def test_a_collected_pool_tells_of_what_fails_and_of_nothing_else(
     assert caplog.messages == (["db: making or closing an object failed"] if fails else [])
 
 
-def test_what_ends_by_itself_when_its_pool_has_been_collected(
+def test_an_object_that_ends_after_its_pool_was_collected_is_logged(
     new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Otherwise it would be an error of ours in the loop."""
@@ -960,7 +962,7 @@ def test_a_creation_that_outlives_its_pool_is_given_up(new_loop: NewLoop) -> Non
     source.check_all_gone()
 
 
-def test_a_forked_child_starts_with_nothing_and_ends_nothing() -> None:
+def test_a_forked_child_starts_with_no_object_and_ends_none() -> None:
     """Otherwise two processes would talk over one connection, or the child would end the parent's sessions."""
     result = run("""
         import asyncio, os, gc, sys

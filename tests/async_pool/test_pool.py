@@ -63,7 +63,7 @@ class Both:
         self.calls.append("exit")
 
 
-def test_what_is_both_is_entered_and_what_is_awaited_is_left_alone(run_loop: Run) -> None:
+def test_a_returned_manager_is_entered_and_an_awaited_one_is_not(run_loop: Run) -> None:
     """Otherwise connections would not be closed, or be closed twice."""
 
     async def connect(_number: int) -> Both:
@@ -101,7 +101,7 @@ def test_close_replaces_the_exit(run_loop: Run, plain: bool) -> None:
     run_loop(watched(main()))
 
 
-def test_what_is_broken_is_exited_with_an_exception_and_what_is_not_without(run_loop: Run) -> None:
+def test_only_a_broken_object_is_exited_with_an_exception(run_loop: Run) -> None:
     """Otherwise a driver would commit half a transaction, or roll back for nothing."""
 
     async def failing(_part: Part) -> None:
@@ -168,7 +168,7 @@ def test_an_opener_whose_object_cannot_be_closed_either_is_what_is_told(run_loop
     run_loop(watched(main()))
 
 
-def test_what_is_made_twice_is_not_closed_while_the_first_one_uses_it(run_loop: Run) -> None:
+def test_an_object_made_twice_is_not_closed_while_a_caller_uses_it(run_loop: Run) -> None:
     """Otherwise a slip in `fun` would take the client away from who uses it."""
 
     async def main() -> None:
@@ -355,7 +355,7 @@ async def turns_of_the_loop() -> None:
         await asyncio.sleep(0)
 
 
-def test_a_creation_that_is_cancelled_from_inside_cancels_nobody(run_loop: Run) -> None:
+def test_a_creation_that_is_cancelled_from_inside_cancels_no_caller(run_loop: Run) -> None:
     """Otherwise requests would end as cancelled, though nobody has cancelled them."""
 
     async def fun(_number: int) -> None:
@@ -404,7 +404,7 @@ def test_a_creation_goes_on_when_its_caller_has_had_enough(caplog: pytest.LogCap
     run_fast(watched(main()))
 
 
-def test_nobody_waits_for_a_creation_beside_an_object_that_has_come_back(run_loop: Run) -> None:
+def test_no_caller_waits_for_a_creation_beside_a_returned_object(run_loop: Run) -> None:
     """Otherwise a newcomer would overtake, or a server that takes no new connection make the old ones useless."""
     go = asyncio.Event()
 
@@ -437,7 +437,7 @@ def test_nobody_waits_for_a_creation_beside_an_object_that_has_come_back(run_loo
     run_loop(watched(main()))
 
 
-def test_what_is_made_first_goes_to_who_came_first(run_loop: Run) -> None:
+def test_the_first_object_made_goes_to_the_first_caller(run_loop: Run) -> None:
     """Otherwise one whose server is slow would see all others pass."""
     slow, fast = asyncio.Event(), asyncio.Event()
 
@@ -458,7 +458,7 @@ def test_what_is_made_first_goes_to_who_came_first(run_loop: Run) -> None:
     run_loop(watched(main()))
 
 
-def test_what_is_made_later_and_faster_goes_to_who_came_first(run_loop: Run) -> None:
+def test_an_object_made_later_and_faster_goes_to_the_first_caller(run_loop: Run) -> None:
     """Otherwise who came later would pass, and who came first run out of time."""
     go = asyncio.Event()
 
@@ -481,7 +481,7 @@ def test_what_is_made_later_and_faster_goes_to_who_came_first(run_loop: Run) -> 
 
 
 @pytest.mark.parametrize("end", ["check", "cancelled preparation", "return"])
-def test_what_comes_back_goes_to_who_waits_for_a_creation_before_the_queue(run_loop: Run, end: str) -> None:
+def test_a_freed_object_goes_to_a_creations_waiter_before_the_queue(run_loop: Run, end: str) -> None:
     """Otherwise whoever came when all places were taken would pass those who wait for a server that is slow."""
     never, go = asyncio.Event(), asyncio.Event()
 
@@ -533,7 +533,7 @@ def test_what_comes_back_goes_to_who_waits_for_a_creation_before_the_queue(run_l
     run_loop(watched(main()))
 
 
-def test_who_is_served_twice_has_queued_once(run_loop: Run) -> None:
+def test_a_caller_that_is_served_twice_has_queued_once(run_loop: Run) -> None:
     """Otherwise the statistics would count more callers than there have been."""
     never = asyncio.Event()
 
@@ -584,7 +584,7 @@ def test_a_pool_that_cannot_be_entered_is_closed(run_loop: Run, cancelled: bool)
     run_loop(watched(main()))
 
 
-def test_what_is_made_first_and_fails_is_told_at_once(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_initial_creation_that_fails_is_reported_at_once(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise a program whose server refuses one connection, and hangs at the next, would never start or end."""
 
     async def making(part: Part) -> None:
@@ -641,7 +641,7 @@ def test_the_first_get_fills_the_pool_in_the_background(run_loop: Run) -> None:
     run_loop(watched(main()))
 
 
-def test_what_is_being_prepared_when_it_is_taken_away_is_not_lent(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_object_taken_away_while_it_is_prepared_is_not_lent(caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise a caller would get an object that has been closed."""
 
     async def getter(part: Part) -> None:
@@ -660,7 +660,7 @@ def test_what_is_being_prepared_when_it_is_taken_away_is_not_lent(caplog: pytest
 
 
 @pytest.mark.parametrize("timeout", [None, 0])
-def test_who_waits_for_a_creation_or_a_check_is_sent_away_by_shutdown(run_loop: Run, timeout: float | None) -> None:
+def test_shutdown_sends_away_the_waiters_for_a_creation_or_a_getter(run_loop: Run, timeout: float | None) -> None:
     """Otherwise a server that does not answer would keep a program from ending."""
 
     async def endless(_part: Part) -> None:
@@ -704,7 +704,7 @@ def test_shutdown_cancels_what_is_being_made(run_loop: Run) -> None:
     run_loop(watched(main()))
 
 
-def test_a_getter_that_fails_when_nobody_waits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_getter_that_fails_when_no_caller_waits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise it would be lost."""
 
     async def getter(_part: Part) -> None:
@@ -722,7 +722,7 @@ def test_a_getter_that_fails_when_nobody_waits_is_logged(caplog: pytest.LogCaptu
     run_fast(watched(main()))
 
 
-def test_a_pool_that_is_closed_while_an_object_is_checked_takes_nobody_back(run_loop: Run) -> None:
+def test_a_pool_closed_during_a_check_does_not_requeue_its_caller(run_loop: Run) -> None:
     """Otherwise who finds its object dead would wait in a queue that nobody serves."""
     go, begun = asyncio.Event(), asyncio.Event()
 
@@ -925,7 +925,7 @@ class Ending(BaseException):
     """What no handler of ordinary exceptions stops."""
 
 
-def test_an_interrupt_in_a_retter_reaches_who_returns(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_interrupt_in_a_retter_reaches_the_returning_task(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise it would be lost, or told by the loop, as if nobody had waited."""
 
     async def retter(_part: Part) -> None:
@@ -946,7 +946,7 @@ def test_an_interrupt_in_a_retter_reaches_who_returns(run_loop: Run, caplog: pyt
 
 @pytest.mark.parametrize("hook", ["getter", "health"])
 @pytest.mark.parametrize("plain", [False, True])
-def test_who_waits_for_nobody_waits_for_hooks_all_the_same(run_loop: Run, hook: str, plain: bool) -> None:
+def test_a_caller_with_timeout_zero_still_waits_for_hooks(run_loop: Run, hook: str, plain: bool) -> None:
     """Otherwise a pool with such a hook would have nothing for `get(timeout=0)`, ever."""
 
     async def awaited(part: Part) -> bool:
@@ -973,7 +973,7 @@ def test_who_waits_for_nobody_waits_for_hooks_all_the_same(run_loop: Run, hook: 
     run_loop(watched(main()))
 
 
-def test_who_waits_for_nobody_does_not_wait_for_ever_for_hooks(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_caller_with_timeout_zero_does_not_wait_for_ever_for_hooks(caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise who has no time would have all of it when a server does not answer."""
 
     async def getter(_part: Part) -> None:
@@ -995,7 +995,7 @@ def test_who_waits_for_nobody_does_not_wait_for_ever_for_hooks(caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("maker", ["a caller", "the pool"])
-def test_what_is_new_is_not_checked_for_who_had_it_made(run_loop: Run, maker: str) -> None:
+def test_a_new_object_is_not_checked_for_the_caller_that_had_it_made(run_loop: Run, maker: str) -> None:
     """Otherwise each new connection would cost a round trip more."""
     checked: list[Part] = []
 
@@ -1013,7 +1013,7 @@ def test_what_is_new_is_not_checked_for_who_had_it_made(run_loop: Run, maker: st
 # -- time
 
 
-def test_what_is_to_be_checked_in_the_background_may_be_taken_meanwhile(run_loop: Run) -> None:
+def test_a_caller_may_take_an_object_that_awaits_its_background_check(run_loop: Run) -> None:
     """Otherwise an object would be checked while somebody uses it."""
     checked: list[Part] = []
 
@@ -1089,7 +1089,7 @@ class Clock:
         return self.now
 
 
-def test_one_timer_does_for_a_pool_and_keeps_nobodys_context(run_loop: Run) -> None:
+def test_one_timer_does_for_a_pool_and_keeps_no_context(run_loop: Run) -> None:
     """Otherwise each use would cost a timer, and what a request has in its variables would live for as long."""
 
     async def main() -> None:
@@ -1117,7 +1117,7 @@ class Request:
 
 
 @pytest.mark.parametrize("what", ["a return", "a check"])
-def test_a_hook_that_outlives_its_caller_keeps_nobodys_context(what: str) -> None:
+def test_a_hook_that_outlives_its_caller_keeps_no_context(what: str) -> None:
     """Otherwise what a request has in its variables would live on with each hook, or with the timer of one."""
     request: ContextVar[Request] = ContextVar("request")
     go = asyncio.Event()
@@ -1164,7 +1164,7 @@ def test_a_hook_that_outlives_its_caller_keeps_nobodys_context(what: str) -> Non
     run_fast(watched(main()))
 
 
-def test_who_has_an_object_is_told_by_name(run_loop: Run) -> None:
+def test_the_task_that_holds_an_object_is_named(run_loop: Run) -> None:
     """Otherwise nobody would find the task that keeps all others waiting."""
 
     async def main() -> None:

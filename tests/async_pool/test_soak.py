@@ -189,7 +189,7 @@ def test_thousands_of_cancellations_and_timeouts(caplog: pytest.LogCaptureFixtur
 
 
 @pytest.mark.no_cover
-def test_some_more_on_real_loops(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_soak_holds_on_real_loops(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise what holds in virtual time may not hold in the time of a loop."""
     caplog.set_level("CRITICAL")
     soak(new_loop, effort(100, 250, 500))

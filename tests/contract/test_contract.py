@@ -252,7 +252,7 @@ def test_first_come_first_served(make: Make, factory: Factory) -> None:
     one.call("ret", thing)
 
 
-def test_who_gives_up_is_not_served(make: Make, factory: Factory) -> None:
+def test_a_waiter_that_gives_up_is_not_served(make: Make, factory: Factory) -> None:
     """Otherwise an object would be lost with it."""
     one = make(factory, 1)
     thing = one.call("get")
@@ -264,7 +264,7 @@ def test_who_gives_up_is_not_served(make: Make, factory: Factory) -> None:
     assert one.pool.stats()["idle"] == 1
 
 
-def test_the_timeout_tells_who_has_it_and_what_has_failed(make: Make, factory: Factory) -> None:
+def test_a_timeout_names_the_holder_and_the_last_failure(make: Make, factory: Factory) -> None:
     """Otherwise nobody would know where to look."""
 
     def fun(number: int) -> Thing:
@@ -296,7 +296,7 @@ def test_too_many_are_refused_at_once(make: Make, factory: Factory) -> None:
     assert one.pool.stats()["nrefused"] == 1
 
 
-def test_a_failed_creation_is_told_to_who_was_making_and_the_next_one_tries(make: Make, factory: Factory) -> None:
+def test_a_failed_creation_reaches_its_caller_and_the_next_caller_tries(make: Make, factory: Factory) -> None:
     """Otherwise whoever waits would sleep beside free capacity."""
     broken = True
 
@@ -344,7 +344,9 @@ def test_any_object_is_an_object(make: Make) -> None:
     assert one.pool.stats()["idle"] == 5
 
 
-def test_what_is_not_out_is_not_taken_back(make: Make, factory: Factory, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_object_that_is_not_out_is_not_taken_back(
+    make: Make, factory: Factory, caplog: pytest.LogCaptureFixture
+) -> None:
     """Otherwise one that was given back twice would be lent to two."""
     one = make(factory, 2, name="db")
     thing = one.call("get")
@@ -457,7 +459,7 @@ def test_a_block_returns_its_own_use_only(make: Make, factory: Factory) -> None:
     one.call("ret", thing)
 
 
-def test_what_is_broken_or_worn_out_is_closed(make: Make, factory: Factory) -> None:
+def test_a_broken_or_worn_out_object_is_closed(make: Make, factory: Factory) -> None:
     """Otherwise it would be lent again."""
     one = make(factory, 1, max_use=2, close="close")
     one.call("discard", one.call("get"))
@@ -578,7 +580,7 @@ def test_a_retter_that_fails_costs_the_object_and_is_logged(
 
 
 @pytest.mark.parametrize("raising", [False, True])
-def test_what_is_dead_is_not_lent(make: Make, factory: Factory, raising: bool) -> None:
+def test_a_dead_object_is_not_lent(make: Make, factory: Factory, raising: bool) -> None:
     """Otherwise after a server's restart each caller would get an error."""
     clock = Clock()
 
@@ -616,7 +618,7 @@ def test_objects_end_in_their_time(make: Make, factory: Factory) -> None:
     until(lambda: one.pool.stats()["nclosed"] == {"max_delay": 3, "max_lifetime": 1})
 
 
-def test_what_is_held_for_too_long_is_taken_away(
+def test_an_object_held_for_too_long_is_taken_away(
     make: Make, factory: Factory, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Otherwise one that hangs would keep its object for ever."""
@@ -691,7 +693,7 @@ def test_refills_that_fail_pause(make: Make, factory: Factory, caplog: pytest.Lo
 # -- the end
 
 
-def test_shutdown_sends_away_who_waits_and_closes_what_comes_back(make: Make, factory: Factory) -> None:
+def test_shutdown_sends_waiters_away_and_closes_returned_objects(make: Make, factory: Factory) -> None:
     """Otherwise threads or tasks would hang, or objects be closed under their users' feet."""
     one = make(factory, 2, min_size=2, close="close")
     first, second = one.call("get"), one.call("get")

@@ -39,7 +39,7 @@ def lease(core: PoolMachine[object], now: float = 0.0) -> Slot[object]:
     return slot
 
 
-def test_durations_are_counted_where_they_belong() -> None:
+def test_creation_wait_and_use_are_timed_apart() -> None:
     """Otherwise the statistics would blame the database for the pool, or the pool for its users."""
     core = new_core(max_size=1, max_use=3)
     waiter: Waiter[object] = Waiter("first")
@@ -123,7 +123,7 @@ def test_a_wait_is_counted_whatever_comes_of_it() -> None:
     assert core.counters.timeouts == 1
 
 
-def test_what_is_being_closed_is_not_what_min_size_keeps() -> None:
+def test_min_size_does_not_count_slots_being_closed() -> None:
     """Otherwise the last good objects would be closed for a broken one that is still on its way out."""
     core = new_core(min_size=2, max_delay=5.0)
     slots = [lease(core) for _ in range(3)]
@@ -181,7 +181,7 @@ def test_a_slot_of_another_pool_is_refused() -> None:
     assert not core.registry
 
 
-def test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn() -> None:
+def test_a_waiter_between_the_two_looks_of_a_newcomer_has_its_turn() -> None:
     """Otherwise "first come, first served" would hold but for those who are unlucky."""
     core = new_core(max_size=1)
     slot = lease(core)
@@ -205,7 +205,7 @@ def test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn() -> None:
     assert waiter.slot is slot
 
 
-def test_nobody_times_out_beside_an_idle_object() -> None:
+def test_no_waiter_times_out_beside_an_idle_object() -> None:
     """Otherwise an interrupt of the thread that returned it would fail another one."""
     core = new_core(max_size=1)
     slot = lease(core)
@@ -217,7 +217,7 @@ def test_nobody_times_out_beside_an_idle_object() -> None:
     assert core.counters.timeouts == 0
 
 
-def test_who_stops_waiting_for_the_end_is_forgotten() -> None:
+def test_a_waiter_that_stops_waiting_for_the_end_is_forgotten() -> None:
     """Otherwise each attempt to shut down while an object is out would leave something behind."""
     core = new_core()
     lease(core)
@@ -229,7 +229,7 @@ def test_who_stops_waiting_for_the_end_is_forgotten() -> None:
     assert not core.drainers
 
 
-def test_who_queues_up_just_before_a_return_is_seen_by_it() -> None:
+def test_a_waiter_that_queues_just_before_a_return_is_seen_by_it() -> None:
     """Otherwise that caller would sleep beside an idle object: the one ordering that everything rests on."""
     core = new_core(max_size=1)
     slot = lease(core)
@@ -267,7 +267,7 @@ def test_a_lease_that_is_over_never_ends_another_one_of_the_same_object() -> Non
     assert list(core.idle) == [second]
 
 
-def test_who_wanted_nothing_any_more_is_forgotten_at_once() -> None:
+def test_a_cancelled_waiter_is_forgotten_at_once() -> None:
     """Otherwise a second word of it would end the lease of whoever got the object instead."""
     core = new_core(max_size=1)
     slot = lease(core)
@@ -282,7 +282,7 @@ def test_who_wanted_nothing_any_more_is_forgotten_at_once() -> None:
     assert core.holds(slot.use)
 
 
-def test_who_takes_the_last_idle_object_while_the_others_are_looked_over_may() -> None:
+def test_a_caller_may_take_the_last_idle_slot_during_a_sweep() -> None:
     """Otherwise the sweep would fail in the middle, and nobody be looked after."""
 
     class Idle(deque[Slot[object]]):
@@ -299,7 +299,7 @@ def test_who_takes_the_last_idle_object_while_the_others_are_looked_over_may() -
     assert list(core.to_close) == [slot]
 
 
-def test_what_comes_back_just_before_it_is_taken_away_is_not() -> None:
+def test_an_object_returned_just_before_it_is_taken_away_stays() -> None:
     """Otherwise an idle object, or the next one's, would be closed for the last one's slowness."""
     core = new_core(max_using_delay_kill=5.0)
     slot = lease(core)
@@ -318,7 +318,7 @@ def test_what_comes_back_just_before_it_is_taken_away_is_not() -> None:
     assert not core.overdue
 
 
-def test_what_was_taken_away_is_not_condemned_again() -> None:
+def test_a_slot_that_was_taken_away_is_not_rejected_again() -> None:
     """Otherwise an object that was held for too long in a check that fails would be closed twice."""
     core = new_core(max_using_delay_kill=5.0)
     slot = lease(core)
@@ -328,7 +328,7 @@ def test_what_was_taken_away_is_not_condemned_again() -> None:
     assert slot.reason is Reason.KILL
 
 
-def test_who_gives_up_what_is_still_to_be_made_leaves_its_place() -> None:
+def test_a_waiter_that_gives_up_a_creation_leaves_its_place() -> None:
     """Otherwise a caller who is interrupted between its turn and its creation would cost the pool a place."""
     core = new_core(max_size=1)
     waiter: Waiter[object] = Waiter("me")
@@ -349,7 +349,7 @@ def test_nothing_expires_that_is_in_use() -> None:
     assert list(core.leased.values()) == [used]
 
 
-def test_who_was_served_just_before_an_interrupt_is_woken_with_what_it_has() -> None:
+def test_a_waiter_served_just_before_an_interrupt_is_woken_with_its_slot() -> None:
     """Otherwise an interrupt in one thread would give another one a second object, and lose the first."""
     core = new_core(max_size=2)
     slots = [lease(core) for _ in range(2)]

@@ -176,7 +176,7 @@ def test_many_clients_that_go(tmp_path: Path) -> None:
     assert stopped  # it is not for nothing that the server watches its clients
 
 
-def test_the_demonstration_in_small(tmp_path: Path) -> None:
+def test_the_fastapi_demonstration_in_small(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "examples.fastapi_app.demo", "--requests=300", "--clients=8", "--max-size=3"],
         cwd=REPOSITORY,

@@ -312,7 +312,7 @@ def environment(directory: Path) -> dict[str, str]:
     return {**plain, "TMPDIR": str(directory), "PYTHONUTF8": "1"}
 
 
-def test_the_demonstration_in_small(tmp_path: Path) -> None:
+def test_the_flask_demonstration_in_small(tmp_path: Path) -> None:
     done = subprocess.run(
         command("--requests", "300", "--clients", "8", "--max-size", "3"),
         cwd=REPOSITORY,

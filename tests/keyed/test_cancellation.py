@@ -217,7 +217,7 @@ async def cancel_at(set_up: Callable[[Scene], Awaitable[None]], n: int, when_wok
 
 @pytest.mark.parametrize("when_woken", [False, True])
 @pytest.mark.parametrize("set_up", SCENES)
-def test_cancelled_at_every_suspension(
+def test_cancelling_at_every_suspension_loses_no_instance(
     new_loop: NewLoop, set_up: Callable[[Scene], Awaitable[None]], when_woken: bool
 ) -> None:
     """Otherwise a client that hangs up at the wrong moment would take an instance, or its room, with it for ever."""
@@ -389,7 +389,7 @@ def test_soak(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.no_cover
-def test_some_more_on_real_loops(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_keyed_soak_holds_on_real_loops(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise what holds in virtual time may not hold in the time of a loop."""
     caplog.set_level("CRITICAL")
     soak(new_loop, effort(1, 3, 5))

@@ -125,7 +125,7 @@ def test_a_generator_that_was_left_suspended_loses_what_it_uses(new_loop: NewLoo
     assert pool.stats()["in_use"] == len(pool) == 0
 
 
-def test_what_is_being_entered_when_the_loop_ends_is_given_up(new_loop: NewLoop) -> None:
+def test_an_instance_still_being_entered_when_the_loop_ends_is_given_up(new_loop: NewLoop) -> None:
     """Otherwise a server that does not answer would keep `asyncio.run` from ending."""
 
     async def forever(_thing: AsyncThing) -> None:
@@ -221,7 +221,7 @@ def test_errors_at_the_end_of_the_loop_are_told_to_its_handler(new_loop: NewLoop
     assert sorted(str(error) for error in errors.exceptions) == ["a", "b"]
 
 
-def test_what_an_instance_is_made_of_outlives_it(new_loop: NewLoop) -> None:
+def test_a_session_outlives_the_instance_that_is_made_of_it(new_loop: NewLoop) -> None:
     """Otherwise a tenant's last words would find the shared session closed already."""
     sessions, tenants = Source(turns, turns), Source()
     session_pool: Pool = AsyncKeyedPool(sessions)
@@ -238,7 +238,7 @@ def test_what_an_instance_is_made_of_outlives_it(new_loop: NewLoop) -> None:
     sessions.check_all_gone()
 
 
-def test_another_loop_that_lives_is_refused_with_advice(new_loop: NewLoop) -> None:
+def test_a_keyed_pool_refuses_another_living_loop_with_advice(new_loop: NewLoop) -> None:
     """Otherwise two threads would work on one connection."""
     pool: Pool = AsyncKeyedPool(Source(), name="db")
     refusals: list[str] = []
@@ -284,7 +284,7 @@ def test_a_loop_that_has_ended_without_telling_takes_its_instances_along() -> No
     gc.collect()  # here, with what asyncio says about a task that was never finished
 
 
-def test_a_pool_that_was_shut_down_stays_so_in_the_next_loop(run_loop: Run) -> None:
+def test_a_keyed_pool_that_was_shut_down_stays_so_in_the_next_loop(run_loop: Run) -> None:
     """Otherwise something would be opened after the program has said that it is done."""
     pool: Pool = AsyncKeyedPool(Source())
 
@@ -351,7 +351,7 @@ def test_a_pool_does_not_keep_a_loop_that_has_ended(run_loop: Run, works: bool) 
     assert ended() is None
 
 
-def test_what_ends_later_may_use_the_pool_again(run_loop: Run) -> None:
+def test_an_exit_that_runs_later_may_use_the_pool_again(run_loop: Run) -> None:
     """Otherwise the last words of a program, to an audit log for instance, could not be said over the pool."""
     source = Source(turns, turns)
     pool: Pool = AsyncKeyedPool(source)
@@ -528,7 +528,7 @@ def test_it_travels_to_a_process_pool_executor() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
-def test_a_forked_child_starts_with_nothing_and_ends_nothing() -> None:
+def test_a_forked_child_starts_with_no_instance_and_ends_none() -> None:
     """Otherwise two processes would talk over one connection, or the child would end the parent's sessions."""
     result = run("""
         import asyncio, gc, os, sys, threading, warnings

@@ -23,7 +23,7 @@ def opened(core: KeyedMachine[str], key: Hashable, now: float = 0.0) -> Instance
     return waiter.instance
 
 
-def test_durations_are_counted_where_they_belong() -> None:
+def test_entering_and_wait_are_timed_apart() -> None:
     """Otherwise the statistics would blame the server for the pool, or the pool for its users."""
     core: KeyedMachine[str] = KeyedMachine(max_size=1)
     first = opened(core, "a", 1.0)
@@ -40,7 +40,7 @@ def test_durations_are_counted_where_they_belong() -> None:
     assert waiters[1].instance.uses == 2
 
 
-def test_what_goes_wrong_is_counted() -> None:
+def test_timeouts_and_closing_errors_are_counted() -> None:
     """Otherwise monitoring would see neither slow servers nor bad endings."""
     core: KeyedMachine[str] = KeyedMachine(max_size=1)
     first = opened(core, "a")
@@ -149,7 +149,7 @@ def test_all_instances_that_have_a_broken_object_go() -> None:
     assert len(core.stops) == 3
 
 
-def test_who_waits_for_a_key_that_is_closed_keeps_its_place_in_the_queue() -> None:
+def test_a_waiter_for_a_key_being_closed_keeps_its_place_in_the_queue() -> None:
     """Otherwise keys that are asked for often would never let others in, or never come in themselves."""
     core: KeyedMachine[str] = KeyedMachine(max_size=1)
     first = opened(core, "a")
@@ -168,7 +168,7 @@ def test_who_waits_for_a_key_that_is_closed_keeps_its_place_in_the_queue() -> No
     assert order == ["b", "a", "c"]
 
 
-def test_who_follows_a_key_that_is_closed_may_give_up_at_any_time() -> None:
+def test_a_waiter_for_a_key_being_closed_may_give_up_at_any_time() -> None:
     """Otherwise the next one who asks would wait for ever for what nobody makes."""
     core: KeyedMachine[str] = KeyedMachine(max_size=1, ttl=0.0)
     first = opened(core, "a")
@@ -186,7 +186,7 @@ def test_who_follows_a_key_that_is_closed_may_give_up_at_any_time() -> None:
     assert waiters[3].instance is not waiters[2].instance is not waiters[0].instance
 
 
-def test_what_belongs_to_another_process_is_left_without_effect() -> None:
+def test_leaving_an_instance_of_another_process_has_no_effect() -> None:
     """Otherwise a forked child would close what its parent uses."""
     core: KeyedMachine[str] = KeyedMachine(ttl=0.0)
     instance = opened(core, "a")
@@ -247,7 +247,7 @@ def spoil(request: pytest.FixtureRequest) -> Iterator[Callable[[Whim], object]]:
     Whim.spoil.clear()
 
 
-def test_a_key_that_goes_bad_harms_nobody_who_waits_for_it(spoil: Callable[[Whim], object]) -> None:
+def test_a_key_that_goes_bad_harms_no_waiter(spoil: Callable[[Whim], object]) -> None:
     """Otherwise a mistake in one tenant's key would have somebody wait for ever, or hide why it stops waiting."""
     core: KeyedMachine[str] = KeyedMachine(max_size=2, ttl=0.0)
     held, other, key = opened(core, "held"), opened(core, Whim("other")), Whim("key")

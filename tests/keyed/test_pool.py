@@ -57,7 +57,7 @@ def test_the_example_of_asyncio_contextmanager_pool() -> None:
     run_fast(main())
 
 
-def test_all_who_ask_at_the_same_moment_share_one_entering(run_loop: Run) -> None:
+def test_callers_that_ask_at_the_same_moment_share_one_entering(run_loop: Run) -> None:
     """Otherwise a service that has just started would open a connection per request."""
     source = Source(entering=turns)
 
@@ -154,7 +154,7 @@ def test_unhashable_arguments_are_refused_with_advice(run_loop: Run, args: Any, 
     run_loop(main())
 
 
-def test_what_is_wrong_with_a_key_is_told_as_it_is(run_loop: Run) -> None:
+def test_an_error_of_a_key_reaches_the_caller_as_it_is(run_loop: Run) -> None:
     """Otherwise a mistake in a key function, or in an equality, would be called something else."""
 
     class Strange:
@@ -243,7 +243,7 @@ def test_an_awaitable_is_awaited_and_its_result_is_left_alone(run_loop: Run) -> 
     assert source.calls == []
 
 
-def test_what_is_both_is_entered(run_loop: Run) -> None:
+def test_an_instance_that_is_awaitable_too_is_entered(run_loop: Run) -> None:
     """Otherwise the pools and sessions of several drivers, which can be awaited too, would never be closed."""
 
     class Both(AsyncThing):
@@ -353,7 +353,7 @@ def test_it_is_made_entered_and_exited_in_one_task_in_an_empty_context(run_loop:
 # -- failing
 
 
-def test_a_failed_entering_is_told_to_all_who_wait_and_forgotten(run_loop: Run) -> None:
+def test_a_failed_entering_reaches_all_waiters_and_is_forgotten(run_loop: Run) -> None:
     """Otherwise one bad moment of a server would last until the next restart."""
     down = True
 
@@ -424,7 +424,7 @@ def _frames(error: BaseException) -> Any:
         trace = trace.tb_next
 
 
-def test_a_failure_that_nobody_waits_for_is_logged_once(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_entering_failure_without_a_waiter_is_logged_once(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise it would be lost, or reported by the event loop without the name of the pool."""
     go = asyncio.Event()
 
@@ -446,7 +446,7 @@ def test_a_failure_that_nobody_waits_for_is_logged_once(run_loop: Run, caplog: p
     assert caplog.messages == ["db: entering an instance failed, after all had stopped waiting"]
 
 
-def test_an_entering_that_is_cancelled_from_inside_cancels_nobody(run_loop: Run) -> None:
+def test_an_entering_that_is_cancelled_from_inside_cancels_no_caller(run_loop: Run) -> None:
     """Otherwise requests would end as cancelled, though nobody has cancelled them."""
 
     async def entering(_thing: AsyncThing) -> None:
@@ -500,7 +500,7 @@ def test_an_instance_that_ends_by_itself_is_replaced(
 # -- what is broken
 
 
-def test_what_is_discarded_goes_with_its_last_user_and_is_made_again(run_loop: Run) -> None:
+def test_a_discarded_instance_goes_with_its_last_user_and_is_made_again(run_loop: Run) -> None:
     """Otherwise the client of a server that has died would be shared by everybody until it expires."""
 
     async def main() -> None:
@@ -528,7 +528,7 @@ def test_what_is_discarded_goes_with_its_last_user_and_is_made_again(run_loop: R
     run_loop(main())
 
 
-def test_what_is_discarded_while_it_is_idle_is_closed_now(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_idle_instance_that_is_discarded_is_closed_at_once(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise who watches the servers could only wait until the next one has met the broken client."""
 
     @asynccontextmanager
@@ -548,7 +548,7 @@ def test_what_is_discarded_while_it_is_idle_is_closed_now(run_loop: Run, caplog:
     assert not caplog.messages
 
 
-def test_who_leaves_what_was_discarded_does_not_wait_for_its_end(run_loop: Run) -> None:
+def test_leaving_a_discarded_instance_does_not_wait_for_its_end(run_loop: Run) -> None:
     """Otherwise a request would wait for the farewell of a server that does not answer."""
     go = asyncio.Event()
 
@@ -565,7 +565,7 @@ def test_who_leaves_what_was_discarded_does_not_wait_for_its_end(run_loop: Run) 
     run_loop(main())
 
 
-def test_who_waits_for_the_end_of_what_was_discarded_is_told_so() -> None:
+def test_a_timeout_names_the_discarded_instance_that_is_still_in_use() -> None:
     """Otherwise nobody would look for the users that do not leave it."""
 
     async def main() -> None:
@@ -595,7 +595,9 @@ def test_discarding_what_is_not_there_changes_nothing(run_loop: Run, caplog: pyt
 
 
 @pytest.mark.parametrize("discarded", [True, False])
-def test_what_is_discarded_may_end_by_itself(run_loop: Run, caplog: pytest.LogCaptureFixture, discarded: bool) -> None:
+def test_an_instance_may_end_by_itself_whether_discarded_or_not(
+    run_loop: Run, caplog: pytest.LogCaptureFixture, discarded: bool
+) -> None:
     """Otherwise its end would be taken for that of an entering, and hide what has really happened."""
     end = asyncio.Event()
 
@@ -672,7 +674,7 @@ def test_many_keys_need_one_timer() -> None:
     run_fast(main())
 
 
-def test_no_timer_keeps_anybodys_context() -> None:
+def test_no_timer_keeps_the_context_of_a_task() -> None:
     """Otherwise what one request has in its context variables would live until some instance expires, or longer."""
     request: contextvars.ContextVar[Any] = contextvars.ContextVar("request")
 
@@ -729,7 +731,7 @@ def test_a_ttl_of_none_keeps_until_the_end() -> None:
     source.check_all_gone()
 
 
-def test_what_is_asked_for_while_it_is_closed_is_made_again_afterwards(run_loop: Run) -> None:
+def test_an_instance_asked_for_while_it_is_closed_is_made_again_afterwards(run_loop: Run) -> None:
     """Otherwise there would be two of one key for a moment: two owners of one file, or of one session."""
     go = asyncio.Event()
 
@@ -764,7 +766,7 @@ def test_what_is_asked_for_while_it_is_closed_is_made_again_afterwards(run_loop:
 # -- bounds
 
 
-def test_who_leaves_does_not_wait_for_what_is_closed_for_others(run_loop: Run) -> None:
+def test_a_leaving_caller_does_not_wait_for_a_close_that_makes_room(run_loop: Run) -> None:
     """Otherwise a request would pay for the room that the next one needs."""
     go = asyncio.Event()
 
@@ -827,7 +829,7 @@ def test_when_all_are_in_use_callers_wait_first_come_first_served(run_loop: Run)
     assert order == ["a", "a", "b", "c", "d"]
 
 
-def test_what_is_shared_needs_no_room(run_loop: Run) -> None:
+def test_a_caller_that_shares_an_instance_needs_no_room(run_loop: Run) -> None:
     """Otherwise those who wait for room would stop those who need none."""
 
     async def main() -> None:
@@ -885,7 +887,7 @@ def test_timeouts_tell_what_was_waited_for() -> None:
     run_fast(main())
 
 
-def test_a_timeout_of_zero_waits_for_nobody_and_none_for_ever() -> None:
+def test_timeout_zero_refuses_at_once_and_none_waits_for_ever() -> None:
     """Otherwise a program could neither refuse at once nor be patient."""
     end = asyncio.Event()
 
@@ -954,7 +956,7 @@ def test_an_exit_that_fails_earlier_is_logged(run_loop: Run, caplog: pytest.LogC
     assert caplog.messages == ["db: closing an instance failed"] * 2
 
 
-def test_what_is_in_use_is_closed_when_its_user_leaves(run_loop: Run) -> None:
+def test_an_instance_in_use_at_shutdown_is_closed_when_its_user_leaves(run_loop: Run) -> None:
     """Otherwise a request would lose its connection because another part of the program shuts down."""
     source = Source(turns, turns)
 
@@ -995,7 +997,7 @@ def test_shutdown_waits_for_users_for_delay() -> None:
     run_fast(main())
 
 
-def test_shutdown_sends_away_who_waits_and_gives_up_what_is_being_entered(run_loop: Run) -> None:
+def test_shutdown_sends_waiters_away_and_gives_up_instances_being_entered(run_loop: Run) -> None:
     """Otherwise a server that does not answer would keep the program from ending."""
 
     async def forever(_thing: AsyncThing) -> None:
@@ -1058,7 +1060,7 @@ def test_an_entering_that_is_not_to_be_cancelled_does_not_keep_the_pool_from_end
     assert source.calls == ["enter a", "entered a", "exit a", "exited a"]
 
 
-def test_what_the_pool_is_not_for_is_refused(run_loop: Run) -> None:
+def test_a_wrong_use_of_the_pool_is_refused(run_loop: Run) -> None:
     """Otherwise a wrong use would lose count of users, or do nothing at all."""
 
     async def main() -> None:
@@ -1158,7 +1160,7 @@ def test_an_empty_pool_is_not_false() -> None:
     assert pool
 
 
-def test_statistics_are_plain_data(run_loop: Run) -> None:
+def test_keyed_statistics_are_plain_data(run_loop: Run) -> None:
     """Otherwise they could not be shown on a page, or sent to a monitoring system."""
 
     async def main() -> None:

@@ -125,7 +125,7 @@ def test_cancelling_all_tasks_does_not_reach_a_keeper(run_loop: Run) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no server"), SystemExit(3)])
-def test_what_entering_raises_reaches_all_who_wait(run_loop: Run, error: BaseException) -> None:
+def test_an_error_of_entering_reaches_all_waiters(run_loop: Run, error: BaseException) -> None:
     async def main() -> None:
         keeper = ContextTask(Manager(entering=error))
         for is_first in (True, False):
@@ -140,7 +140,7 @@ def test_what_entering_raises_reaches_all_who_wait(run_loop: Run, error: BaseExc
     run_loop(main())
 
 
-def test_what_exiting_raises_reaches_who_waits_for_it(run_loop: Run) -> None:
+def test_an_error_of_exiting_reaches_its_waiter(run_loop: Run) -> None:
     async def main() -> None:
         error = ValueError("cannot say goodbye")
         keeper = ContextTask(Manager(exiting=error))
@@ -185,7 +185,7 @@ def test_a_group_that_tells_the_reason_again_has_not_failed(run_loop: Run) -> No
     run_loop(main())
 
 
-def test_an_entering_that_raises_stopiteration_hangs_nobody(run_loop: Run) -> None:
+def test_an_entering_that_raises_stopiteration_hangs_no_waiter(run_loop: Run) -> None:
     """Otherwise who waits would do so for ever: a future cannot hold that one."""
 
     class Exhausted(Manager):
@@ -239,7 +239,7 @@ def test_an_entering_that_is_released_but_succeeds_is_exited(run_loop: Run) -> N
     run_loop(main())
 
 
-def test_its_maker_is_told_before_those_who_wait(run_loop: Run) -> None:
+def test_the_owner_of_a_context_task_is_told_before_waiters(run_loop: Run) -> None:
     async def main() -> None:
         events: list[str] = []
 
@@ -294,7 +294,7 @@ def test_a_cancelled_hold_is_no_failure_of_the_exit(run_loop: Run) -> None:
 
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("when", ["entering", "exiting"])
-def test_a_failure_that_nobody_has_seen_is_reported_by_the_loop(run_loop: Run, when: str, asked: bool) -> None:
+def test_an_unseen_failure_is_reported_by_the_loop(run_loop: Run, when: str, asked: bool) -> None:
     """Otherwise it would be lost, or logged by a pool and once more by the loop."""
     reports: list[str] = []
 

@@ -298,7 +298,7 @@ async def new_object() -> object:
 
 
 @pytest.mark.parametrize("function", [AsyncCallable(), partial(new_object), lambda: new_object()])
-def test_whatever_gives_a_coroutine_is_a_coroutine_function(
+def test_a_callable_that_returns_a_coroutine_is_a_coroutine_function(
     run_loop: Run, function: Callable[[], Coroutine[Any, Any, object]]
 ) -> None:
     """Otherwise its second user would be told "cannot reuse already awaited coroutine"."""
@@ -334,7 +334,7 @@ def test_a_waiter_that_is_cancelled_leaves_the_coroutine_to_the_others(run_loop:
     run_loop(main())
 
 
-def test_a_coroutine_that_fails_fails_for_all_who_wait_and_runs_again(run_loop: Run) -> None:
+def test_a_coroutine_that_fails_fails_for_all_waiters_and_runs_again(run_loop: Run) -> None:
     calls: list[int] = []
 
     @singleton
@@ -353,7 +353,7 @@ def test_a_coroutine_that_fails_fails_for_all_who_wait_and_runs_again(run_loop: 
     run_loop(main())
 
 
-def test_a_coroutine_that_is_cancelled_is_no_cancelling_of_who_waits(run_loop: Run) -> None:
+def test_a_coroutine_that_is_cancelled_does_not_cancel_its_waiter(run_loop: Run) -> None:
     """Otherwise a request would take itself for cancelled, and end without a word."""
     calls: list[int] = []
 
@@ -386,7 +386,7 @@ def test_enter_exits_at_the_end_and_in_its_task(run_loop: Run) -> None:
     assert Session.log == ["exit second", "exit first"]
 
 
-def test_many_who_enter_at_once_enter_once(run_loop: Run) -> None:
+def test_many_tasks_that_enter_at_once_enter_once(run_loop: Run) -> None:
     make = singleton(Session)
 
     async def main() -> None:
@@ -462,7 +462,7 @@ class Refusing(Session):
         return await super().__aenter__()
 
 
-def test_a_failed_entering_fails_for_all_who_wait_and_is_tried_again(run_loop: Run) -> None:
+def test_a_failed_entering_fails_for_all_waiters_and_is_tried_again(run_loop: Run) -> None:
     """Otherwise a server that was down at first would be down for ever."""
     make, make_sticky = singleton(Refusing), sticky_singleton_acm(Refusing)
 
@@ -523,7 +523,7 @@ def test_only_asynchronous_context_managers_can_be_entered(run_loop: Run, use: C
     run_loop(main())
 
 
-def test_what_is_in_the_midst_of_being_entered_at_the_end_is_cancelled_first(run_loop: Run) -> None:
+def test_a_context_still_being_entered_at_the_end_is_cancelled_first(run_loop: Run) -> None:
     """Otherwise a server that does not answer would keep the program from ending, or the connection half open."""
 
     async def never(begun: asyncio.Event) -> None:
@@ -796,7 +796,7 @@ def test_cancelling_all_tasks_in_mid_life_exits_nothing(run_loop: Run) -> None:
     assert len(Session.made) == 1
 
 
-def test_what_is_kept_stays_from_one_run_to_the_next(new_loop: NewLoop) -> None:
+def test_a_sticky_singleton_stays_from_one_run_to_the_next(new_loop: NewLoop) -> None:
     """Otherwise every cell of a notebook would connect anew."""
     make = sticky_singleton_acm(Session)
 
@@ -886,7 +886,7 @@ def test_a_closed_loop_is_collected_with_all_that_hung_on_it(run_loop: Run) -> N
 
 
 @pytest.mark.no_cover
-def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
+def test_a_thousand_loops_of_loop_local_leave_no_memory(new_loop: NewLoop) -> None:
     assert bytes_left_by_loops(new_loop, effort(100, 1000, 1000), use_everything) < 1_000_000
 
 

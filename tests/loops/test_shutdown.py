@@ -175,7 +175,7 @@ def test_an_end_that_is_interrupted_from_outside_is_gone_on_with_by_close(new_lo
     assert diary.told() == ["a"]  # and nothing is said of tasks that were destroyed
 
 
-def test_an_end_goes_on_when_who_waits_for_it_is_cancelled(new_loop: NewLoop) -> None:
+def test_an_end_goes_on_when_its_waiter_is_cancelled(new_loop: NewLoop) -> None:
     """Otherwise half of the objects would be exited, and what went wrong be forgotten."""
     diary = Diary()
     begun, may_end = asyncio.Event(), asyncio.Event()
@@ -338,7 +338,7 @@ def test_a_closed_loop_is_collected(run_loop: Run) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")  # that is what it is
-def test_a_loop_that_nobody_closes_runs_nothing_when_it_is_collected() -> None:
+def test_an_unclosed_loop_runs_nothing_when_it_is_collected() -> None:
     """Otherwise a program would run its exits in the midst of anything, with any lock held."""
     diary = Diary()
 

@@ -126,7 +126,7 @@ BREAKS = [
         "            slot = self.idle[-1]\n"
         "            self.idle.remove(slot)\n        except (IndexError, ValueError):\n"
         "            return None\n",
-        "core/test_machine.py::test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn",
+        "core/test_machine.py::test_a_waiter_between_the_two_looks_of_a_newcomer_has_its_turn",
     ),
     Break(
         "only a successful pop makes an owner",
@@ -134,7 +134,7 @@ BREAKS = [
         "HookRunner.check_idle",
         "        if not self._locked.run(self._machine.reserve_idle, slot):\n            return\n",
         "        self._locked.run(self._machine.reserve_idle, slot)\n",
-        "threads/test_health.py::test_what_is_taken_meanwhile_is_not_checked",
+        "threads/test_health.py::test_an_object_taken_meanwhile_is_not_checked",
     ),
     Break(
         "popping it from `leased` is the one way out of a lease",
@@ -142,7 +142,7 @@ BREAKS = [
         "PoolMachine.give",
         "self.leased.pop(slot.use, None) is None:\n            raise NotLeased",
         "self.leased.get(slot.use, None) is None:\n            raise NotLeased",
-        "threads/test_pool.py::test_what_is_not_out_is_not_taken_back",
+        "threads/test_pool.py::test_a_return_of_a_foreign_or_idle_object_is_logged_and_ignored",
     ),
     Break(
         "take only when nobody waits",
@@ -150,7 +150,7 @@ BREAKS = [
         "PoolMachine.take",
         "        if self.waiters or (self.inspecting and",
         "        if (self.inspecting and",
-        "core/test_machine.py::test_who_came_between_the_two_looks_of_a_newcomer_has_its_turn",
+        "core/test_machine.py::test_a_waiter_between_the_two_looks_of_a_newcomer_has_its_turn",
     ),
     Break(
         "what may have changed is checked after the pop",
@@ -175,7 +175,7 @@ BREAKS = [
         "        self.idle.append(slot)  # published before the waiters are looked at: see the module's essay\n"
         "        return True if self.waiters else False",
         "        waiting = bool(self.waiters)\n        self.idle.append(slot)\n        return waiting",
-        "threads/test_ordering.py::test_who_comes_at_each_bytecode_of_a_return_is_served",
+        "threads/test_ordering.py::test_a_caller_at_each_bytecode_of_a_return_is_served",
     ),
     Break(
         "a closed pool has a mark in its queue for ever",
@@ -183,7 +183,7 @@ BREAKS = [
         "PoolMachine.shutdown",
         "        if self.mark not in self.waiters:\n            self.waiters.append(self.mark)",
         "        if not self.waiters:\n            self.waiters.append(self.mark)",
-        "contract/test_contract.py::test_shutdown_sends_away_who_waits_and_closes_what_comes_back",
+        "contract/test_contract.py::test_shutdown_sends_waiters_away_and_closes_returned_objects",
     ),
     Break(
         "the oldest waiter is served first",
@@ -203,7 +203,7 @@ BREAKS = [
         "PoolMachine._next_slot",
         "popped(self.to_create) or (self._new_slot(now) if self._has_room() else None)",
         "popped(self.to_create) or (self._new_slot(now) if not self.registry else None)",
-        "threads/test_pool.py::test_objects_are_made_in_parallel_and_stop_nobody",
+        "threads/test_pool.py::test_objects_are_made_in_parallel_and_stop_no_caller",
     ),
     Break(
         "a return tries the lock, and does not wait for it",
@@ -219,7 +219,7 @@ BREAKS = [
         "LockedMachine.run",
         "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            self.pump()\n",
         "            return cast(R, self._hold(True, move, *arguments))\n        finally:\n            pass\n",
-        "threads/test_ordering.py::test_a_return_at_each_bytecode_of_who_queues_up_serves_it",
+        "threads/test_ordering.py::test_a_return_at_each_bytecode_of_a_queueing_caller_serves_it",
     ),
     Break(
         "who gives up leaves the queue",
@@ -227,7 +227,7 @@ BREAKS = [
         "PoolMachine._unqueue",
         "            self.waiters.remove(waiter)\n        except ValueError:",
         "            self.waiters.index(waiter)\n        except ValueError:",
-        "threads/test_limits.py::test_who_has_given_up_waits_no_more",
+        "threads/test_limits.py::test_a_waiter_that_has_given_up_does_not_count",
     ),
     Break(
         "what was served to one who gives up goes to the next one",
@@ -235,7 +235,7 @@ BREAKS = [
         "Request.wait",
         "            engine.locked.run(self._machine.cancel, self._waiter)\n",
         "",
-        "threads/test_pool.py::test_who_is_interrupted_while_waiting_leaves_the_queue",
+        "threads/test_pool.py::test_a_waiter_that_is_interrupted_leaves_the_queue",
     ),
     Break(
         "a failed creation frees its place",
@@ -307,7 +307,7 @@ BREAKS = [
         "Engine._renew",
         "        keep(self)\n",
         "",
-        "systems/test_process.py::test_what_a_child_inherits_is_not_even_finalised_at_its_end",
+        "systems/test_process.py::test_inherited_objects_are_not_finalised_at_the_end_of_a_child",
     ),
     Break(
         "what a child inherits is never finalised",
@@ -339,7 +339,7 @@ BREAKS = [
         "Engine._round",
         "not self._start_worker():",
         "self._work():",
-        "scopes/test_auto_return.py::test_what_an_ended_owner_left_is_tidied_up_in_the_background",
+        "scopes/test_auto_return.py::test_the_object_of_an_ended_owner_is_tidied_up_in_the_background",
     ),
     Break(
         "without threads, get and ret still work",
@@ -379,7 +379,7 @@ BREAKS = [
         "KeyedMachine.ask",
         "if instance is None or instance.state is GONE:",
         "if instance is None or instance.state in (CLOSING, GONE):",
-        "keyed/test_pool.py::test_what_is_asked_for_while_it_is_closed_is_made_again_afterwards",
+        "keyed/test_pool.py::test_an_instance_asked_for_while_it_is_closed_is_made_again_afterwards",
     ),
     Break(
         "there are never two instances of a key",
@@ -395,7 +395,7 @@ BREAKS = [
         "KeyedEngine._cancel",
         "self.clock()) and waiter.served:",
         "self.clock()) and not waiter.instance:",
-        "keyed/test_cancellation.py::test_cancelled_at_every_suspension",
+        "keyed/test_cancellation.py::test_cancelling_at_every_suspension_loses_no_instance",
     ),
     Break(
         "what is broken is exited with an exception",
@@ -403,7 +403,7 @@ BREAKS = [
         "KeyedEngine.act",
         ".close(instance, self._exit_error(instance))",
         ".close(instance, None)",
-        "keyed/test_pool.py::test_what_is_discarded_goes_with_its_last_user_and_is_made_again",
+        "keyed/test_pool.py::test_a_discarded_instance_goes_with_its_last_user_and_is_made_again",
     ),
     Break(
         "a pool lives as long as it has something to close",
@@ -419,7 +419,7 @@ BREAKS = [
         "KeyedEngine.wait",
         "waiter.wake, context=Context())",
         "waiter.wake)",
-        "keyed/test_pool.py::test_no_timer_keeps_anybodys_context",
+        "keyed/test_pool.py::test_no_timer_keeps_the_context_of_a_task",
     ),
     Break(
         "a pool keeps no loop that has ended",
@@ -435,7 +435,7 @@ BREAKS = [
         "bind",
         "    if name in EXITS:\n",
         "    if name in ():\n",
-        "transparency/test_transparent_type.py::test_what_was_entered_is_left_when_the_proxy_is_set_meanwhile",
+        "transparency/test_transparent_type.py::test_an_entered_object_is_left_when_the_proxy_is_set_meanwhile",
     ),
     Break(
         "an earlier setting knows its successor",
@@ -443,7 +443,7 @@ BREAKS = [
         "OwnerProvider.get",
         "self.successor is not None:\n                return self.successor.get(timeout)  # the proxy was set again\n",
         "False:\n                return self.successor.get(timeout)  # the proxy was set again\n",
-        "proxy/test_proxy.py::test_who_comes_late_to_an_earlier_setting_gets_the_new_one",
+        "proxy/test_proxy.py::test_a_caller_late_with_an_earlier_provider_gets_the_new_object",
     ),
     Break(
         "the pool of an earlier setting is ended whoever comes first",
@@ -491,7 +491,7 @@ BREAKS = [
         "Request._cancel",
         "            engine.machine.cancel(waiter, engine.clock())\n            engine.act()\n",
         "            pass\n",
-        "async_pool/test_cancellation.py::test_cancelled_at_every_suspension",
+        "async_pool/test_cancellation.py::test_cancelling_at_every_suspension_loses_no_object",
     ),
     Break(
         "a hook outlives its caller",
@@ -507,7 +507,7 @@ BREAKS = [
         "LoopResources._give_up_work",
         "            abandon(hook)\n            self._hook_ended(hook)\n",
         "            abandon(hook)\n",
-        "async_pool/test_ends.py::test_what_a_hook_does_not_let_go_of_is_closed_as_broken",
+        "async_pool/test_ends.py::test_an_object_that_a_hook_does_not_release_is_closed_as_broken",
     ),
     Break(
         "what is broken is exited with an exception",
@@ -515,7 +515,7 @@ BREAKS = [
         "Engine._dispose",
         "        if slot.reason not in FIT:",
         "        if False:",
-        "async_pool/test_pool.py::test_what_is_broken_is_exited_with_an_exception_and_what_is_not_without",
+        "async_pool/test_pool.py::test_only_a_broken_object_is_exited_with_an_exception",
     ),
     Break(
         "what nobody gave back is exited with an exception",
@@ -523,7 +523,7 @@ BREAKS = [
         "LoopResources._end",
         "                task.release(error)\n",
         "                task.release()\n",
-        "async_pool/test_ends.py::test_a_pool_that_nobody_references_is_closed",
+        "async_pool/test_ends.py::test_an_unreferenced_pool_is_closed",
     ),
     Break(
         "an overridden method is called by blocks and proxies",
@@ -563,7 +563,7 @@ BREAKS = [
         "Engine.on_entered",
         "            waiter = self.pending.first_come(slot, waiter)\n",
         "",
-        "async_pool/test_pool.py::test_what_is_made_later_and_faster_goes_to_who_came_first",
+        "async_pool/test_pool.py::test_an_object_made_later_and_faster_goes_to_the_first_caller",
     ),
     Break(
         "another loop that lives is refused",
@@ -571,7 +571,7 @@ BREAKS = [
         "LoopBinding._check_ended",
         "not self.loop.is_closed():",
         "self.loop.is_closed():",
-        "async_pool/test_ends.py::test_another_loop_that_lives_is_refused_with_advice",
+        "async_pool/test_ends.py::test_a_pool_refuses_another_living_loop_with_advice",
     ),
     Break(
         "who is sent away by the end of its loop begins nothing in the next one",
@@ -579,7 +579,7 @@ BREAKS = [
         "Engine._failed",
         "(self.machine.is_shut_down or self.resources.ending)",
         "self.machine.is_shut_down",
-        "async_pool/test_ends.py::test_who_still_waits_when_its_loop_is_closed_begins_nothing",
+        "async_pool/test_ends.py::test_a_caller_left_waiting_by_a_closed_loop_begins_nothing",
     ),
     Break(
         "no request's variables are kept",
@@ -587,7 +587,7 @@ BREAKS = [
         "LoopResources.cancel_after",
         "call_later(seconds, self._cancel, task, context=Context())",
         "call_later(seconds, self._cancel, task)",
-        "async_pool/test_pool.py::test_a_hook_that_outlives_its_caller_keeps_nobodys_context",
+        "async_pool/test_pool.py::test_a_hook_that_outlives_its_caller_keeps_no_context",
     ),
     Break(
         "an object that ends by itself is not lent",

@@ -61,7 +61,7 @@ class Client:
 
 @pytest.mark.parametrize("function", [awaited, Awaited(), Awaited().__call__, partial(awaited), partial(Awaited())])
 @pytest.mark.parametrize("name", ["fun", *HOOKS])
-def test_what_has_to_be_awaited_is_refused_by_who_cannot(factory: Factory, name: str, function: Any) -> None:
+def test_async_functions_are_refused_by_pool_and_proxy(factory: Factory, name: str, function: Any) -> None:
     """Otherwise coroutines would be lent instead of connections, and each of them would be in good health."""
     parameters: dict[str, Any] = {"fun": factory, name: function}
     with pytest.raises(
@@ -112,7 +112,7 @@ def test_a_hook_may_be_a_coroutine_function_of_the_old_kind(factory: Factory, na
 @pytest.mark.parametrize("function", [awaited, Awaited(), partial(awaited)])
 @pytest.mark.parametrize("name", ["tracer", "stats"])
 @pytest.mark.parametrize("kind", [Pool, AsyncPool])
-def test_what_tells_of_objects_must_not_be_awaited(factory: Factory, kind: type[Any], name: str, function: Any) -> None:
+def test_async_tracer_and_stats_are_refused(factory: Factory, kind: type[Any], name: str, function: Any) -> None:
     """Otherwise logs would tell of coroutines, and statistics be no JSON."""
     with pytest.raises(TypeError, match=f"^{name} must be a plain function, not the async <?.*nothing can be awaited$"):
         kind(factory, **{name: function})
@@ -176,7 +176,7 @@ def test_a_generator_that_can_be_awaited_still_makes_objects(factory: Factory) -
         ),
     ],
 )
-def test_what_only_leads_to_an_object_is_not_lent(factory: Factory, made: Any, told: str) -> None:
+def test_a_coroutine_generator_or_manager_is_not_lent_as_an_object(factory: Factory, made: Any, told: str) -> None:
     """Otherwise the mistake would show up far away, in whoever uses the object."""
     made_by = made
     pool: Pool[Any] = Pool(lambda n: made_by(n), 1, min_size=0)
@@ -189,7 +189,7 @@ def test_what_only_leads_to_an_object_is_not_lent(factory: Factory, made: Any, t
 
 @pytest.mark.parametrize(("result", "told"), [(awaited, "coroutine"), (lambda _: Client(), "Client")])
 @pytest.mark.parametrize("name", ["health", "opener", "getter"])
-def test_a_hook_that_turns_out_to_be_awaited_is_told_to_who_asks(
+def test_a_hook_that_returns_an_awaitable_fails_for_the_caller(
     factory: Factory, name: str, result: Any, told: str
 ) -> None:
     """Otherwise nothing would be checked or prepared, and Python would warn of a coroutine, somewhere."""
@@ -208,7 +208,7 @@ def test_a_hook_that_turns_out_to_be_awaited_is_told_to_who_asks(
 
 
 @pytest.mark.parametrize("name", ["retter", "close"])
-def test_a_hook_that_turns_out_to_be_awaited_when_nobody_asks_is_logged(
+def test_a_retter_or_close_that_returns_a_coroutine_is_logged(
     factory: Factory, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Otherwise connections would be lent again as they came back, or be left open."""
@@ -222,14 +222,14 @@ def test_a_hook_that_turns_out_to_be_awaited_when_nobody_asks_is_logged(
     )
 
 
-def test_what_can_be_awaited_may_still_be_the_object() -> None:
+def test_an_awaitable_object_may_be_lent() -> None:
     """Otherwise a client that may be awaited, as that of redis.asyncio may, could not have a pool for threads."""
     pool = Pool(lambda _: Client())
     assert isinstance(pool.get(), Client)
 
 
 @pytest.mark.parametrize("kind", [Pool, AsyncPool])
-def test_what_tells_of_objects_and_turns_out_to_be_awaited_harms_nothing(factory: Factory, kind: type[Any]) -> None:
+def test_a_tracer_or_stats_that_returns_a_coroutine_harms_nothing(factory: Factory, kind: type[Any]) -> None:
     """Otherwise a log entry would end in a warning of Python's."""
 
     async def look() -> None:
@@ -257,7 +257,7 @@ def test_what_tells_of_objects_and_turns_out_to_be_awaited_harms_nothing(factory
         (asynchronous_generator, "not something of type async_generator: is @asynccontextmanager missing?"),
     ],
 )
-def test_what_leads_nowhere_is_not_lent(made: Any, told: str) -> None:
+def test_an_async_pool_does_not_lend_a_product_of_the_wrong_kind(made: Any, told: str) -> None:
     """Otherwise the mistake would show up far away, in whoever uses the object."""
 
     async def main() -> None:
@@ -273,7 +273,7 @@ def test_what_leads_nowhere_is_not_lent(made: Any, told: str) -> None:
     asyncio.run(watched(main()))
 
 
-def test_who_tests_a_program_may_replace_objects_and_hooks() -> None:
+def test_mocks_may_replace_objects_and_hooks() -> None:
     """Otherwise a mock, which passes for an ``async`` function and returns another one, could not be in a pool."""
 
     async def main() -> None:

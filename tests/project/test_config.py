@@ -83,7 +83,7 @@ def test_a_function_that_is_none(fun: Any) -> None:
 
 
 @pytest.mark.parametrize("pool", [Pool, AsyncPool])
-def test_what_only_a_proxy_can_do(pool: Any) -> None:
+def test_a_pool_refuses_parameters_of_a_proxy(pool: Any) -> None:
     """Otherwise it would do nothing, silently."""
     with pytest.raises(TypeError, match=rf"^{pool.__name__} has no parameter auto_return \(given as True\)$"):
         pool(lambda n: n, auto_return=True)
@@ -110,14 +110,14 @@ def test_names_of_other_libraries_are_translated(what: Any, theirs: str, ours: s
         what(fun=lambda n: n, **{theirs: 3})
 
 
-def test_what_others_call_it_is_a_name_of_ours() -> None:
+def test_foreign_parameter_names_lead_to_known_parameters() -> None:
     """Otherwise a hint would lead nowhere, or a parameter that exists be taken for another."""
     known = {field.name for field in fields(PoolConfig)}
     assert set(OTHER_NAMES.values()) <= known
     assert not OTHER_NAMES.keys() & (known | EARLIER_NAMES.keys())
 
 
-def test_what_no_limit_may_look_like() -> None:
+def test_limits_of_earlier_programs_are_accepted() -> None:
     """Otherwise programs written for earlier releases would fail."""
     assert Pool(lambda n: n, None, min_size=0).stats()["max_size"] == 0
     assert Pool(lambda n: n, timeout=None).stats()["timeout"] is None

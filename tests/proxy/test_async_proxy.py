@@ -101,7 +101,7 @@ def test_before_it_is_made(run_loop: Run, bench: Bench) -> None:
     assert bench.log == []
 
 
-def test_a_failure_reaches_all_who_wait_and_is_not_remembered(run_loop: Run) -> None:
+def test_a_failure_reaches_all_waiters_and_is_not_remembered(run_loop: Run) -> None:
     """Otherwise a server that is down for a moment would be down for ever."""
     numbers = []
 
@@ -123,7 +123,7 @@ def test_a_failure_reaches_all_who_wait_and_is_not_remembered(run_loop: Run) -> 
 
 
 @pytest.mark.parametrize("whom", [0, 1])
-def test_one_who_is_cancelled_harms_nobody(run_loop: Run, bench: Bench, whom: int) -> None:
+def test_a_cancelled_waiter_harms_no_other_waiter(run_loop: Run, bench: Bench, whom: int) -> None:
     """Otherwise a client that hangs up would take the connection of all with it."""
     values: Any = AsyncProxy(fun=bench.enter, scope=LOOP)
 
@@ -143,7 +143,7 @@ def test_one_who_is_cancelled_harms_nobody(run_loop: Run, bench: Bench, whom: in
     assert bench.log == ["make 0", "exit 0"]
 
 
-def test_nobody_waits_for_longer_than_the_timeout(run_loop: Run, bench: Bench) -> None:
+def test_no_caller_waits_for_longer_than_the_timeout(run_loop: Run, bench: Bench) -> None:
     """Otherwise a server that does not answer would hold up every request."""
     values: Any = AsyncProxy(fun=bench.enter, scope=LOOP, name="db", timeout=0.01)
 
@@ -252,7 +252,7 @@ def test_opener_and_close(run_loop: Run, bench: Bench) -> None:
     assert bench.log == ["make 0", "close [0]", "make 1", "open 1", "close [1]"]
 
 
-def test_a_function_that_uses_its_own_proxy(run_loop: Run) -> None:
+def test_an_async_function_that_uses_its_own_proxy_is_refused(run_loop: Run) -> None:
     """Otherwise it would wait for itself, for ever."""
 
     async def make(_: int) -> object:
@@ -268,7 +268,7 @@ def test_a_function_that_uses_its_own_proxy(run_loop: Run) -> None:
     run_loop(main())
 
 
-def test_what_cannot_be_an_object(run_loop: Run, bench: Bench) -> None:
+def test_a_product_that_cannot_be_an_object_is_refused(run_loop: Run, bench: Bench) -> None:
     """Otherwise a forgotten ``async`` would be found out much later, somewhere else."""
 
     @contextmanager
@@ -293,7 +293,7 @@ def test_scopes_of_a_function(bench: Bench, scope: Any) -> None:
             AsyncProxy(1, scope=needy)
 
 
-def test_what_cannot_hold_in_a_loop_is_warned_about(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_parameters_without_effect_in_a_loop_are_warned_about(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise a connection that is never checked would be noticed in production."""
     AsyncProxy(fun=bench.enter, health=print, max_use=3)
     AsyncProxy(fun=bench.enter, max_size=None, health=print)
@@ -325,7 +325,7 @@ def test_setting_it_later(run_loop: Run, bench: Bench) -> None:
     assert bench.log == ["make 0", "make 0", "exit 0"]
 
 
-def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(run_loop: Run, bench: Bench) -> None:
+def test_a_task_late_with_an_earlier_provider_gets_the_new_object(run_loop: Run, bench: Bench) -> None:
     """Otherwise a function that was replaced would still open a connection, to the old server."""
     values: Any = AsyncProxy(fun=lambda _: pytest.fail("the old one"), scope=LOOP, name="db")
     late = values._proxy_provider  # looked up before the setting, and asked after it
@@ -341,7 +341,7 @@ def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(run_loop: Run, be
     assert bench.log == ["make 0"]
 
 
-def test_an_object_is_for_everybody(run_loop: Run) -> None:
+def test_an_object_that_is_set_is_shared_by_all_tasks(run_loop: Run) -> None:
     """Otherwise a test could not put its own object where the program has one for each loop."""
     values: Any = AsyncProxy([1])
 
@@ -361,7 +361,7 @@ async def fetch_number(number: int) -> int:
     return number
 
 
-def test_a_pickled_one_arrives_as_one(new_loop: NewLoop) -> None:
+def test_a_pickled_proxy_of_a_loop_arrives_as_a_proxy(new_loop: NewLoop) -> None:
     proxy: Any = AsyncProxy(fun=fetch_number, scope=LOOP, name="numbers")
     empty: Any = copy.copy(AsyncProxy(scope=LOOP))
 
@@ -376,7 +376,7 @@ def test_a_pickled_one_arrives_as_one(new_loop: NewLoop) -> None:
     run_and_shut_down(new_loop, main())
 
 
-def test_loops_in_threads(crew: Crew, new_loop: NewLoop) -> None:
+def test_an_async_proxy_has_one_object_per_loop_in_threads(crew: Crew, new_loop: NewLoop) -> None:
     """Otherwise loops that run at the same time would share an object."""
     log: list[str] = []
     together = threading.Barrier(2)
@@ -418,7 +418,7 @@ async def use_and_look(proxy: Any) -> list[Callable[[], object]]:
     return [weakref.ref(proxy._local.obj), weakref.ref(asyncio.get_running_loop())]
 
 
-def test_a_closed_loop_is_collected_with_its_object(run_loop: Run) -> None:
+def test_a_closed_loop_is_collected_with_the_object_of_an_async_proxy(run_loop: Run) -> None:
     """Otherwise each loop of a long-running program would leave its object behind."""
     references = run_loop(use_and_look(AsyncProxy(fun=OfLoop, scope=LOOP)))
     gc.collect()
@@ -426,13 +426,13 @@ def test_a_closed_loop_is_collected_with_its_object(run_loop: Run) -> None:
 
 
 @pytest.mark.no_cover
-def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
+def test_a_thousand_loops_of_an_async_proxy_leave_no_memory(new_loop: NewLoop) -> None:
     proxy = AsyncProxy(fun=OfLoop, scope=LOOP)
     assert bytes_left_by_loops(new_loop, effort(100, 1000, 1000), lambda: use_and_look(proxy)) < 1_000_000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
-def test_a_forked_child_makes_its_own_object() -> None:
+def test_an_async_proxy_in_a_forked_child_makes_its_own_object() -> None:
     """Otherwise parent and child would speak on one connection, and the child would end it."""
     result = run("""
         import asyncio, os, sys

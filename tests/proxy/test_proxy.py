@@ -148,7 +148,7 @@ def test_an_object_has_no_parameters_of_a_pool() -> None:
         ),
     ],
 )
-def test_what_cannot_hold_without_a_pool_is_warned_about(
+def test_parameters_without_effect_without_a_pool_are_warned_about(
     factory: Factory, caplog: pytest.LogCaptureFixture, options: dict[str, Any], setting: str, vain: str
 ) -> None:
     """Otherwise a connection that is never checked, or left open, would be noticed in production."""
@@ -225,7 +225,7 @@ def test_a_proxy_that_is_not_set_can_be_looked_at() -> None:
     assert not hasattr(Proxy.__new__(Proxy), "__setstate__")  # as copy and pickle ask
 
 
-def test_setting_again_shuts_the_pool_down(factory: Factory) -> None:
+def test_setting_a_proxy_again_shuts_its_pool_down(factory: Factory) -> None:
     """Otherwise each reconfiguration would leak connections."""
     proxy: Any = Proxy(fun=factory, close="close")
     proxy._get_obj()
@@ -237,7 +237,7 @@ def test_setting_again_shuts_the_pool_down(factory: Factory) -> None:
     assert proxy.number == 0
 
 
-def test_what_was_taken_before_a_setting_is_given_back_to_where_it_came_from(factory: Factory) -> None:
+def test_an_object_taken_before_a_setting_goes_back_to_its_own_pool(factory: Factory) -> None:
     """Otherwise each reconfiguration would leave the connections in use open for ever."""
     proxy: Any = Proxy(fun=factory, max_size=2, close="close")
     first = proxy._pool
@@ -269,7 +269,7 @@ def test_a_block_keeps_its_object_when_the_proxy_is_set_again(factory: Factory) 
     assert db._pool.stats()["in_use"] == 0
 
 
-def test_what_is_being_taken_while_the_proxy_is_set_again_is_given_back(factory: Factory, crew: Crew) -> None:
+def test_an_object_being_taken_while_the_proxy_is_set_again_goes_back(factory: Factory, crew: Crew) -> None:
     """Otherwise its connection would stay open for as long as the program runs."""
     db: Any = Proxy(fun=factory, close="close")
     with db._obj() as old:
@@ -297,7 +297,7 @@ def test_what_is_being_taken_while_the_proxy_is_set_again_is_given_back(factory:
     until(lambda: old.closed)
 
 
-def test_who_asks_while_the_proxy_is_set_again_gets_the_new_one(factory: Factory) -> None:
+def test_a_caller_gets_the_new_object_while_the_proxy_is_set_again(factory: Factory) -> None:
     """Otherwise a reload would fail those who come at that very moment."""
     db: Any = Proxy(fun=factory, max_size=2)
 
@@ -329,7 +329,7 @@ def test_an_object_of_an_earlier_setting_keeps_none_of_those_since(factory: Fact
 
 
 @pytest.mark.parametrize("options", [{}, {"max_size": None}, {"scope": Scope.SHARED}, {"scope": Scope.LOOP}])
-def test_who_comes_late_to_an_earlier_setting_gets_the_new_one(options: dict[str, Any]) -> None:
+def test_a_caller_late_with_an_earlier_provider_gets_the_new_object(options: dict[str, Any]) -> None:
     """Otherwise a function that was replaced would still open a connection, to the old server."""
     db: Any = Proxy(fun=lambda _: pytest.fail("the old one"), **options)
     late = db._proxy_provider  # looked up before the setting, and asked after it
@@ -487,7 +487,7 @@ def test_a_thread_whose_block_another_has_left_goes_on(
     assert db._nobjs == (options.get("max_size", 1) or 1)
 
 
-def test_a_timeout_reaches_the_caller(factory: Factory, crew: Crew) -> None:
+def test_a_timeout_reaches_the_calling_thread(factory: Factory, crew: Crew) -> None:
     """Otherwise the limit of the pool would not be one for its users."""
     db: Any = Proxy(fun=factory, max_size=1, name="db")
     crew.start(db._get_obj)
@@ -580,7 +580,7 @@ def test_a_shared_function_is_called_once(factory: Factory, crew: Crew) -> None:
     assert proxy._get_obj() is factory.things[0]
 
 
-def test_a_shared_function_is_called_once_whoever_comes_when(crew: Crew) -> None:
+def test_a_shared_function_is_called_once_whenever_callers_come(crew: Crew) -> None:
     """Otherwise who looks just before the object is there, and asks just after that, would make another."""
 
     def attempt(number: int) -> bool:
@@ -1049,7 +1049,7 @@ def test_a_function_may_make_objects_of_several_types(crew: Crew) -> None:
     assert (callable(proxy), proxy[1], len(proxy), dataclasses.is_dataclass(proxy)) == (True, 2, 2, True)
 
 
-def test_nobody_takes_an_object_by_asking_for_its_class(factory: Factory, crew: Crew) -> None:
+def test_asking_for_its_class_takes_no_object(factory: Factory, crew: Crew) -> None:
     """Otherwise a tool that looks at everything there is would open connections, or wait for one."""
     db: Any = Proxy(fun=factory, max_size=1, timeout=0)
     assert not isinstance(db, Thing)
@@ -1065,7 +1065,7 @@ def test_nobody_takes_an_object_by_asking_for_its_class(factory: Factory, crew: 
     assert type(obj) is Thing
 
 
-def test_nobody_takes_an_object_by_saying_its_type(factory: Factory) -> None:
+def test_naming_its_type_takes_no_object(factory: Factory) -> None:
     """Otherwise `Proxy[T](fun=connect)` would connect while it is imported, and `Proxy[T](obj)` change its object."""
     db = Proxy[Thing](fun=factory)
     assert (db._has_obj(), factory.things) == (False, [])
@@ -1232,7 +1232,7 @@ def test_setting_functions_while_others_use_it(crew: Crew) -> None:
     assert [pool.stats()["in_use"] for pool in pools] == [0] * 41
 
 
-def test_a_block_of_what_everybody_shares_leaves_it_there(factory: Factory) -> None:
+def test_a_block_of_a_shared_object_leaves_it_there(factory: Factory) -> None:
     """Otherwise the end of one request would take the object from all others."""
     proxy: Any = Proxy(fun=factory, scope=Scope.SHARED)
     with proxy._obj() as first:
@@ -1241,7 +1241,7 @@ def test_a_block_of_what_everybody_shares_leaves_it_there(factory: Factory) -> N
         assert second is first
 
 
-def test_what_is_loaded_late_is_listed() -> None:
+def test_names_that_are_loaded_late_are_listed() -> None:
     """Otherwise completion would not find the asynchronous half, or the version."""
     listed = {"AsyncPool", "AsyncProxy", "AsyncKeyedPool", "loop_local", "__version__"}
     assert listed <= set(dir(ProxyPatternPool))

@@ -19,7 +19,7 @@ def make(_: int) -> io.StringIO:
     return io.StringIO("one\ntwo\n")
 
 
-def test_what_is_the_proxys_own_has_a_type() -> None:
+def test_methods_of_the_proxy_have_types() -> None:
     """Otherwise every use of an object would be unchecked."""
     of_object = Proxy([1, 2])
     assert_type(of_object, Proxy[list[int]])
@@ -78,7 +78,7 @@ async def enter(_: int) -> AsyncIterator[io.StringIO]:
     yield make(0)
 
 
-def test_what_an_asynchronous_proxy_stands_for() -> None:
+def test_an_async_proxy_of_a_loop_has_the_type_of_its_object() -> None:
     """Otherwise each use would have to be told that it is neither a coroutine nor a context manager."""
 
     async def main() -> None:
@@ -99,7 +99,7 @@ def test_what_an_asynchronous_proxy_stands_for() -> None:
     asyncio.run(main())
 
 
-def test_what_a_task_has() -> None:
+def test_an_async_proxy_of_a_task_has_the_type_of_its_object() -> None:
     """Otherwise a request's connection would be unchecked, though its pool has a type."""
 
     async def main() -> None:

@@ -149,7 +149,7 @@ def test_many_owners_one_after_another(owner: Callable[[Work], None], factory: F
     assert db._pool.stats()["nuses"] >= 20
 
 
-def test_the_end_of_an_owner_wakes_who_waits(factory: Factory, crew: Crew) -> None:
+def test_the_end_of_an_owner_wakes_a_waiter(factory: Factory, crew: Crew) -> None:
     """Otherwise a waiter would time out beside an object that has come back."""
     db: Any = Proxy(fun=factory, max_size=1, timeout=20, auto_return=True)
     has, may_end = threading.Event(), threading.Event()
@@ -211,7 +211,7 @@ def test_a_greenlet_in_a_task_gives_back_before_the_task_ends(factory: Factory) 
     assert db._pool.stats()["in_use"] == 0
 
 
-def test_who_waits_looks_for_ended_owners_while_finalisers_run() -> None:
+def test_a_waiter_looks_for_ended_owners_while_finalisers_run() -> None:
     """Otherwise a waiter would fail with ``dictionary changed size during iteration`` when the collector comes by."""
     result = run(
         """
@@ -289,7 +289,7 @@ def test_a_task_remembers_no_setting_that_is_over(max_size: int | None) -> None:
     assert asyncio.run(task()) < 50
 
 
-def test_without_auto_return_the_error_tells_of_it(factory: Factory) -> None:
+def test_without_auto_return_the_error_tells_of_ended_threads(factory: Factory) -> None:
     """Otherwise a forgotten `_ret_obj` would be a riddle, as nobody is left who has the object."""
     db: Any = Proxy(fun=factory, name="db", max_size=3, timeout=0)
     in_thread(lambda: db.number)
@@ -303,7 +303,7 @@ def test_without_auto_return_the_error_tells_of_it(factory: Factory) -> None:
     )
 
 
-def test_what_is_taken_without_the_proxy_stays_out(factory: Factory) -> None:
+def test_an_object_taken_without_the_proxy_stays_out(factory: Factory) -> None:
     """Otherwise an object handed from one thread to another would be lent a second time."""
     db: Any = Proxy(fun=factory, max_size=1, timeout=0, auto_return=True)
     in_thread(lambda: db._pool.get())
@@ -337,7 +337,7 @@ def test_without_a_pool_the_owner_closes(owner: Callable[[Work], None], factory:
     assert db._nobjs == 5
 
 
-def test_what_is_in_use_when_the_proxy_is_set_again_is_closed_with_its_owner(factory: Factory, crew: Crew) -> None:
+def test_an_object_in_use_at_a_new_setting_is_closed_with_its_owner(factory: Factory, crew: Crew) -> None:
     """Otherwise a reload would close connections under their users' feet."""
     db: Any = Proxy(fun=factory, max_size=None, close="close", auto_return=True)
     has, may_end = threading.Event(), threading.Event()
@@ -462,7 +462,7 @@ def test_an_object_is_not_at_hand_while_it_is_tidied_up(factory: Factory, crew: 
     crew.join()
 
 
-def test_who_shows_an_object_late_takes_it_out_of_nobodys_hand(
+def test_a_lease_that_is_cached_late_leaves_the_next_lease_alone(
     factory: Factory, crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise the next one to have it would go on using it after having discarded it."""
@@ -495,7 +495,7 @@ def test_auto_return_is_true_or_false(value: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [None, ValueError, SystemExit])
-def test_what_an_ended_owner_left_is_tidied_up_in_the_background(factory: Factory, error: Any) -> None:
+def test_the_object_of_an_ended_owner_is_tidied_up_in_the_background(factory: Factory, error: Any) -> None:
     """Otherwise user code would run in a finaliser, where whatever it waits for may be waiting for it."""
     threads: list[str] = []
 
@@ -510,7 +510,7 @@ def test_what_an_ended_owner_left_is_tidied_up_in_the_background(factory: Factor
     assert threads == ["db-worker"]
 
 
-def test_what_was_returned_before_its_owner_ended_is_not_tidied_up_again(factory: Factory) -> None:
+def test_an_object_returned_before_its_owner_ended_is_tidied_up_once(factory: Factory) -> None:
     """Otherwise the next one's transaction would be rolled back."""
     tidied: list[object] = []
     db: Any = Proxy(fun=factory, max_size=1, auto_return=True, retter=tidied.append)

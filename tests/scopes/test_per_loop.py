@@ -53,7 +53,7 @@ def test_each_loop_has_one_object_until_its_end(run_loop: Run, factory: Factory)
     assert factory.closed == [0, 1, 2]
 
 
-def test_what_was_made_last_is_closed_first(run_loop: Run) -> None:
+def test_the_object_made_last_is_closed_first(run_loop: Run) -> None:
     """Otherwise an object would be closed before the one that is made of it."""
     log: list[object] = []
 
@@ -105,7 +105,7 @@ def test_without_a_loop(factory: Factory) -> None:
     assert not factory.things
 
 
-def test_what_returns_an_awaitable_is_no_special_case(run_loop: Run) -> None:
+def test_a_function_that_returns_an_awaitable_is_no_special_case(run_loop: Run) -> None:
     """Otherwise a function whose product is to be awaited by its users could not be used."""
     future: Any = Proxy(fun=lambda n: asyncio.get_running_loop().create_future(), scope=LOOP)
 
@@ -129,7 +129,7 @@ def test_a_failed_making_is_not_remembered(run_loop: Run) -> None:
     run_loop(main())
 
 
-def test_a_function_that_uses_its_own_proxy(run_loop: Run) -> None:
+def test_a_function_that_uses_its_own_proxy_is_refused(run_loop: Run) -> None:
     """Otherwise the message would be that the stack is too deep."""
     own: Any = Proxy(fun=lambda n: own + 1, scope=LOOP)
 
@@ -141,7 +141,7 @@ def test_a_function_that_uses_its_own_proxy(run_loop: Run) -> None:
     run_loop(main())
 
 
-def test_loops_in_threads(crew: Crew, new_loop: NewLoop, factory: Factory) -> None:
+def test_a_proxy_has_one_object_per_loop_in_threads(crew: Crew, new_loop: NewLoop, factory: Factory) -> None:
     """Otherwise loops that run at the same time would share an object."""
     db: Any = Proxy(fun=factory, scope=LOOP, close="close")
     together = threading.Barrier(2)
@@ -193,7 +193,7 @@ def test_a_closed_loop_is_collected_with_its_object(run_loop: Run, close: Any) -
     assert [reference() for reference in references] == [None, None]
 
 
-def test_a_loop_that_nobody_closes_is_collected_with_its_object() -> None:
+def test_an_unclosed_loop_is_collected_with_its_object() -> None:
     """Likewise. Only with asyncio: uvloop keeps such a loop for ever."""
     db: Any = Proxy(fun=OfLoop, scope=LOOP, close=lambda obj: None)
     loop = asyncio.new_event_loop()
@@ -207,7 +207,7 @@ def test_a_loop_that_nobody_closes_is_collected_with_its_object() -> None:
 
 
 @pytest.mark.no_cover
-def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
+def test_a_thousand_loops_of_a_proxy_leave_no_memory(new_loop: NewLoop) -> None:
     db: Any = Proxy(fun=OfLoop, scope=LOOP, close=lambda obj: None)
 
     async def use() -> None:
@@ -218,7 +218,7 @@ def test_a_thousand_loops_leave_no_memory(new_loop: NewLoop) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 @pytest.mark.parametrize("how", ["return", "close", "new"])
-def test_a_forked_child_makes_its_own_object(how: str) -> None:
+def test_a_loop_in_a_forked_child_makes_its_own_object(how: str) -> None:
     """Otherwise parent and child would speak on one connection, and the child would end it."""
     result = run(f"""
         import asyncio, os, sys

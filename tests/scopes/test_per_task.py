@@ -84,7 +84,7 @@ def test_each_task_has_its_own(run_loop: Run, source: Source) -> None:
     source.check_all_gone()
 
 
-def test_nobody_sees_anothers(run_loop: Run, source: Source) -> None:
+def test_no_task_sees_the_object_of_another(run_loop: Run, source: Source) -> None:
     """Otherwise what a request starts beside itself would use its connection at the same time."""
     db = proxy(source)
 
@@ -157,7 +157,7 @@ def test_parameters_are_the_pools(run_loop: Run, source: Source) -> None:
         proxy(source, max_sise=1)
 
 
-def test_a_timeout_reaches_the_caller(run_loop: Run, source: Source) -> None:
+def test_a_timeout_reaches_the_calling_task(run_loop: Run, source: Source) -> None:
     """Otherwise a request would wait for ever."""
     db = proxy(source, max_size=1, timeout=0.001)
 
@@ -274,7 +274,7 @@ def test_a_task_learns_nothing_of_what_was_taken_from_a_block_that_is_over(sourc
     run_fast(watched(main()))
 
 
-def test_a_block_that_another_task_leaves_takes_nothing_from_who_had_it_before(run_loop: Run, source: Source) -> None:
+def test_a_block_that_another_task_leaves_takes_nothing_from_the_owner(run_loop: Run, source: Source) -> None:
     """Otherwise a transaction would lose its connection in the middle."""
     db = proxy(source)
 
@@ -352,7 +352,7 @@ End = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
 
 @pytest.mark.parametrize("end", [ends, fails, is_cancelled, is_kept])
 @pytest.mark.parametrize("retter", [None, turns])
-def test_what_a_task_has_goes_back_at_its_end(run_loop: Run, source: Source, end: End, retter: Any) -> None:
+def test_the_object_of_a_task_goes_back_at_its_end(run_loop: Run, source: Source, end: End, retter: Any) -> None:
     """Otherwise a server that starts a task for each request would run dry after two of them."""
     db = proxy(source, max_size=2, auto_return=True, retter=retter)
 
@@ -368,7 +368,7 @@ def test_what_a_task_has_goes_back_at_its_end(run_loop: Run, source: Source, end
     source.check_all_gone()
 
 
-def test_the_end_of_a_task_wakes_who_waits_first(run_loop: Run, source: Source) -> None:
+def test_the_end_of_a_task_wakes_the_first_waiter(run_loop: Run, source: Source) -> None:
     """Otherwise a waiter would time out beside an object that has come back."""
     db = proxy(source, max_size=1, auto_return=True)
     served: list[int] = []
@@ -450,7 +450,7 @@ def test_a_task_that_its_loop_has_left_behind(new_loop: NewLoop, source: Source)
 
 
 @pytest.mark.parametrize("retter", [None, turns])
-def test_what_is_over_when_its_task_ends_is_left_alone(run_loop: Run, source: Source, retter: Any) -> None:
+def test_a_lease_that_is_over_when_its_task_ends_is_left_alone(run_loop: Run, source: Source, retter: Any) -> None:
     """Otherwise the next one's use would end with the last one's task."""
     db = proxy(source, max_size=1, auto_return=True, retter=retter)
 
@@ -485,7 +485,7 @@ def test_a_pool_that_has_gone_when_its_last_task_ends(run_loop: Run, source: Sou
 
 @where_classes_go
 @pytest.mark.parametrize("max_size", [0, None])
-def test_a_pool_that_is_collected_together_with_who_uses_it(
+def test_a_pool_collected_together_with_its_task_closes_its_object(
     run_loop: Run, source: Source, max_size: int | None
 ) -> None:
     """Otherwise its last object would stay open until the end of the loop."""
@@ -511,7 +511,7 @@ def test_a_pool_that_is_collected_together_with_who_uses_it(
     run_loop(watched(main()))
 
 
-def test_what_never_gets_tidied_up_at_the_end_of_its_task_is_closed(source: Source) -> None:
+def test_an_object_whose_retter_hangs_after_its_task_is_closed(source: Source) -> None:
     """Otherwise each server that hangs in mid-rollback would cost a place in the pool for ever."""
 
     async def hang(part: Part) -> None:
@@ -531,7 +531,7 @@ def test_what_never_gets_tidied_up_at_the_end_of_its_task_is_closed(source: Sour
     run_fast(watched(main()))
 
 
-def test_without_auto_return_the_error_tells_of_it(run_loop: Run, source: Source) -> None:
+def test_without_auto_return_the_error_tells_of_ended_tasks(run_loop: Run, source: Source) -> None:
     """Otherwise a forgotten `_ret_obj` would be a riddle, as nobody is left who has the object."""
     db = proxy(source, max_size=2)
 
@@ -546,7 +546,7 @@ def test_without_auto_return_the_error_tells_of_it(run_loop: Run, source: Source
     run_loop(watched(main()))
 
 
-def test_who_has_what(run_loop: Run, source: Source) -> None:
+def test_leases_name_the_tasks_that_hold_objects(run_loop: Run, source: Source) -> None:
     """Otherwise a monitor could not tell who holds an object for too long."""
     db = proxy(source)
 
@@ -667,7 +667,7 @@ def test_an_object_that_cannot_be_kept_is_given_back(run_loop: Run) -> None:
 # -- setting it again
 
 
-def test_setting_again_shuts_the_pool_down(run_loop: Run, source: Source) -> None:
+def test_setting_a_task_proxy_again_shuts_its_pool_down(run_loop: Run, source: Source) -> None:
     """Otherwise a reload would leave connections open, or close them under their users' feet."""
     db = proxy(source, max_size=2)
 
@@ -704,7 +704,7 @@ async def use(db: Any) -> None:
         assert db.open
 
 
-def test_who_waits_while_the_proxy_is_set_again_gets_the_new_one(run_loop: Run, source: Source) -> None:
+def test_a_waiter_gets_the_new_object_when_the_proxy_is_set_again(run_loop: Run, source: Source) -> None:
     """Otherwise a reload would fail the requests that wait."""
     db = proxy(source, max_size=1)
 
@@ -724,7 +724,7 @@ def test_who_waits_while_the_proxy_is_set_again_gets_the_new_one(run_loop: Run, 
     source.check_all_gone()
 
 
-def test_who_has_one_made_while_the_proxy_is_set_again_gets_the_new_one(run_loop: Run, source: Source) -> None:
+def test_a_creating_caller_gets_the_new_object_when_the_proxy_is_set_again(run_loop: Run, source: Source) -> None:
     """Otherwise a server that was given up for another one would hold up, or fail, the requests that came before."""
 
     async def hang(part: Part) -> None:
@@ -743,7 +743,7 @@ def test_who_has_one_made_while_the_proxy_is_set_again_gets_the_new_one(run_loop
     source.check_all_gone()
 
 
-def test_who_is_just_served_when_the_proxy_is_set_again_gets_the_new_one(run_loop: Run, source: Source) -> None:
+def test_a_waiter_just_served_gets_the_new_object_of_a_proxy_set_again(run_loop: Run, source: Source) -> None:
     """Otherwise it would have an object that its proxy does not know of."""
     db = proxy(source, max_size=1)
 
@@ -916,7 +916,7 @@ async def connect(number: int) -> AsyncIterator[list[int]]:
     yield [number]
 
 
-def test_a_pickled_one_arrives_as_one(run_loop: Run) -> None:
+def test_a_pickled_proxy_of_a_task_arrives_as_a_proxy(run_loop: Run) -> None:
     """Otherwise a job that is sent to another process would lose its database."""
     db: Any = AsyncProxy(fun=connect, max_size=2, auto_return=True, name="db")
     arrived = pickle.loads(pickle.dumps(copy.copy(AsyncProxy(name="later"))))
@@ -936,7 +936,7 @@ def test_a_pickled_one_arrives_as_one(run_loop: Run) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
-def test_a_forked_child_makes_its_own_object() -> None:
+def test_a_task_in_a_forked_child_makes_its_own_object() -> None:
     """Otherwise parent and child would speak on one connection, and the child would end it."""
     result = run("""
         import asyncio, gc, os, sys

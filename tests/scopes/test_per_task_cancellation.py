@@ -144,6 +144,6 @@ SCENES = [having_one_made, waiting, checking, nesting, returning, ending, withou
 
 
 @pytest.mark.parametrize("set_up", SCENES)
-def test_cancelled_at_every_suspension(new_loop: NewLoop, set_up: SetUp) -> None:
+def test_cancelling_at_every_suspension_of_a_proxy_loses_no_object(new_loop: NewLoop, set_up: SetUp) -> None:
     """Otherwise a client that hangs up at the wrong moment would take an object, or its place, with it for ever."""
     assert play(set_up, new_loop).played >= 3, "it was never suspended"

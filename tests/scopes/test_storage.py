@@ -36,7 +36,7 @@ def test_each_thread_has_its_own(kind: type[ThreadStorage[str]], crew: Crew) -> 
     assert storage.get() is None
 
 
-def test_who_has_ended_is_nobody_who_comes_later() -> None:
+def test_an_ended_owner_is_no_later_owner() -> None:
     """Otherwise a block that a later task leaves would return what that one has, and never its own."""
     owners: list[object] = []
 
@@ -82,7 +82,7 @@ def test_no_task_nor_thread_sees_its_parents() -> None:
     assert storage.get() == "thread"
 
 
-def test_what_a_task_leaves_goes_with_it() -> None:
+def test_the_entry_of_a_task_goes_with_the_task() -> None:
     """Otherwise a later task, at the same address, could get it; or memory would grow with each request."""
     storage: OwnerStorage[str] = OwnerStorage()
 
@@ -99,7 +99,7 @@ def test_what_a_task_leaves_goes_with_it() -> None:
     assert not storage._entries
 
 
-def test_greenlets() -> None:
+def test_each_greenlet_has_its_own_entry() -> None:
     """Otherwise two greenlets would share a connection."""
     greenlet = pytest.importorskip("greenlet")
     storage: OwnerStorage[str] = OwnerStorage()
@@ -149,7 +149,7 @@ def test_nothing_is_imported_to_find_out(monkeypatch: pytest.MonkeyPatch) -> Non
     assert nobody == (None, None)
 
 
-def test_a_room_that_is_left_twice_takes_nobody_elses_away() -> None:
+def test_an_entry_that_is_left_late_removes_no_other_entry() -> None:
     """Otherwise the late end of one owner would lose what belongs to the next one of the same identity."""
     entries: dict[tuple[int, int], _Entry[str]] = {}
     first = _Entry(entries, None, None)

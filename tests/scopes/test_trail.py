@@ -47,7 +47,7 @@ def test_the_end_of_a_task_gives_nothing_back_without_ret_obj(factory: Factory) 
     assert in_use(db) == [0]
 
 
-def test_what_a_child_task_has_left_goes_back_with_ret_obj_of_its_parent(factory: Factory) -> None:
+def test_objects_left_by_child_tasks_go_back_with_ret_obj_of_the_parent(factory: Factory) -> None:
     """Otherwise it stays out for good."""
     tidied: list[int] = []
     db = things(factory, retter=lambda thing: tidied.append(thing.number))

@@ -149,7 +149,7 @@ def test_threads_of_the_system_and_green_ones_share_a_pool(head: str) -> None:
     )
 
 
-def test_what_is_done_in_the_background_is_done(head: str) -> None:
+def test_background_work_is_done_under_eventlet(head: str) -> None:
     """Otherwise idle objects would stay open, and worn ones never be replaced."""
     check(
         head
@@ -171,7 +171,7 @@ def test_what_is_done_in_the_background_is_done(head: str) -> None:
 
 
 @pytest.mark.parametrize("patch", ["patched", "patched late"])
-def test_what_is_done_in_the_background_is_done_in_the_thread_of_the_hub(patch: str) -> None:
+def test_background_work_is_done_in_the_thread_of_the_hub(patch: str) -> None:
     """Otherwise `close` would wait for locks of green threads in another thread, which eventlet cannot wake."""
     check(
         "    "
@@ -192,7 +192,7 @@ def test_what_is_done_in_the_background_is_done_in_the_thread_of_the_hub(patch: 
     )
 
 
-def test_shutdown_waits_for_what_is_being_closed(head: str) -> None:
+def test_shutdown_under_eventlet_waits_for_objects_being_closed(head: str) -> None:
     """Otherwise a program would go on, and end, while its connections are being closed."""
     check(
         head

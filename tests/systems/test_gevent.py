@@ -137,7 +137,7 @@ def test_a_greenlet_is_woken_by_another_thread() -> None:
     )
 
 
-def test_what_is_done_in_the_background_is_done(head: str) -> None:
+def test_background_work_is_done_under_gevent(head: str) -> None:
     """Otherwise idle objects would stay open, and worn ones never be replaced."""
     check(
         head
@@ -158,7 +158,7 @@ def test_what_is_done_in_the_background_is_done(head: str) -> None:
     )
 
 
-def test_each_greenlet_has_its_own(head: str) -> None:
+def test_each_gevent_greenlet_has_its_own_object(head: str) -> None:
     """Otherwise two requests would use one connection."""
     check(
         head
@@ -233,7 +233,7 @@ RETURNS = {
 
 
 @pytest.mark.parametrize("how", RETURNS)
-def test_what_a_greenlet_of_an_ended_thread_waited_for_goes_to_another(how: str) -> None:
+def test_an_object_due_to_a_greenlet_of_an_ended_thread_goes_to_another(how: str) -> None:
     """Otherwise each such greenlet would cost an object."""
     check(
         HEAD
@@ -336,7 +336,7 @@ def test_a_greenlet_that_waits_at_the_end_of_the_program(head: str) -> None:
         "kept.append(gevent.spawn_raw(lambda: db[0])); gevent.sleep(0)",
     ],
 )
-def test_what_a_greenlet_has_goes_back_at_its_end(head: str, end: str) -> None:
+def test_the_object_of_a_greenlet_goes_back_at_its_end(head: str, end: str) -> None:
     """Otherwise a server would run dry after as many requests as it has connections."""
     check(
         head
@@ -353,7 +353,7 @@ def test_what_a_greenlet_has_goes_back_at_its_end(head: str, end: str) -> None:
     )
 
 
-def test_the_end_of_a_greenlet_wakes_who_waits(head: str) -> None:
+def test_the_end_of_a_greenlet_wakes_a_waiter(head: str) -> None:
     """Otherwise a waiter would time out beside an object that has come back."""
     check(
         head

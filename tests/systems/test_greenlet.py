@@ -75,7 +75,7 @@ def test_a_greenlet_is_served_by_another_thread() -> None:
     """)
 
 
-def test_each_greenlet_has_its_own() -> None:
+def test_each_greenlet_has_its_own_object() -> None:
     """Otherwise two conversations would use one connection."""
     check("""
     db = Proxy(fun=lambda n: [n], scope=Proxy.Scope.VERSATILE, max_size=2)

@@ -55,7 +55,7 @@ def lend_all(pool: Pool[Connection], number: int) -> list[bool]:
         return [is_usable(leases.enter_context(pool.obj())) for _ in range(number)]
 
 
-def test_after_a_restart_nobody_is_lent_a_stale_connection(server: PostgreSQL, attempts: Attempts) -> None:
+def test_after_a_restart_no_caller_is_lent_a_stale_connection(server: PostgreSQL, attempts: Attempts) -> None:
     """Otherwise the first requests after it would fail, one for each connection."""
     with pool_of(attempts, 6, min_size=6) as pool:
         server.restart()
@@ -73,7 +73,7 @@ def test_a_connection_that_broke_in_use_is_not_lent_again(server: PostgreSQL, at
         assert lend_all(pool, 1) == [True]
 
 
-def test_who_asks_first_after_an_outage_is_served(server: PostgreSQL, attempts: Attempts) -> None:
+def test_the_first_caller_after_an_outage_is_served(server: PostgreSQL, attempts: Attempts) -> None:
     """Otherwise the pauses between background attempts, which grow, would be everybody's."""
     with pool_of(attempts, 6, min_size=6) as pool:
         server.stop()
@@ -99,7 +99,7 @@ def test_a_server_that_comes_back_meets_no_stampede(server: PostgreSQL, attempts
         assert attempts.peak == 3
 
 
-def test_after_an_outage_everybody_is_served(server: PostgreSQL, attempts: Attempts, crew: Crew) -> None:
+def test_after_an_outage_all_callers_are_served(server: PostgreSQL, attempts: Attempts, crew: Crew) -> None:
     """Otherwise one of the many failures at once would have cost a place, or left somebody asleep."""
     failed = threading.Semaphore(0)
 
@@ -124,7 +124,7 @@ def test_after_an_outage_everybody_is_served(server: PostgreSQL, attempts: Attem
         assert lend_all(pool, 3) == [True] * 3
 
 
-def test_who_waits_has_its_turn_when_connecting_fails(attempts: Attempts, crew: Crew) -> None:
+def test_a_waiter_has_its_turn_when_connecting_fails(attempts: Attempts, crew: Crew) -> None:
     """Otherwise it would sleep beside a free place, until its timeout."""
     go = threading.Event()
 
@@ -148,7 +148,7 @@ def test_who_waits_has_its_turn_when_connecting_fails(attempts: Attempts, crew: 
 
 
 @pytest.mark.parametrize("min_size", [2, 0], ids=["while it is checked", "while it is made"])
-def test_a_server_that_hangs_keeps_nobody_else_beyond_the_timeout(
+def test_a_server_that_hangs_keeps_no_caller_beyond_the_timeout(
     server: PostgreSQL, attempts: Attempts, crew: Crew, factory: Factory, min_size: int
 ) -> None:
     """Otherwise one database would stop the whole program, and go on doing so when it is back."""

@@ -145,7 +145,7 @@ def test_a_close_that_raises_at_the_end_leaves_nothing_open() -> None:
 
 
 @pytest.mark.parametrize("end", ["", "sys.exit(3)", "1 / 0"])
-def test_who_waits_for_what_the_ended_program_had_is_sent_away(end: str) -> None:
+def test_a_waiter_for_an_object_of_the_ended_program_is_sent_away(end: str) -> None:
     """Otherwise a program would not end, because one of its threads waits for an object that nobody can return."""
     result = run(f"""
         import sys, threading, time
@@ -219,7 +219,7 @@ def test_the_thread_that_ends_the_program_gets_nothing_more_and_does_not_wait() 
     assert (result.stdout, result.stderr) == ("0\ndb: the pool has been shut down\n", "")
 
 
-def test_who_waits_for_an_ended_thread_goes_on_while_the_program_does() -> None:
+def test_a_waiter_for_an_ended_thread_goes_on_while_the_program_does() -> None:
     """Otherwise an object that was passed on to another thread would send away those who wait for it."""
     result = run("""
         import threading, time
@@ -249,7 +249,7 @@ def test_who_waits_for_an_ended_thread_goes_on_while_the_program_does() -> None:
     assert (result.stderr, result.stdout) == ("", "served 0\n")
 
 
-def test_who_waits_for_a_living_thread_goes_on_after_the_main_thread() -> None:
+def test_a_waiter_for_a_living_thread_goes_on_after_the_main_thread() -> None:
     """Otherwise a program whose main thread only starts the others would lose its pool."""
     result = run("""
         import threading, time
@@ -663,7 +663,7 @@ TELLTALE = """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
-def test_what_other_threads_had_is_not_finalised_in_a_child() -> None:
+def test_objects_of_other_threads_are_not_finalised_in_a_child() -> None:
     """Otherwise the first thing that a child does would be to end the sessions of its parent's threads."""
     result = run(
         TELLTALE
@@ -733,7 +733,7 @@ def test_objects_of_pending_and_of_past_warnings_are_not_finalised_in_a_child() 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
-def test_what_a_child_inherits_is_not_even_finalised_at_its_end() -> None:
+def test_inherited_objects_are_not_finalised_at_the_end_of_a_child() -> None:
     """Otherwise a driver whose destructor says good-bye would end the parent's session when the child ends."""
     result = run(
         TELLTALE

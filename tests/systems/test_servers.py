@@ -206,7 +206,9 @@ HOLDING = """
 
 
 @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["", "preloaded"])
-def test_greenlets(tmp_path: Path, wire: Server, crew: Crew, options: list[str]) -> None:
+def test_a_gevent_worker_answers_while_other_requests_wait(
+    tmp_path: Path, wire: Server, crew: Crew, options: list[str]
+) -> None:
     """Otherwise one request that waits for a connection would stop a whole worker, the one that has it included."""
     pytest.importorskip("gevent", reason="gevent is missing: pip install ProxyPatternPool[gevent]")
     options = ["--worker-class", "gevent", "--workers", "1", *options]

@@ -14,7 +14,7 @@ def wait(event: threading.Event) -> None:
     assert event.wait(20)
 
 
-def test_whoever_waits_for_the_end_waits_until_it_has_come(crew: Crew) -> None:
+def test_a_thread_that_joins_a_worker_waits_for_its_end(crew: Crew) -> None:
     """Otherwise a program would end in the middle of a close, because the worker before had just ended."""
     worker, go, joined = Worker(), threading.Event(), threading.Event()
 
@@ -34,7 +34,7 @@ def test_whoever_waits_for_the_end_waits_until_it_has_come(crew: Crew) -> None:
     assert not worker._alive.locked()
 
 
-def test_whoever_waits_gives_up_in_time() -> None:
+def test_a_thread_that_joins_a_worker_gives_up_in_time() -> None:
     """Otherwise a close that hangs would keep the program from ending."""
     worker, go = Worker(), threading.Event()
     assert worker.start(partial(wait, go), "worker", lambda: None)

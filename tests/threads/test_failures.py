@@ -296,7 +296,9 @@ def test_no_thread_can_be_started() -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_who_waits_does_what_no_thread_can_be_had_for(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiter_does_the_background_work_if_no_thread_can_start(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise it would wait in vain for a place that only has to be cleared."""
 
     def refuse(*_: object) -> None:

@@ -65,7 +65,7 @@ def test_all_that_is_stale_is_replaced_at_once(server: Server, clock: Clock) -> 
     assert sorted(server.checked) == list(range(6))
 
 
-def test_what_was_used_just_now_is_not_asked(server: Server, clock: Clock) -> None:
+def test_an_object_used_just_now_is_not_checked(server: Server, clock: Clock) -> None:
     """Otherwise each request would pay for a round trip."""
     pool = Pool(server.factory, 1, health=server.health, health_delay=2.0, clock=clock)
     for _ in range(3):
@@ -137,7 +137,7 @@ def test_a_check_that_ends_the_program_loses_nothing(server: Server, clock: Cloc
     assert server.factory.closed == [0]
 
 
-def test_idle_objects_are_checked_in_the_background(server: Server, clock: Clock) -> None:
+def test_dead_idle_objects_are_replaced_in_the_background(server: Server, clock: Clock) -> None:
     """Otherwise a server that closes silent connections would do so, and each first use would pay for it."""
     pool = Pool(server.factory, 3, min_size=3, health=server.health, close="close", delay=10.0, clock=clock)
     clock.now += 9
@@ -179,7 +179,7 @@ def test_a_check_in_the_background_that_ends_the_program_ends_but_that_call(
     assert f"{pool.name}: failed in the background" in caplog.messages
 
 
-def test_what_is_taken_meanwhile_is_not_checked(server: Server, clock: Clock) -> None:
+def test_an_object_taken_meanwhile_is_not_checked(server: Server, clock: Clock) -> None:
     """Otherwise two threads would use one connection."""
     pool = Pool(server.factory, 2, min_size=2, health=server.health, delay=10.0, health_delay=60, clock=clock)
     clock.now += 10
@@ -199,7 +199,7 @@ def test_health_freq_leaves_rounds_out(server: Server, clock: Clock) -> None:
     until(lambda: server.checked == [0])
 
 
-def test_a_check_in_the_background_that_never_ends_stops_nobody(server: Server, clock: Clock) -> None:
+def test_a_check_in_the_background_that_never_ends_stops_no_caller(server: Server, clock: Clock) -> None:
     """Otherwise a server that answers no more would stop the pools of all others, and the requests of its own."""
     checking, go = threading.Event(), threading.Event()
 

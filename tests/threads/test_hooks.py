@@ -207,7 +207,7 @@ def test_a_fun_that_returns_what_is_in_the_pool_opens_nothing(factory: Factory) 
     assert settled(pool, 1)
 
 
-def test_what_was_given_back_inside_its_block_is_tidied_up_once(factory: Factory) -> None:
+def test_an_object_returned_inside_its_block_is_tidied_up_once(factory: Factory) -> None:
     """Otherwise the end of the block would roll back what the next one has begun."""
     tidied: list[int] = []
     pool = Pool(factory, 1, retter=lambda thing: tidied.append(thing.number))

@@ -41,7 +41,7 @@ def housekeeper(monkeypatch: pytest.MonkeyPatch) -> Housekeeper:
     return Housekeeper()
 
 
-def test_who_calls_has_a_round_and_then_as_many_as_it_wants(housekeeper: Housekeeper) -> None:
+def test_a_pool_that_calls_has_a_round_and_then_as_many_as_it_wants(housekeeper: Housekeeper) -> None:
     """Otherwise idle objects would never expire."""
     kept, other = Kept(0.001, 0.001, 0.0), Kept()
     housekeeper.call(kept)
@@ -49,7 +49,7 @@ def test_who_calls_has_a_round_and_then_as_many_as_it_wants(housekeeper: Houseke
     until(lambda: (kept.rounds, other.rounds) == (4, 1))
 
 
-def test_the_thread_ends_when_nobody_needs_it_and_comes_back(housekeeper: Housekeeper) -> None:
+def test_the_thread_ends_when_no_pool_needs_it_and_comes_back(housekeeper: Housekeeper) -> None:
     """Otherwise a program would be left with threads that have nothing to do, or with pools that nobody keeps."""
     kept = Kept()
     for rounds in range(1, 4):
@@ -68,7 +68,7 @@ def test_a_call_ends_a_long_sleep(housekeeper: Housekeeper) -> None:
     assert sleeper.rounds == 1
 
 
-def test_nobody_is_kept_alive(housekeeper: Housekeeper) -> None:
+def test_the_housekeeper_keeps_no_pool_alive(housekeeper: Housekeeper) -> None:
     """Otherwise a pool with an idle limit could never be collected."""
     kept = Kept(3600.0)
     reference = weakref.ref(kept)

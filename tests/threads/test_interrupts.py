@@ -122,7 +122,7 @@ def test_waiting_at_every_bytecode() -> None:
     assert everywhere("a get in vain", prepare, check) > 100
 
 
-def test_a_return_that_somebody_waits_for_at_every_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_return_to_a_waiter_at_every_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise an interrupt in one thread would leave another asleep beside an idle object."""
     monkeypatch.setattr(_parking, "RECHECK", 0.005)
     crew = Crew()

@@ -60,7 +60,7 @@ def test_objects_that_were_made_together_do_not_expire_together(factory: Factory
 # -- use
 
 
-def test_who_holds_an_object_for_too_long_is_named_once(
+def test_a_thread_that_holds_an_object_for_too_long_is_named_once(
     factory: Factory, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Otherwise a leak would be found only when the pool is empty."""
@@ -79,7 +79,7 @@ def test_who_holds_an_object_for_too_long_is_named_once(
     until(lambda: len(caplog.records) == 2)
 
 
-def test_who_had_it_for_too_long_is_named_and_not_who_has_it_now(
+def test_the_thread_that_was_late_is_named_and_not_the_next_one(
     factory: Factory, clock: Clock, crew: Crew, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Otherwise an innocent thread would be searched for the leak."""
@@ -102,7 +102,7 @@ def test_who_had_it_for_too_long_is_named_and_not_who_has_it_now(
     until(lambda: "was not given back within 5.0 s by thread 'MainThread'" in caplog.text)
 
 
-def test_what_is_held_for_much_too_long_is_taken_away(
+def test_an_object_held_for_much_too_long_is_taken_away(
     factory: Factory, clock: Clock, crew: Crew, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Otherwise one thread that hangs would keep a connection, and its locks in the database, for ever."""
@@ -166,7 +166,7 @@ def test_a_block_whose_object_was_taken_away_ends_quietly(factory: Factory, cloc
     assert (stats["idle"], stats["size"], stats["nbad_returns"]) == (1, 1, 0)
 
 
-def test_what_is_taken_away_while_it_is_being_checked_is_not_lent(factory: Factory, clock: Clock) -> None:
+def test_an_object_taken_away_while_it_is_checked_is_not_lent(factory: Factory, clock: Clock) -> None:
     """Otherwise a caller would get what is being closed."""
 
     def health(thing: Thing) -> bool:
@@ -184,7 +184,7 @@ def test_what_is_taken_away_while_it_is_being_checked_is_not_lent(factory: Facto
 # -- the queue
 
 
-def test_nobody_waits_behind_too_many(factory: Factory, crew: Crew) -> None:
+def test_no_caller_waits_behind_too_many(factory: Factory, crew: Crew) -> None:
     """Otherwise an outage would pile up requests that have no chance, each of them with its memory."""
     pool = Pool(factory, 1, max_waiting=2, timeout=20, name="db")
     thing = pool.get()
@@ -203,7 +203,7 @@ def test_nobody_waits_behind_too_many(factory: Factory, crew: Crew) -> None:
         pass
 
 
-def test_who_has_given_up_waits_no_more(factory: Factory) -> None:
+def test_a_waiter_that_has_given_up_does_not_count(factory: Factory) -> None:
     """Otherwise those who timed out would keep others from waiting, as they do elsewhere."""
     pool = Pool(factory, 1, max_waiting=1)
     with pool.obj():
@@ -215,7 +215,7 @@ def test_who_has_given_up_waits_no_more(factory: Factory) -> None:
 # -- sizes
 
 
-def test_a_larger_pool_serves_who_waits(factory: Factory, crew: Crew) -> None:
+def test_a_larger_pool_serves_waiters(factory: Factory, crew: Crew) -> None:
     """Otherwise the relief would come only with the next return."""
     pool = Pool(factory, 1, timeout=20)
     thing = pool.get()
@@ -286,7 +286,7 @@ def test_a_larger_minimum_is_made_in_the_background(factory: Factory) -> None:
     until(lambda: pool.stats()["idle"] == 3)
 
 
-def test_two_who_resize_at_the_same_moment_are_both_obeyed(crew: Crew) -> None:
+def test_two_threads_that_resize_at_the_same_moment_are_both_obeyed(crew: Crew) -> None:
     """Otherwise the larger limit that an operator has set could be undone by a program that adapts its minimum."""
 
     def attempt(number: int) -> bool:

@@ -13,7 +13,7 @@ from tests.support.bytecodes import at_bytecode, at_each_bytecode
 pytestmark = pytest.mark.no_cover  # see CONTRIBUTING.md
 
 
-def test_who_comes_at_each_bytecode_of_a_return_is_served(crew: Crew) -> None:
+def test_a_caller_at_each_bytecode_of_a_return_is_served(crew: Crew) -> None:
     """Otherwise that caller would sleep beside an idle object."""
 
     def attempt(number: int) -> bool:
@@ -33,7 +33,7 @@ def test_who_comes_at_each_bytecode_of_a_return_is_served(crew: Crew) -> None:
     assert at_each_bytecode(attempt) > 30
 
 
-def test_a_return_at_each_bytecode_of_who_queues_up_serves_it(crew: Crew) -> None:
+def test_a_return_at_each_bytecode_of_a_queueing_caller_serves_it(crew: Crew) -> None:
     """Otherwise the same would happen, the other way round."""
 
     def attempt(number: int) -> bool:

@@ -115,7 +115,7 @@ def test_a_block_without_a_timeout_passes_none_on(factory: Factory) -> None:
         assert thing.number == 0
 
 
-def test_what_is_returned_or_lent_elsewhere_inside_a_block_is_not_returned_again(factory: Factory) -> None:
+def test_an_object_returned_inside_a_block_is_not_returned_again(factory: Factory) -> None:
     """Otherwise the end of the block would end the lease of another caller."""
     pool = CountingPool(factory, 1)
     with pool.obj() as thing:

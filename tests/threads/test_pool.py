@@ -86,7 +86,7 @@ def test_a_lease_that_could_not_be_had_can_be_asked_for_again(factory: Factory) 
         assert thing.number == 0
 
 
-def test_of_two_who_enter_one_lease_one_is_refused(factory: Factory, crew: Crew) -> None:
+def test_of_two_threads_that_enter_one_lease_one_is_refused(factory: Factory, crew: Crew) -> None:
     """Otherwise the object of the first would never come back."""
     pool = Pool(factory, 1)
     lease, thing = pool.obj(), pool.get()
@@ -101,7 +101,9 @@ def test_of_two_who_enter_one_lease_one_is_refused(factory: Factory, crew: Crew)
 
 
 @pytest.mark.parametrize("foreign", [object(), [], None, 3])
-def test_what_is_not_out_is_not_taken_back(factory: Factory, foreign: object, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_return_of_a_foreign_or_idle_object_is_logged_and_ignored(
+    factory: Factory, foreign: object, caplog: pytest.LogCaptureFixture
+) -> None:
     """Otherwise two users would get the same connection."""
     pool: Pool[object] = Pool(factory, 2, name="db")
     thing = pool.get()
@@ -177,7 +179,7 @@ def test_a_close_that_raises_loses_nothing(
     assert caplog.records[0].exc_info[1] is error
 
 
-def test_who_shuts_down_hears_an_interrupt_and_loses_nothing(factory: Factory) -> None:
+def test_a_shutdown_raises_an_interrupt_and_closes_every_object(factory: Factory) -> None:
     """Otherwise Ctrl-C during a slow shutdown would be swallowed, or leave the rest unclosed."""
 
     def close(thing: Thing) -> None:
@@ -241,7 +243,7 @@ def test_when_a_creation_fails_the_next_in_line_has_its_turn_at_once(factory: Fa
     assert [thing.number for thing in factory.things] == [1]
 
 
-def test_objects_are_made_in_parallel_and_stop_nobody(factory: Factory, crew: Crew) -> None:
+def test_objects_are_made_in_parallel_and_stop_no_caller(factory: Factory, crew: Crew) -> None:
     """Otherwise a slow server would stop those who need nothing from it."""
     together = threading.Barrier(3)
 
@@ -322,7 +324,7 @@ def test_a_refill_that_returns_a_pooled_object_is_refused(caplog: pytest.LogCapt
 # -- waiting
 
 
-def test_who_returns_and_asks_again_is_served_last(factory: Factory, crew: Crew) -> None:
+def test_a_caller_that_returns_and_asks_again_is_served_last(factory: Factory, crew: Crew) -> None:
     """Otherwise four of sixteen threads would have all the objects, and the others none."""
     pool = Pool(factory, 4, timeout=None)
     go = [threading.Semaphore(0) for _ in range(16)]
@@ -484,7 +486,7 @@ def interrupts() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interrupts")
-def test_who_is_interrupted_while_waiting_leaves_the_queue(factory: Factory, crew: Crew) -> None:
+def test_a_waiter_that_is_interrupted_leaves_the_queue(factory: Factory, crew: Crew) -> None:
     """Otherwise the object would be handed to somebody who is no longer there."""
     pool = Pool(factory, 1, timeout=None)
     main = threading.main_thread().ident
@@ -551,7 +553,7 @@ def test_a_finaliser_in_the_locked_region_runs_no_code_of_the_user(
     until(lambda: caplog.messages == ["db: Item object given back, but it is not out: ignored"])
 
 
-def test_an_interrupt_while_returning_leaves_nobody_asleep(factory: Factory, crew: Crew) -> None:
+def test_an_interrupt_while_returning_leaves_no_waiter_asleep(factory: Factory, crew: Crew) -> None:
     """Otherwise Ctrl-C in one thread would cost another its object, or its turn."""
     pool = Pool(factory, 1, timeout=None)
     held = pool.get()
@@ -576,7 +578,7 @@ def test_an_interrupt_while_returning_leaves_nobody_asleep(factory: Factory, cre
 # -- the end
 
 
-def test_shutdown_waits_for_those_in_use(factory: Factory, crew: Crew) -> None:
+def test_shutdown_waits_for_objects_in_use(factory: Factory, crew: Crew) -> None:
     """Otherwise a program could not end in good order."""
     pool = Pool(factory, 2, min_size=2, close="close")
     held = pool.get()
@@ -644,7 +646,7 @@ def test_a_pool_that_was_not_made_is_collected_quietly() -> None:
     Pool.__new__(Pool).__del__()
 
 
-def test_shutdown_waits_for_what_is_being_closed(factory: Factory, crew: Crew) -> None:
+def test_shutdown_waits_for_objects_being_closed(factory: Factory, crew: Crew) -> None:
     """Otherwise a program could end while a connection is half closed."""
     closing, go = threading.Event(), threading.Event()
 
@@ -749,7 +751,7 @@ def test_when_no_thread_can_be_started_getting_and_returning_still_work(
 # -- telling
 
 
-def test_statistics_are_plain_data(factory: Factory) -> None:
+def test_pool_statistics_are_plain_data(factory: Factory) -> None:
     """Otherwise nobody could watch the pool."""
     now = 0.0
     pool = Pool(factory, 2, max_use=3, close="close", name="db", clock=lambda: now)

@@ -77,7 +77,7 @@ def test_tools_make_no_object(kind: str) -> None:
     look_at(MAKERS[kind]())
 
 
-def test_tools_take_no_object_for_those_who_have_none(crew: Crew) -> None:
+def test_tools_take_no_object_for_threads_that_have_none(crew: Crew) -> None:
     """Otherwise looking around in a second thread would take a connection away from the others."""
     db: Any = Proxy(fun=lambda n: [n], max_size=1, timeout=0.0)
     assert db == [0]
@@ -108,7 +108,7 @@ class Callee:
     ],
 )
 @pytest.mark.parametrize("scope", [Scope.THREAD, Scope.VERSATILE])
-def test_a_function_or_a_class_is_only_known_to_who_has_it(scope: Proxy.Scope, make: Callable[[int], Any]) -> None:
+def test_a_function_or_a_class_is_only_known_to_its_holder(scope: Proxy.Scope, make: Callable[[int], Any]) -> None:
     """Otherwise patching one for a test would fail when it was in use before, since nobody there tells its code."""
     function: Any = Proxy(fun=make, scope=scope)
     kind = type(function._get_obj())
@@ -193,7 +193,7 @@ def test_a_text_of_ones_own() -> None:
     assert repr(Shown(fun=connect)) == "my own"
 
 
-def test_what_a_proxy_would_be_called_with_is_not_known_before_it_is_set() -> None:
+def test_the_signature_of_a_proxy_is_unknown_before_it_is_set() -> None:
     """Otherwise a documentation tool would fail on a module that has one."""
     assert str(inspect.signature(Proxy())) == "(*args, **kwargs)"
 

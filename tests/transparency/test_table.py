@@ -37,7 +37,7 @@ def test_the_page_is_what_is_measured() -> None:
     assert [line[: len(own)] for line, own in zip(rows, ours, strict=True)] == ours
 
 
-def test_there_is_nothing_impossible_that_nobody_tries() -> None:
+def test_every_impossible_or_unknown_operation_is_tried() -> None:
     """Otherwise a reason would be given for what is not shown."""
     tried = {operation[1:] for operation in OPERATIONS}
     assert (IMPOSSIBLE.keys() | UNKNOWN) <= tried

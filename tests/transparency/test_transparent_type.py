@@ -40,7 +40,7 @@ class Manager:
 
 @pytest.mark.parametrize("scope", [Scope.SHARED, Scope.THREAD, None])
 @pytest.mark.parametrize("used", [True, False])
-def test_what_was_entered_is_left_when_the_proxy_is_set_meanwhile(scope: Any, used: bool) -> None:
+def test_an_entered_object_is_left_when_the_proxy_is_set_meanwhile(scope: Any, used: bool) -> None:
     """Otherwise a reload would leave a lock locked, and unlock another one."""
     managers = [Manager() for _ in range(6)]
     rest = iter(managers)
@@ -109,7 +109,7 @@ def test_a_proxy_takes_little_memory(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["object", "function"])
-def test_nothing_is_between_an_operation_and_what_everybody_shares(kind: str) -> None:
+def test_nothing_is_between_an_operation_and_a_shared_object(kind: str) -> None:
     """Otherwise a shared list would be as slow as one of each thread."""
     proxy: Any = Proxy([1]) if kind == "object" else first_used(Proxy(fun=lambda n: [1], scope=Scope.SHARED))
     ours: list[str] = []
