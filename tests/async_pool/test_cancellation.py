@@ -340,7 +340,7 @@ SetUp = Callable[[Scene], Awaitable[None]]
 
 @dataclass
 class Row:
-    """What came of all cancellations of one scene."""
+    """The outcome of all cancellations of one scene."""
 
     point: str
     played: int = 0

@@ -1,4 +1,4 @@
-"""The core against a naive model: whatever happens, in whatever order, it decides as the model does.
+"""The core against a naive model: after any events, in any order, it decides as the model does.
 
 The model is the specification in the simplest words: lists, and one rule (`settle`) applied until nothing changes.
 Time is a number that the test moves. There is no thread, no lock and no sleep: what a driver does is a rule here.
@@ -233,7 +233,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(times=st.integers(1, 3))
     def get_and_make(self, times: int) -> None:
-        """What most callers do, so that leases are not rare."""
+        """Get and make at once, as most callers do, so that leases are not rare."""
         for _ in range(times):
             before = len(self.served)
             self.get()
@@ -369,7 +369,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.pump(pump)
 
     def pick_lease(self, index: int) -> Place | None:
-        """Choose a lease of somebody who runs."""
+        """Choose a lease of a thread that runs."""
         asleep = {id(waiter.slot) for waiter in self.served}
         slots = [slot for slot in self.leased if id(slot) not in asleep]
         if not slots:

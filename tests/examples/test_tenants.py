@@ -79,7 +79,7 @@ def put_under_load(server: Server, requests: int) -> tuple[Tally, list[Counter[s
 def check_books(directory: Path, tally: Tally) -> None:
     """See that each bank has what its clients were told, once, and nothing that was not ordered from it.
 
-    Who has gone does not know what has come of the order.
+    A client that has gone does not know what has come of the order.
     """
     for tenant in TENANTS:
         audit = ledger.audit(directory / f"{tenant}.db")

@@ -201,7 +201,7 @@ def test_an_entering_that_is_not_to_be_cancelled_does_not_keep_the_loop_from_end
 
 
 def test_errors_at_the_end_of_the_loop_are_told_to_its_handler(new_loop: NewLoop) -> None:
-    """Otherwise nobody would hear of them."""
+    """Otherwise they would be lost."""
 
     async def exiting(thing: AsyncThing) -> None:
         raise OSError(thing.args[0])
@@ -445,7 +445,7 @@ def test_a_pool_that_is_collected_just_when_it_is_to_be_ended_is_not_missed(run_
 
 
 class Named:
-    """What can be pickled to be made elsewhere."""
+    """An object that can be pickled, to be made again elsewhere."""
 
     def __init__(self, name: str) -> None:
         self.name = name

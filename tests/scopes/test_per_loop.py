@@ -106,7 +106,7 @@ def test_without_a_loop(factory: Factory) -> None:
 
 
 def test_a_function_that_returns_an_awaitable_is_no_special_case(run_loop: Run) -> None:
-    """Otherwise a function whose product is to be awaited by its users could not be used."""
+    """Otherwise a function that returns an awaitable for its users could not be used."""
     future: Any = Proxy(fun=lambda n: asyncio.get_running_loop().create_future(), scope=LOOP)
 
     async def main() -> None:

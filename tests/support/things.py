@@ -19,7 +19,7 @@ async def nothing(_thing: AsyncThing) -> None:
 
 
 def ignoring_cancellation(go: asyncio.Event) -> Step:
-    """Wait for that event, whatever happens."""
+    """Wait for that event, and ignore every cancellation."""
 
     async def wait(_thing: AsyncThing) -> None:
         while not go.is_set():
@@ -30,7 +30,7 @@ def ignoring_cancellation(go: asyncio.Event) -> Step:
 
 
 class AsyncThing:
-    """Something expensive, shared by all who ask with the same arguments."""
+    """An expensive instance, shared by all callers with the same arguments."""
 
     def __init__(self, source: Source, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.source = source
@@ -90,7 +90,7 @@ class Source:
         return thing
 
     def check_all_gone(self) -> None:
-        """See that whatever was entered has been exited, once."""
+        """See that each entered instance has been exited, once."""
         assert not self.alive
         for thing in self.things:
             assert not thing.users

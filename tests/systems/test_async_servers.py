@@ -71,7 +71,7 @@ async def value(connection: Any, query: str) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_transaction_left_open_is_rolled_back_on_return(postgres: PostgreSQL, new_loop: NewLoop, kind: Kind) -> None:
-    """Otherwise the next user would be in somebody else's transaction."""
+    """Otherwise the next user would be in the transaction of another request."""
 
     async def main() -> None:
         async with kind(postgres, checked=False) as pool:  # a check may roll back, too

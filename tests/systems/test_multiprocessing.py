@@ -142,7 +142,7 @@ def test_a_child_of_a_child(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_child_that_imports_the_library_itself(server: Server, tmp_path: Path, method: str) -> None:
-    """Otherwise what is left open would depend on who imports it first."""
+    """Otherwise the objects left open would depend on the module that imports it first."""
     program = f"""
         import multiprocessing
         def work():

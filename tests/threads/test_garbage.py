@@ -80,7 +80,7 @@ def test_a_thousand_pools_made_and_dropped_leave_nothing() -> None:
 
 
 class Garbage:
-    """In a cycle: only the collector ends it, whenever that comes by, in whatever thread."""
+    """An object in a cycle: only the collector ends it, at any time, in any thread."""
 
     def __init__(self, end: Callable[[], object]) -> None:
         self.end = end
@@ -108,7 +108,7 @@ class Case:
         self.pool.discard(self.two)
 
     def check(self) -> None:
-        """Check that nothing is lost, nothing held, nobody left."""
+        """Check that no object is lost or held, and no waiter left."""
         pool = self.pool
         until(lambda: not pool._engine.locked.is_held())
         self.end()
