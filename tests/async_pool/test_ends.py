@@ -24,7 +24,7 @@ from tests.support.virtual_time import VirtualLoop
 Leave = Callable[[Source, set[Any]], Coroutine[Any, Any, None]]
 
 
-# -- a loop that ends. Each of these leaves a pool open in some state; the set keeps tasks that nobody waits for
+# -- a loop that ends. Each of these leaves a pool open in some state; the set keeps tasks without waiters
 
 
 def start(kept: set[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -346,7 +346,7 @@ def test_a_hook_that_is_cut_off_may_tidy_up(run_loop: Run) -> None:
 
     run_loop(watched(main()))
     assert tidied == [0, 1, 2]
-    assert len(source.parts) == 3, "something was made at the end of the loop that nobody has asked for"
+    assert len(source.parts) == 3, "an object was made at the end of the loop that no caller has asked for"
     source.check_all_gone()
 
 
@@ -991,7 +991,7 @@ def test_a_forked_child_starts_with_no_object_and_ends_none() -> None:
         pool = AsyncPool(connect, 2, min_size=2)
 
         async def leave():
-            "Leave one that somebody has of a pool which is collected, and one that is being made."
+            "Leave an object in use of a pool that is collected, and one that is being made."
             forgotten, slow = AsyncPool(connect, 1), AsyncPool(connect_slowly, 1)
             held.append(await forgotten.get())
             kept.append(asyncio.create_task(slow.get()))

@@ -24,7 +24,7 @@ STEP = 5 if getattr(sys, "_is_gil_enabled", lambda: True)() else 50
 
 async def in_block_of_pool(db: Any) -> None:
     async with db._pool.obj():
-        await asyncio.get_running_loop().create_future()  # which nobody knows
+        await asyncio.get_running_loop().create_future()  # which nothing else references
 
 
 async def in_block(db: Any) -> None:

@@ -211,7 +211,7 @@ def test_no_waiter_times_out_beside_an_idle_object() -> None:
     slot = lease(core)
     waiter: Waiter[object] = Waiter("me")
     core.enter(waiter, False, 1.0)
-    assert core.give(slot.obj, 2.0)  # and whoever did that was interrupted before it could match
+    assert core.give(slot.obj, 2.0)  # and the thread that did that was interrupted before it could match
     core.time_out(waiter, True, 3.0)
     assert waiter.slot is slot
     assert core.counters.timeouts == 0

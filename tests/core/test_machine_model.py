@@ -134,7 +134,7 @@ class CoreMachine(RuleBasedStateMachine):
         while self.core.due():
             self.core.match(self.now)
         woken_by_pump = len(self.core.to_wake)
-        self.core.match(self.now)  # as the next holder of the lock will: it may refill, but owes nobody anything
+        self.core.match(self.now)  # as the next holder of the lock will: it may refill, but owes no waiter anything
         assert len(self.core.to_wake) == woken_by_pump, "`due` did not tell all that there was to do"
         self.settled = True
         woken: list[Queued] = []
@@ -395,7 +395,7 @@ class CoreMachine(RuleBasedStateMachine):
         waiter = self.queue[index % len(self.queue)]
         self.settle()
         self.core.time_out(waiter, False, self.now)
-        self.settle()  # first who can be served is served: nobody times out beside an idle object
+        self.settle()  # first the waiters are served: none of them times out beside an idle object
         if waiter in self.queue:
             self.queue.remove(waiter)
             assert waiter.slot is None
@@ -667,7 +667,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.before = self.size()  # above max_size only on the way down
 
     @invariant()
-    def nobody_waits_beside_what_he_waits_for(self) -> None:
+    def no_waiter_beside_an_idle_object_or_room(self) -> None:
         if self.settled and not self.is_shut_down and self.core.waiters:
             assert not self.core.idle
             assert not self.room()

@@ -100,7 +100,7 @@ def test_more_tenants_than_may_be_open(directory: Path) -> None:
         assert tally.abandoned
         assert max(map(len, seen)) == MAX_SIZE
         assert 1 < max(max(files.values(), default=0) for files in seen) <= CONNECTIONS
-        until(lambda: not open_databases(server))  # nobody asks any more
+        until(lambda: not open_databases(server))  # no client asks any more
         until(lambda: not server.stats()["pool"]["size"])  # what was just closed
         stats = server.stats()["pool"]
         assert stats["nentering_errors"] > 0

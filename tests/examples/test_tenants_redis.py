@@ -115,7 +115,7 @@ def test_more_tenants_than_clients(tmp_path: Path, redis: Administrator) -> None
         tally, seen = put_under_load(server, redis, requests=300)
         assert max(len(set(users)) for users in seen) == MAX_SIZE
         assert max(len(users) for users in seen) <= MAX_SIZE * CONNECTIONS
-        until(lambda: not redis.connections())  # nobody asks any more
+        until(lambda: not redis.connections())  # no client asks any more
         until(lambda: not server.stats()["pool"]["size"])  # what was just closed
         stats = server.stats()["pool"]
         assert stats["nentering_errors"] > 0

@@ -14,8 +14,8 @@ import pytest
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed
 from tests.support.cancelling import Cancelling, Operation, watched
 from tests.support.effort import effort
+from tests.support.instances import AsyncInstance, Pool, Source, settle, turns, use
 from tests.support.loops import NewLoop
-from tests.support.things import AsyncThing, Pool, Source, settle, turns, use
 from tests.support.virtual_time import VirtualLoop
 
 
@@ -118,7 +118,7 @@ async def with_a_broken_one(scene: Scene) -> None:
 async def with_a_failure(scene: Scene) -> None:
     """Fail the entering that the task waits for."""
 
-    async def failing(thing: AsyncThing) -> None:
+    async def failing(thing: AsyncInstance) -> None:
         await turns(thing)
         if len(scene.source.things) == 1:
             raise OSError
@@ -205,7 +205,7 @@ async def cancel_at(set_up: Callable[[Scene], Awaitable[None]], n: int, when_wok
             pass
     pool, stats = scene.the_pool, scene.the_pool.stats()
     assert (stats["in_use"], stats["nwaiting"]) == (0, 0), stats
-    await settle(lambda: not pool.stats()["entering"])  # what nobody waits for any more may still fail
+    await settle(lambda: not pool.stats()["entering"])  # an entering without waiters may still fail
     if not stats["closed"]:
         await asyncio.wait_for(use(pool, "a"), 10)
         await asyncio.wait_for(use(pool, "z"), 10)
@@ -253,7 +253,7 @@ def test_being_cancelled_while_the_pool_closes_loses_no_error(
     """Otherwise an error of closing would be lost with the CancelledError that came first."""
     go = asyncio.Event()
 
-    async def exiting(thing: AsyncThing) -> None:
+    async def exiting(thing: AsyncInstance) -> None:
         if thing.args == ("b",):
             await go.wait()
         raise OSError(thing.args[0])
@@ -294,7 +294,7 @@ class Soak:
         self.cancelled = 0
         self.outcomes: dict[str, int] = {}
 
-    async def step(self, _thing: AsyncThing) -> None:
+    async def step(self, _thing: AsyncInstance) -> None:
         await self.pause()
         if self.random.random() < 0.2:
             raise OSError

@@ -371,7 +371,7 @@ class KeyedRules(RuleBasedStateMachine):
             assert self.abandoned or wanted.state is not State.CLOSING or not wanted.users
 
     @invariant()
-    def nobody_waits_beside_room(self) -> None:
+    def no_waiter_beside_room(self) -> None:
         if self.core.queue:
             assert self.max_size
             assert len(self.core.registry) == self.max_size

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException, TimeOut
+from tests.support.instances import AsyncInstance, Pool, Source, ignoring_cancellation, nothing, settle, turns, use
 from tests.support.loops import Run
-from tests.support.things import AsyncThing, Pool, Source, ignoring_cancellation, nothing, settle, turns, use
 from tests.support.virtual_time import run_fast
 
 # -- one instance per arguments
@@ -228,7 +228,7 @@ def test_an_awaitable_is_awaited_and_its_result_is_left_alone(run_loop: Run) -> 
     """Otherwise a client without an exit of its own would need a wrapper."""
     source = Source()
 
-    async def connect(name: str) -> AsyncThing:
+    async def connect(name: str) -> AsyncInstance:
         await asyncio.sleep(0)
         return source(name)
 
@@ -246,7 +246,7 @@ def test_an_awaitable_is_awaited_and_its_result_is_left_alone(run_loop: Run) -> 
 def test_an_instance_that_is_awaitable_too_is_entered(run_loop: Run) -> None:
     """Otherwise the pools and sessions of several drivers, which can be awaited too, would never be closed."""
 
-    class Both(AsyncThing):
+    class Both(AsyncInstance):
         def __await__(self) -> Any:
             raise AssertionError("awaited")
 
@@ -357,7 +357,7 @@ def test_a_failed_entering_reaches_all_waiters_and_is_forgotten(run_loop: Run) -
     """Otherwise one bad moment of a server would last until the next restart."""
     down = True
 
-    async def entering(thing: AsyncThing) -> None:
+    async def entering(thing: AsyncInstance) -> None:
         await turns(thing)
         if down:
             raise OSError("down")
@@ -384,7 +384,7 @@ def test_a_failed_entering_reaches_all_waiters_and_is_forgotten(run_loop: Run) -
 def test_a_failure_is_no_work_for_the_garbage_collector(run_loop: Run) -> None:
     """Otherwise each failed connection, and the request that wanted it, would stay in memory until that comes by."""
 
-    async def entering(_thing: AsyncThing) -> None:
+    async def entering(_thing: AsyncInstance) -> None:
         raise OSError
 
     class Request:
@@ -428,7 +428,7 @@ def test_an_entering_failure_without_a_waiter_is_logged_once(run_loop: Run, capl
     """Otherwise it would be lost, or reported by the event loop without the name of the pool."""
     go = asyncio.Event()
 
-    async def entering(_thing: AsyncThing) -> None:
+    async def entering(_thing: AsyncInstance) -> None:
         await go.wait()
         raise OSError("down")
 
@@ -449,7 +449,7 @@ def test_an_entering_failure_without_a_waiter_is_logged_once(run_loop: Run, capl
 def test_an_entering_that_is_cancelled_from_inside_cancels_no_caller(run_loop: Run) -> None:
     """Otherwise requests would end as cancelled, though no task has cancelled them."""
 
-    async def entering(_thing: AsyncThing) -> None:
+    async def entering(_thing: AsyncInstance) -> None:
         raise asyncio.CancelledError
 
     async def main() -> None:
@@ -552,7 +552,7 @@ def test_leaving_a_discarded_instance_does_not_wait_for_its_end(run_loop: Run) -
     """Otherwise a request would wait for the farewell of a server that does not answer."""
     go = asyncio.Event()
 
-    async def exiting(_thing: AsyncThing) -> None:
+    async def exiting(_thing: AsyncInstance) -> None:
         await go.wait()
 
     async def main() -> None:
@@ -583,14 +583,14 @@ def test_discarding_what_is_not_there_changes_nothing(run_loop: Run, caplog: pyt
     async def main() -> None:
         pool: Pool = AsyncKeyedPool(Source(), name="db")
         await use(pool, "a")
-        await pool.discard(AsyncThing(Source(), ("a",), {}))
+        await pool.discard(AsyncInstance(Source(), ("a",), {}))
         await pool.discard("a")  # type: ignore[arg-type]  # that is the mistake
         assert pool.stats()["idle"] == 1
 
     run_loop(main())
     assert caplog.messages == [
         f"db: something of type {kind} was discarded which is not here (wanted is the object, not its arguments)"
-        for kind in ("AsyncThing", "str")
+        for kind in ("AsyncInstance", "str")
     ]
 
 
@@ -735,7 +735,7 @@ def test_an_instance_asked_for_while_it_is_closed_is_made_again_afterwards(run_l
     """Otherwise there would be two of one key for a moment: two owners of one file, or of one session."""
     go = asyncio.Event()
 
-    async def exiting(_thing: AsyncThing) -> None:
+    async def exiting(_thing: AsyncInstance) -> None:
         await go.wait()
 
     async def main() -> None:
@@ -770,7 +770,7 @@ def test_a_leaving_caller_does_not_wait_for_a_close_that_makes_room(run_loop: Ru
     """Otherwise a request would pay for the room that the next one needs."""
     go = asyncio.Event()
 
-    async def exiting(_thing: AsyncThing) -> None:
+    async def exiting(_thing: AsyncInstance) -> None:
         await go.wait()
 
     async def main() -> None:
@@ -851,7 +851,7 @@ def test_timeouts_tell_what_was_waited_for() -> None:
     """Otherwise an operator would not know whether to raise max_size, or to look at the server."""
     go, end = asyncio.Event(), asyncio.Event()
 
-    async def waiting(_thing: AsyncThing) -> None:
+    async def waiting(_thing: AsyncInstance) -> None:
         await go.wait()
 
     async def main() -> None:
@@ -922,7 +922,7 @@ def test_leaving_the_pool_closes_everything_even_if_some_of_it_fails(
 ) -> None:
     """Otherwise one bad connection would keep all others open."""
 
-    async def exiting(thing: AsyncThing) -> None:
+    async def exiting(thing: AsyncInstance) -> None:
         await turns(thing)
         if thing.args[0] % 2:
             raise OSError(thing.args[0])
@@ -944,7 +944,7 @@ def test_leaving_the_pool_closes_everything_even_if_some_of_it_fails(
 def test_an_exit_that_fails_earlier_is_logged(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise it would be lost, or hit the caller that happened to leave last."""
 
-    async def exiting(_thing: AsyncThing) -> None:
+    async def exiting(_thing: AsyncInstance) -> None:
         raise OSError("lost")
 
     async def main() -> None:
@@ -1000,7 +1000,7 @@ def test_shutdown_waits_for_users_for_delay() -> None:
 def test_shutdown_sends_waiters_away_and_gives_up_instances_being_entered(run_loop: Run) -> None:
     """Otherwise a server that does not answer would keep the program from ending."""
 
-    async def forever(_thing: AsyncThing) -> None:
+    async def forever(_thing: AsyncInstance) -> None:
         await asyncio.Event().wait()
 
     async def main() -> None:
@@ -1020,7 +1020,7 @@ def test_an_entering_that_goes_on_while_the_pool_ends_is_exited(run_loop: Run) -
     """Otherwise a driver that ignores being cancelled would leave a connection open."""
     source = Source()
 
-    async def stubborn(_thing: AsyncThing) -> None:
+    async def stubborn(_thing: AsyncInstance) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -1241,7 +1241,7 @@ def test_fault_none_is_refused(run_loop: Run) -> None:
 def test_fault_one_failing_exit_leaves_the_others_open(run_loop: Run) -> None:
     """A server that is gone would leave the connections to all others open."""
 
-    async def exiting(thing: AsyncThing) -> None:
+    async def exiting(thing: AsyncInstance) -> None:
         if thing.args == (0,):
             raise OSError
 

@@ -234,7 +234,7 @@ def test_opener_and_close(run_loop: Run, bench: Bench) -> None:
     """Otherwise an object would be used before it is ready, or ended in the wrong way."""
 
     async def opener(obj: list[int]) -> None:
-        assert not values._has_obj()  # nobody has it at hand before it is open
+        assert not values._has_obj()  # no task has it cached before it is open
         await asyncio.sleep(0)
         bench.log.append(f"open {1 // obj[0]}")
 

@@ -249,7 +249,7 @@ def test_an_object_taken_before_a_setting_goes_back_to_its_own_pool(factory: Fac
     second = proxy._pool
     proxy.set_fun(factory)
     assert proxy._get_obj() is factory.things[2]
-    assert factory.closed == [0]  # never under its user's feet, who may be in an outer block
+    assert factory.closed == [0]  # never under the feet of its user, which may be in an outer block
     proxy.set_obj("shared")
     proxy._ret_obj()
     until(lambda: len(factory.closed) == 3)
@@ -574,7 +574,7 @@ def test_a_shared_function_is_called_once(factory: Factory, crew: Crew) -> None:
     making.set()
     crew.join()
     assert (proxy._has_obj(), proxy._nobjs, proxy._local.obj) == (True, 1, factory.things[0])
-    assert proxy._proxy_provider._make_in_turn()  # as a caller does who has looked before, and comes after
+    assert proxy._proxy_provider._make_in_turn()  # as a caller does that has looked before, and comes after
     assert len(factory.things) == 1
     proxy._ret_obj()
     assert proxy._get_obj() is factory.things[0]

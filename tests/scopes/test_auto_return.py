@@ -142,7 +142,7 @@ def test_many_owners_one_after_another(owner: Callable[[Work], None], factory: F
     db: Any = Proxy(fun=factory, scope=VERSATILE, max_size=2, timeout=20, auto_return=True)
     for _ in range(300 if owner is not in_forgotten_task else 20):  # the collector takes its time
         owner(lambda: db.number)
-    if owner is not in_kept_greenlet:  # which nobody notices before there is a shortage
+    if owner is not in_kept_greenlet:  # which no thread notices before there is a shortage
         assert db._pool.stats()["in_use"] == 0
     kept.clear()
     assert len(factory.things) <= 2
@@ -294,7 +294,7 @@ def test_without_auto_return_the_error_tells_of_ended_threads(factory: Factory) 
     db: Any = Proxy(fun=factory, name="db", max_size=3, timeout=0)
     in_thread(lambda: db.number)
     in_thread(lambda: db.number)
-    in_thread(lambda: db._pool.get())  # not through the proxy: somebody else may have it by now
+    in_thread(lambda: db._pool.get())  # not through the proxy: another thread may have it by now
     with pytest.raises(TimeOut) as caught:
         db._get_obj()
     assert str(caught.value).endswith(
@@ -356,7 +356,7 @@ def test_an_object_in_use_at_a_new_setting_is_closed_with_its_owner(factory: Fac
     crew.join()
     assert factory.closed == [0]
     assert db.number == 0
-    db.set_fun(factory)  # nobody has anything of the first setting any more
+    db.set_fun(factory)  # no thread has an object of the first setting any more
     assert len(db._BaseProxy__earlier) == 1
     db._ret_obj()
     assert factory.closed == [0, 0]

@@ -52,7 +52,7 @@ async def in_task(work: Callable[[], Awaitable[object]]) -> Any:
             await asyncio.sleep(0)
 
 
-# -- who has which
+# -- which task has which object
 
 
 def test_each_task_has_its_own(run_loop: Run, source: Source) -> None:
@@ -99,7 +99,7 @@ def test_no_task_sees_the_object_of_another(run_loop: Run, source: Source) -> No
         with pytest.raises(ProxyException, match=f"^{ADVICE}$"):
             await asyncio.to_thread(lambda: db.number)
         assert (db.number, len(source.parts)) == (0, 1)
-        await asyncio.create_task(db._get_obj())  # it is that one's
+        await asyncio.create_task(db._get_obj())  # it belongs to that task
         assert (db.number, len(source.parts)) == (0, 2)
         await db._ret_obj()
         await refused()
@@ -403,7 +403,7 @@ def test_a_task_that_is_collected_by_another_thread(new_loop: NewLoop, source: S
     async def hold() -> None:
         await db._get_obj()
         has.set()
-        await asyncio.get_running_loop().create_future()  # which nobody knows
+        await asyncio.get_running_loop().create_future()  # which nothing else references
 
     async def main() -> None:
         asyncio.get_running_loop().set_debug(True)  # so that it complains when another thread breaks in
@@ -495,7 +495,7 @@ def test_a_pool_collected_together_with_its_task_closes_its_object(
         db = proxy(source, max_size=max_size, auto_return=True)
         await db._get_obj()
         has.set()
-        await asyncio.get_running_loop().create_future()  # which nobody knows
+        await asyncio.get_running_loop().create_future()  # which nothing else references
         await db._ret_obj()
 
     async def main() -> None:

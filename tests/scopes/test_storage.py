@@ -73,7 +73,7 @@ def test_no_task_nor_thread_sees_its_parents() -> None:
         storage.set("parent")
         assert await asyncio.create_task(child()) is None
         assert await asyncio.to_thread(storage.get) is None
-        assert contextvars.copy_context().run(storage.get) == "parent"  # the same task, whatever its context
+        assert contextvars.copy_context().run(storage.get) == "parent"  # the same task, in any context
         assert storage.get() == "parent"
         assert storage.pop() == "parent"
         assert storage.pop() is None

@@ -130,7 +130,7 @@ def test_a_server_that_is_restarted_under_load_is_used_again(
                     try:
                         async with asyncio.timeout(10), pool.obj() as connection:
                             assert await value(connection, "SELECT 7") == 7
-                    except Exception:  # whatever the driver says of a server that is away
+                    except Exception:  # any error of the driver about a server that is away
                         await asyncio.sleep(0.01)
                     else:
                         served += 1

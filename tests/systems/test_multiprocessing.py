@@ -185,7 +185,7 @@ def test_multiprocessing_is_not_loaded_for_that() -> None:
     """Otherwise every program would pay for what few use."""
     result = run("""
         import sys
-        before = set(sys.modules)  # whoever measures coverage may have loaded it
+        before = set(sys.modules)  # a coverage tool may have loaded it
         from ProxyPatternPool import Pool
         pool = Pool(lambda n: n, 1)
         print("multiprocessing" in sys.modules.keys() - before)

@@ -19,7 +19,7 @@ EXIT = """
     from ProxyPatternPool._threads import engine as _engine
     from ProxyPatternPool._threads import housekeeper as _housekeeper
     from ProxyPatternPool._threads import parking as _parking
-    _parking.RECHECK = _engine.PATIENCE = _housekeeper.LINGER = 3600.0  # whoever waits at the end waits for too long
+    _parking.RECHECK = _engine.PATIENCE = _housekeeper.LINGER = 3600.0  # a waiter at the end waits for too long
 
     def until(condition):
         deadline = time.monotonic() + 20

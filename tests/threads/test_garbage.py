@@ -195,7 +195,7 @@ class Returned:
 
     def __del__(self) -> None:
         with self.thing:
-            pass  # it has been nobody else's
+            pass  # no other thread has had it
         self.give(self.thing)
         self.pool.stats()
 
@@ -224,7 +224,7 @@ def test_a_collection_at_every_allocation(crew: Crew) -> None:
     try:
         for _ in range(4):
             crew.start(work)
-        # all may wait for what only the collector can give back, and then nobody else would call it
+        # all may wait for what only the collector can give back, and then no other thread would call it
         until(lambda: gc.collect() >= 0 and len(done) == 4)
         crew.join()
     finally:

@@ -91,7 +91,7 @@ def test_returns_and_requests_at_the_same_moment() -> None:
             for turn in range(turns):
                 meet(me, turn)
                 for _ in range(chance.randrange(60)):
-                    pass  # now this one is a little earlier, now that one
+                    pass  # now one thread is a little earlier, now the other
                 if turn % 2 == me:
                     pool.ret(held)
                 else:

@@ -57,7 +57,7 @@ def test_a_with_block_returns_its_own_use_only(factory: Factory) -> None:
     pool = Pool(factory, 1)
     with pool.obj() as thing:
         pool.ret(thing)
-        assert pool.get() is thing  # somebody else's use now
+        assert pool.get() is thing  # another caller's use now
     assert states(pool) == (1, 0, 0)
     pool.ret(thing)
     with pool.obj() as thing:
@@ -389,7 +389,7 @@ def test_timeout(factory: Factory) -> None:
     assert isinstance(caught.value, TimeoutError)
     assert pool.stats()["ntimeouts"] == 1
     pool.ret(things[0])
-    assert pool.get(timeout=0) is things[0]  # who gave up is out of the queue
+    assert pool.get(timeout=0) is things[0]  # the waiter that gave up is out of the queue
 
 
 def test_a_timeout_of_zero_tries_once(factory: Factory) -> None:
@@ -463,7 +463,7 @@ def test_a_timeout_that_is_none_is_refused(factory: Factory, timeout: float) -> 
 
 def test_any_real_number_is_a_timeout(factory: Factory) -> None:
     """Otherwise one would be accepted first, and fail when the pool is exhausted."""
-    pool = Pool(factory, 1, timeout=Fraction(1, 100))  # type: ignore[arg-type]  # a real number, for those who have one
+    pool = Pool(factory, 1, timeout=Fraction(1, 100))  # type: ignore[arg-type]  # a real number, for objects that have one
     pool.get()
     with pytest.raises(TimeOut, match=r"timeout after 0\.01 s"):
         pool.get()
