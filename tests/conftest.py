@@ -1,4 +1,4 @@
-"""What the tests share: things to pool, and a way to wait for a state without guessing how long it takes."""
+"""The fixtures of the tests: objects to pool, and a way to wait for a state without guessing how long it takes."""
 
 from __future__ import annotations
 

@@ -340,13 +340,13 @@ SetUp = Callable[[Scene], Awaitable[None]]
 
 @dataclass
 class Row:
-    """What came of all cancellations of one scene."""
+    """The outcome of all cancellations of one scene."""
 
     point: str
     played: int = 0
     cancellations_lost: int = 0  # that did not come out, or came from nowhere
     objects_lost: int = 0  # that neither the pool has, nor have been closed once
-    places_lost: int = 0  # that nobody can have any more
+    places_lost: int = 0  # that no caller can have any more
     outcomes: set[str] = field(default_factory=set)  # for the objects
 
     @property

@@ -24,7 +24,7 @@ from tests.support.virtual_time import VirtualLoop
 Leave = Callable[[Source, set[Any]], Coroutine[Any, Any, None]]
 
 
-# -- a loop that ends. Each of these leaves a pool open in some state; the set keeps tasks that nobody waits for
+# -- a loop that ends. Each of these leaves a pool open in some state; the set keeps tasks without waiters
 
 
 def start(kept: set[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -226,7 +226,7 @@ async def endless(_part: Part) -> None:
 
 
 async def deaf(_part: Part) -> None:
-    """Take three seconds, whatever anybody says."""
+    """Take three seconds, and ignore every cancellation."""
     end = asyncio.get_running_loop().time() + 3
     while (left := end - asyncio.get_running_loop().time()) > 0:
         try:
@@ -293,7 +293,7 @@ async def tidied_up_until_others_have_ended(source: Source, kept: set[Any]) -> N
 
 
 async def stone_deaf(_part: Part) -> None:
-    """Never end, whatever anybody says."""
+    """Never end, and ignore every cancellation."""
     while True:
         try:
             await asyncio.sleep(1000)
@@ -346,12 +346,12 @@ def test_a_hook_that_is_cut_off_may_tidy_up(run_loop: Run) -> None:
 
     run_loop(watched(main()))
     assert tidied == [0, 1, 2]
-    assert len(source.parts) == 3, "something was made at the end of the loop that nobody has asked for"
+    assert len(source.parts) == 3, "an object was made at the end of the loop that no caller has asked for"
     source.check_all_gone()
 
 
 def test_a_creation_that_begins_while_exits_run_is_given_up_too() -> None:
-    """Otherwise what is made when the loop is already ending, and never ends itself, would keep it from ending."""
+    """Otherwise a creation that begins late and never ends would keep the loop from ending."""
     source, kept = Source(), set[Any]()
 
     async def main() -> None:
@@ -412,7 +412,7 @@ def test_an_object_in_use_when_the_loop_ends_is_closed_without_a_log(
 
 @pytest.mark.parametrize(("thread", "tidied"), [("its own", False), ("another", False), ("another", True)])
 def test_a_task_that_is_collected_gives_back_what_it_has(new_loop: NewLoop, thread: str, tidied: bool) -> None:
-    """Otherwise a task that nobody keeps would take its object with it, when a thread without a loop collects it."""
+    """Otherwise a forgotten task would take its object with it, when a thread without a loop collects the task."""
     asyncio_says: list[str] = []
 
     async def use_for_ever(pool: Pool, inside: asyncio.Event) -> None:
@@ -444,7 +444,7 @@ async def collect() -> None:
 
 
 def test_a_task_that_is_collected_with_its_pool_leaves_something_broken(new_loop: NewLoop) -> None:
-    """Otherwise half a transaction would be committed: nobody is left to tidy it up."""
+    """Otherwise half a transaction would be committed: no task is left to tidy it up."""
     source = Source()
 
     async def use_for_ever(inside: asyncio.Event) -> None:
@@ -801,7 +801,7 @@ def test_a_creation_given_up_at_the_end_of_the_loop_may_still_succeed(after: str
 
 
 def test_a_creation_given_up_at_the_end_of_the_loop_may_still_fail() -> None:
-    """Otherwise the loop would tell of an error that nobody can do anything about."""
+    """Otherwise the loop would report an error that no caller can do anything about."""
 
     async def making(part: Part) -> None:
         if part.number:
@@ -934,7 +934,7 @@ def test_a_collected_pool_whose_loop_is_gone_is_just_gone() -> None:
 
 
 def test_a_creation_that_outlives_its_pool_is_given_up(new_loop: NewLoop) -> None:
-    """Otherwise nobody would ever close what it makes."""
+    """Otherwise no task would ever close the object that it makes."""
     go = asyncio.Event()
 
     async def slow(part: Part) -> None:
@@ -991,7 +991,7 @@ def test_a_forked_child_starts_with_no_object_and_ends_none() -> None:
         pool = AsyncPool(connect, 2, min_size=2)
 
         async def leave():
-            "Leave one that somebody has of a pool which is collected, and one that is being made."
+            "Leave an object in use of a pool that is collected, and one that is being made."
             forgotten, slow = AsyncPool(connect, 1), AsyncPool(connect_slowly, 1)
             held.append(await forgotten.get())
             kept.append(asyncio.create_task(slow.get()))

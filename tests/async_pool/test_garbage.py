@@ -1,4 +1,4 @@
-"""Tasks that nobody keeps: the collector ends them at any moment, and they give back what they have."""
+"""Forgotten tasks: the collector ends them at any moment, and they give back their objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEP = 5 if getattr(sys, "_is_gil_enabled", lambda: True)() else 50
 
 async def in_block_of_pool(db: Any) -> None:
     async with db._pool.obj():
-        await asyncio.get_running_loop().create_future()  # which nobody knows
+        await asyncio.get_running_loop().create_future()  # which nothing else references
 
 
 async def in_block(db: Any) -> None:
@@ -57,7 +57,7 @@ async def use_all(pool: Pool) -> None:
 @pytest.mark.parametrize("task", [in_block_of_pool, in_block, thread_cache])
 @pytest.mark.parametrize("retter", [None, turns])
 def test_a_task_is_collected_at_any_bytecode(task: Callable[[Any], Awaitable[None]], retter: Any) -> None:
-    """Otherwise what it had, or what somebody is just being served, would be lost, with a riddle of a traceback."""
+    """Otherwise the object of the task, or of a waiter just served, would be lost, with a riddle of a traceback."""
     source = Source()
     problems: list[Any] = []
     with asyncio.Runner() as runner:

@@ -50,7 +50,7 @@ class Getting(Counting):
 
 
 def proxy_of(pool: AsyncPool[Any]) -> Any:
-    """Return a proxy whose pool is that one."""
+    """Return a proxy with this pool."""
     db: Any = AsyncProxy(fun=pool._config.fun, max_size=2, min_size=0)
     db._proxy_provider.lender = pool
     return db

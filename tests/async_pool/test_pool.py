@@ -83,7 +83,7 @@ def test_a_returned_manager_is_entered_and_an_awaited_one_is_not(run_loop: Run) 
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_close_replaces_the_exit(run_loop: Run, plain: bool) -> None:
-    """Otherwise what is to be ended in another way would be ended twice."""
+    """Otherwise an object with a close of its own would be ended twice."""
     closed: list[Part] = []
 
     async def close(part: Part) -> None:
@@ -169,7 +169,7 @@ def test_an_opener_whose_object_cannot_be_closed_either_is_what_is_told(run_loop
 
 
 def test_an_object_made_twice_is_not_closed_while_a_caller_uses_it(run_loop: Run) -> None:
-    """Otherwise a slip in `fun` would take the client away from who uses it."""
+    """Otherwise a slip in `fun` would take the client away from the caller that uses it."""
 
     async def main() -> None:
         both = Both()
@@ -189,7 +189,7 @@ def test_an_object_made_twice_is_not_closed_while_a_caller_uses_it(run_loop: Run
 
 
 def test_objects_live_in_tasks_of_their_own_in_an_empty_context(run_loop: Run) -> None:
-    """Otherwise anyio would complain, and the first request's variables would be everybody's."""
+    """Otherwise anyio would complain, and all requests would see the variables of the first."""
     request: ContextVar[str] = ContextVar("request", default="nobody's")
     seen: list[str] = []
 
@@ -305,7 +305,7 @@ def test_an_object_that_ends_by_itself_is_not_lent_again(
 def test_an_object_that_takes_its_time_to_end_is_not_lent_meanwhile(
     run_loop: Run, caplog: pytest.LogCaptureFixture, state: str
 ) -> None:
-    """Otherwise who borrows it would work on what is being torn down."""
+    """Otherwise a caller would work on an object that is being torn down."""
     die, go = asyncio.Event(), asyncio.Event()
 
     async def dying() -> None:
@@ -356,7 +356,7 @@ async def turns_of_the_loop() -> None:
 
 
 def test_a_creation_that_is_cancelled_from_inside_cancels_no_caller(run_loop: Run) -> None:
-    """Otherwise requests would end as cancelled, though nobody has cancelled them."""
+    """Otherwise requests would end as cancelled, though no task has cancelled them."""
 
     async def fun(_number: int) -> None:
         raise CancelledError
@@ -438,7 +438,7 @@ def test_no_caller_waits_for_a_creation_beside_a_returned_object(run_loop: Run) 
 
 
 def test_the_first_object_made_goes_to_the_first_caller(run_loop: Run) -> None:
-    """Otherwise one whose server is slow would see all others pass."""
+    """Otherwise a caller with a slow server would see all others pass."""
     slow, fast = asyncio.Event(), asyncio.Event()
 
     async def making(part: Part) -> None:
@@ -459,7 +459,7 @@ def test_the_first_object_made_goes_to_the_first_caller(run_loop: Run) -> None:
 
 
 def test_an_object_made_later_and_faster_goes_to_the_first_caller(run_loop: Run) -> None:
-    """Otherwise who came later would pass, and who came first run out of time."""
+    """Otherwise a later caller would pass, and the first one would run out of time."""
     go = asyncio.Event()
 
     async def slow(part: Part) -> None:
@@ -482,7 +482,7 @@ def test_an_object_made_later_and_faster_goes_to_the_first_caller(run_loop: Run)
 
 @pytest.mark.parametrize("end", ["check", "cancelled preparation", "return"])
 def test_a_freed_object_goes_to_a_creations_waiter_before_the_queue(run_loop: Run, end: str) -> None:
-    """Otherwise whoever came when all places were taken would pass those who wait for a server that is slow."""
+    """Otherwise a caller that came when all places were taken would pass those that wait for a slow server."""
     never, go = asyncio.Event(), asyncio.Event()
 
     async def slow(part: Part) -> None:
@@ -560,7 +560,7 @@ def test_a_caller_that_is_served_twice_has_queued_once(run_loop: Run) -> None:
 
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_a_pool_that_cannot_be_entered_is_closed(run_loop: Run, cancelled: bool) -> None:
-    """Otherwise what was made until then would stay open, and nobody could end it."""
+    """Otherwise the objects made until then would stay open, and no caller could close them."""
 
     async def making(part: Part) -> None:
         await turns(part)
@@ -611,7 +611,7 @@ def test_an_initial_creation_that_fails_is_reported_at_once(run_loop: Run, caplo
 
 
 def test_a_pool_that_is_shut_down_while_it_is_entered_says_so(run_loop: Run) -> None:
-    """Otherwise who enters it would be told of a cancellation, and would look for it in vain."""
+    """Otherwise the caller would be told of a cancellation, and would look for it in vain."""
 
     async def endless(_part: Part) -> None:
         await asyncio.Event().wait()
@@ -628,7 +628,7 @@ def test_a_pool_that_is_shut_down_while_it_is_entered_says_so(run_loop: Run) -> 
 
 
 def test_the_first_get_fills_the_pool_in_the_background(run_loop: Run) -> None:
-    """Otherwise it would wait for all of them, or `min_size` would promise nothing to who enters no block."""
+    """Otherwise it would wait for all of them, or `min_size` would promise nothing to callers without a block."""
 
     async def main() -> None:
         source = Source(turns)
@@ -723,7 +723,7 @@ def test_a_getter_that_fails_when_no_caller_waits_is_logged(caplog: pytest.LogCa
 
 
 def test_a_pool_closed_during_a_check_does_not_requeue_its_caller(run_loop: Run) -> None:
-    """Otherwise who finds its object dead would wait in a queue that nobody serves."""
+    """Otherwise a caller that finds its object dead would wait in a queue that is not served any more."""
     go, begun = asyncio.Event(), asyncio.Event()
 
     async def dead(_part: Part) -> bool:
@@ -748,7 +748,7 @@ def test_a_pool_closed_during_a_check_does_not_requeue_its_caller(run_loop: Run)
 
 
 def test_a_block_whose_object_was_given_back_has_nothing_to_tidy_up(run_loop: Run) -> None:
-    """Otherwise the hook would work on what somebody else uses."""
+    """Otherwise the hook would work on an object that another caller uses."""
     tidied: list[Part] = []
 
     async def main() -> None:
@@ -779,7 +779,7 @@ def test_a_return_that_is_cancelled_tidies_up_all_the_same(run_loop: Run) -> Non
 
 
 def test_shutdown_waits_a_second_for_hooks() -> None:
-    """Otherwise what is being tidied up would be cut off, or a hook that hangs would keep the program from ending."""
+    """Otherwise a hook would be cut off, or one that hangs would keep the program from ending."""
 
     async def retter(part: Part) -> None:
         await asyncio.sleep(100 if part.number else 0.5)
@@ -826,7 +826,7 @@ def test_shutdown_waits_for_no_hook_that_ignores_being_cancelled() -> None:
 
 
 def test_a_hook_that_is_cancelled_before_it_begins_costs_the_object_only() -> None:
-    """Otherwise what comes back when `shutdown` loses its patience would stay open, and keep its place."""
+    """Otherwise an object that comes back when `shutdown` loses its patience would stay open, and keep its place."""
     called: list[Part] = []
 
     async def retter(part: Part) -> None:
@@ -922,11 +922,11 @@ def test_numbers_begin_anew_in_each_event_loop() -> None:
 
 
 class Ending(BaseException):
-    """What no handler of ordinary exceptions stops."""
+    """An exception that no handler of ordinary exceptions stops."""
 
 
 def test_an_interrupt_in_a_retter_reaches_the_returning_task(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise it would be lost, or told by the loop, as if nobody had waited."""
+    """Otherwise it would be lost, or reported by the loop, as if no task had waited."""
 
     async def retter(_part: Part) -> None:
         raise Ending
@@ -974,7 +974,7 @@ def test_a_caller_with_timeout_zero_still_waits_for_hooks(run_loop: Run, hook: s
 
 
 def test_a_caller_with_timeout_zero_does_not_wait_for_ever_for_hooks(caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise who has no time would have all of it when a server does not answer."""
+    """Otherwise a caller without time would wait for ever when a server does not answer."""
 
     async def getter(_part: Part) -> None:
         await asyncio.Event().wait()
@@ -1014,7 +1014,7 @@ def test_a_new_object_is_not_checked_for_the_caller_that_had_it_made(run_loop: R
 
 
 def test_a_caller_may_take_an_object_that_awaits_its_background_check(run_loop: Run) -> None:
-    """Otherwise an object would be checked while somebody uses it."""
+    """Otherwise an object would be checked while a caller uses it."""
     checked: list[Part] = []
 
     async def main() -> None:
@@ -1090,7 +1090,7 @@ class Clock:
 
 
 def test_one_timer_does_for_a_pool_and_keeps_no_context(run_loop: Run) -> None:
-    """Otherwise each use would cost a timer, and what a request has in its variables would live for as long."""
+    """Otherwise each use would cost a timer, and the variables of a request would live for as long."""
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
@@ -1118,7 +1118,7 @@ class Request:
 
 @pytest.mark.parametrize("what", ["a return", "a check"])
 def test_a_hook_that_outlives_its_caller_keeps_no_context(what: str) -> None:
-    """Otherwise what a request has in its variables would live on with each hook, or with the timer of one."""
+    """Otherwise the variables of a request would live on with each hook, or with the timer of one."""
     request: ContextVar[Request] = ContextVar("request")
     go = asyncio.Event()
     hooks: list[Any] = []
@@ -1165,7 +1165,7 @@ def test_a_hook_that_outlives_its_caller_keeps_no_context(what: str) -> None:
 
 
 def test_the_task_that_holds_an_object_is_named(run_loop: Run) -> None:
-    """Otherwise nobody would find the task that keeps all others waiting."""
+    """Otherwise the task that keeps all others waiting would not be found."""
 
     async def main() -> None:
         pool: Pool = AsyncPool(Source(), 2)
@@ -1189,7 +1189,7 @@ def test_the_task_that_holds_an_object_is_named(run_loop: Run) -> None:
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 @pytest.mark.parametrize("run", ENDS)
 def test_tasks_may_be_eager(run: Callable[..., Any]) -> None:
-    """Otherwise programs that have their tasks begin at once could not use a pool.
+    """Otherwise programs with eager tasks could not use a pool.
 
     Not on uvloop, whose tasks cannot be eager with each Python: some factories refuse what it calls them with.
     """

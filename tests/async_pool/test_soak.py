@@ -1,4 +1,4 @@
-"""AsyncPool: cancelled, out of time, and failing at random, in any order of events that nobody has thought of."""
+"""AsyncPool: cancelled, out of time, and failing at random, in orders of events that no other test has."""
 
 from __future__ import annotations
 
@@ -183,13 +183,13 @@ def soak(new_loop: NewLoop, wanted: int) -> None:
 
 @pytest.mark.no_cover
 def test_thousands_of_cancellations_and_timeouts(caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise something would go wrong in some order of events that nobody has thought of."""
+    """Otherwise an object would be lost in some order of events that no other test has."""
     caplog.set_level("CRITICAL")
     soak(VirtualLoop, effort(500, 2_000, 10_000))
 
 
 @pytest.mark.no_cover
 def test_the_soak_holds_on_real_loops(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise what holds in virtual time may not hold in the time of a loop."""
+    """Otherwise a promise that holds in virtual time may not hold in the time of a loop."""
     caplog.set_level("CRITICAL")
     soak(new_loop, effort(100, 250, 500))

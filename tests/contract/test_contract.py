@@ -23,7 +23,7 @@ HOOKS = {"health", "opener", "getter", "retter", "close"}
 
 
 class Threaded:
-    """A `Pool`. `call` is what the test does, `start` what somebody else does meanwhile: another thread."""
+    """A `Pool`. The test itself uses `call`. Another thread runs what is given to `start`."""
 
     def __init__(self, fun: Callable[[int], Any], *arguments: Any, **parameters: Any) -> None:
         self._others = ThreadPoolExecutor(20)
@@ -238,7 +238,7 @@ def test_all_objects_can_be_replaced(make: Make, factory: Factory) -> None:
 
 
 def test_first_come_first_served(make: Make, factory: Factory) -> None:
-    """Otherwise some would wait for ever beside others that have just come."""
+    """Otherwise a waiter would wait for ever beside callers that have just come."""
     one = make(factory, 1)
     thing = one.call("get")
     waiting = []
@@ -265,7 +265,7 @@ def test_a_waiter_that_gives_up_is_not_served(make: Make, factory: Factory) -> N
 
 
 def test_a_timeout_names_the_holder_and_the_last_failure(make: Make, factory: Factory) -> None:
-    """Otherwise nobody would know where to look."""
+    """Otherwise an operator would not know where to look."""
 
     def fun(number: int) -> Thing:
         if number == 1:
@@ -284,7 +284,7 @@ def test_a_timeout_names_the_holder_and_the_last_failure(make: Make, factory: Fa
 
 
 def test_too_many_are_refused_at_once(make: Make, factory: Factory) -> None:
-    """Otherwise an overloaded service would let everybody wait in vain."""
+    """Otherwise an overloaded service would let all callers wait in vain."""
     one = make(factory, 1, max_waiting=1)
     thing = one.call("get")
     waiting = one.start("get")
@@ -297,7 +297,7 @@ def test_too_many_are_refused_at_once(make: Make, factory: Factory) -> None:
 
 
 def test_a_failed_creation_reaches_its_caller_and_the_next_caller_tries(make: Make, factory: Factory) -> None:
-    """Otherwise whoever waits would sleep beside free capacity."""
+    """Otherwise a waiter would sleep beside free capacity."""
     broken = True
 
     def fun(number: int) -> Thing:
@@ -732,7 +732,7 @@ def test_shutdown_waits_for_delay(make: Make, factory: Factory) -> None:
 
 
 def test_statistics_and_leases(make: Make, factory: Factory) -> None:
-    """Otherwise nobody could see what a pool does."""
+    """Otherwise an operator could not see what a pool does."""
     clock = Clock()
     one = make(
         factory, 3, name="db", clock=clock, stats=lambda thing: thing.number, tracer=lambda thing: f"#{thing.number}"

@@ -182,13 +182,13 @@ def test_a_slot_of_another_pool_is_refused() -> None:
 
 
 def test_a_waiter_between_the_two_looks_of_a_newcomer_has_its_turn() -> None:
-    """Otherwise "first come, first served" would hold but for those who are unlucky."""
+    """Otherwise "first come, first served" would not hold for unlucky waiters."""
     core = new_core(max_size=1)
     slot = lease(core)
     waiter: Waiter[object] = Waiter("waiter")
 
     class Idle(deque[Slot[object]]):
-        """Has somebody queue up just when another one has taken the last slot out."""
+        """Has a waiter queue up just when a newcomer has taken the last slot out."""
 
         def pop(self) -> Slot[object]:  # type: ignore[override]  # without an index
             taken = super().pop()
@@ -211,7 +211,7 @@ def test_no_waiter_times_out_beside_an_idle_object() -> None:
     slot = lease(core)
     waiter: Waiter[object] = Waiter("me")
     core.enter(waiter, False, 1.0)
-    assert core.give(slot.obj, 2.0)  # and whoever did that was interrupted before it could match
+    assert core.give(slot.obj, 2.0)  # and the thread that did that was interrupted before it could match
     core.time_out(waiter, True, 3.0)
     assert waiter.slot is slot
     assert core.counters.timeouts == 0
@@ -236,7 +236,7 @@ def test_a_waiter_that_queues_just_before_a_return_is_seen_by_it() -> None:
     waiter: Waiter[object] = Waiter("me")
 
     class Idle(deque[Slot[object]]):
-        """Has somebody queue up at the last moment before the slot is published."""
+        """Has a waiter queue up at the last moment before the slot is published."""
 
         def append(self, slot: Slot[object]) -> None:
             core.enter(waiter, False, 1.0)
@@ -268,7 +268,7 @@ def test_a_lease_that_is_over_never_ends_another_one_of_the_same_object() -> Non
 
 
 def test_a_cancelled_waiter_is_forgotten_at_once() -> None:
-    """Otherwise a second word of it would end the lease of whoever got the object instead."""
+    """Otherwise cancelling it again would end the lease of the caller that got the object instead."""
     core = new_core(max_size=1)
     slot = lease(core)
     gone: Waiter[object] = Waiter("gone")
@@ -283,10 +283,10 @@ def test_a_cancelled_waiter_is_forgotten_at_once() -> None:
 
 
 def test_a_caller_may_take_the_last_idle_slot_during_a_sweep() -> None:
-    """Otherwise the sweep would fail in the middle, and nobody be looked after."""
+    """Otherwise the sweep would fail in the middle, and no slot would be looked after."""
 
     class Idle(deque[Slot[object]]):
-        """Has one less than it says: somebody has taken it in between."""
+        """Has one slot less than it says: a caller has taken that slot in between."""
 
         def __len__(self) -> int:
             return super().__len__() + 1
@@ -329,7 +329,7 @@ def test_a_slot_that_was_taken_away_is_not_rejected_again() -> None:
 
 
 def test_a_waiter_that_gives_up_a_creation_leaves_its_place() -> None:
-    """Otherwise a caller who is interrupted between its turn and its creation would cost the pool a place."""
+    """Otherwise a caller that is interrupted between its turn and its creation would cost the pool a place."""
     core = new_core(max_size=1)
     waiter: Waiter[object] = Waiter("me")
     core.enter(waiter, False, 0.0)
@@ -340,7 +340,7 @@ def test_a_waiter_that_gives_up_a_creation_leaves_its_place() -> None:
 
 
 def test_nothing_expires_that_is_in_use() -> None:
-    """Otherwise a sweep would fail, or doom what somebody uses, wherever more is out than is to be kept."""
+    """Otherwise a sweep would fail, or doom a slot in use, wherever more slots are out than are to be kept."""
     core = new_core(max_delay=5.0)
     used, unused = lease(core), lease(core)
     core.give(unused.obj, 1.0)

@@ -1,4 +1,4 @@
-"""The core against a naive model: whatever happens, in whatever order, it decides as the model does.
+"""The core against a naive model: after any events, in any order, it decides as the model does.
 
 The model is the specification in the simplest words: lists, and one rule (`settle`) applied until nothing changes.
 Time is a number that the test moves. There is no thread, no lock and no sleep: what a driver does is a rule here.
@@ -134,7 +134,7 @@ class CoreMachine(RuleBasedStateMachine):
         while self.core.due():
             self.core.match(self.now)
         woken_by_pump = len(self.core.to_wake)
-        self.core.match(self.now)  # as the next holder of the lock will: it may refill, but owes nobody anything
+        self.core.match(self.now)  # as the next holder of the lock will: it may refill, but owes no waiter anything
         assert len(self.core.to_wake) == woken_by_pump, "`due` did not tell all that there was to do"
         self.settled = True
         woken: list[Queued] = []
@@ -233,7 +233,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(times=st.integers(1, 3))
     def get_and_make(self, times: int) -> None:
-        """What most callers do, so that leases are not rare."""
+        """Get and make at once, as most callers do, so that leases are not rare."""
         for _ in range(times):
             before = len(self.served)
             self.get()
@@ -369,7 +369,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.pump(pump)
 
     def pick_lease(self, index: int) -> Place | None:
-        """Choose a lease of somebody who runs."""
+        """Choose a lease of a thread that runs."""
         asleep = {id(waiter.slot) for waiter in self.served}
         slots = [slot for slot in self.leased if id(slot) not in asleep]
         if not slots:
@@ -395,7 +395,7 @@ class CoreMachine(RuleBasedStateMachine):
         waiter = self.queue[index % len(self.queue)]
         self.settle()
         self.core.time_out(waiter, False, self.now)
-        self.settle()  # first who can be served is served: nobody times out beside an idle object
+        self.settle()  # first the waiters are served: none of them times out beside an idle object
         if waiter in self.queue:
             self.queue.remove(waiter)
             assert waiter.slot is None
@@ -667,7 +667,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.before = self.size()  # above max_size only on the way down
 
     @invariant()
-    def nobody_waits_beside_what_he_waits_for(self) -> None:
+    def no_waiter_beside_an_idle_object_or_room(self) -> None:
         if self.settled and not self.is_shut_down and self.core.waiters:
             assert not self.core.idle
             assert not self.room()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def no_trail() -> Iterator[None]:
-    """Begin and end without a mark in the context of this thread, where asgiref leaves those of tasks."""
+    """Begin and end without a mark in the context of this thread, where asgiref leaves the marks of tasks."""
     token = _trail._mark.set(None)
     yield
     _trail._mark.reset(token)
@@ -144,7 +144,7 @@ def test_a_coroutine_teardown_gives_back_as_well(factory: Factory) -> None:
 
 
 def test_a_plain_view_shares_one_object_with_its_request(site: Site) -> None:
-    """Otherwise what works without coroutines has changed."""
+    """Otherwise programs without coroutines would not work as before."""
     site.app.before_request(lambda: site.seen.append(site.db.number))
 
     @site.app.get("/")

@@ -51,7 +51,7 @@ class Bank:
             return answer.status, json.loads(answer.data)
 
     def references(self) -> list[str]:
-        """What the file holds."""
+        """Return the references in the file."""
         audit = ledger.audit(self.path)
         assert audit.unbalanced == []
         return audit.references
@@ -141,12 +141,12 @@ def test_a_connection_that_is_given_up_while_it_is_made_is_closed(tmp_path: Path
 
 
 def test_a_client_that_goes_in_mid_statement(tmp_path: Path) -> None:
-    """Otherwise the next one would have a connection that is still busy, and commit what nobody has confirmed."""
+    """Otherwise the next request would have a busy connection, and commit what no client has confirmed."""
     with served(tmp_path, "--max-size=1") as bank, closing(sqlite3.connect(bank.path)) as other:
-        other.execute("BEGIN IMMEDIATE")  # nobody else writes now
+        other.execute("BEGIN IMMEDIATE")  # no other connection writes now
         with hanging_up(bank, order("was writing")), hanging_up(bank, order("was waiting")):
             until(lambda: bank.sizes() == (1, 1, 0, 1))
-        until(lambda: bank.sizes() == (1, 0, 0, 0))  # not idle: its statement goes on, whoever has gone
+        until(lambda: bank.sizes() == (1, 0, 0, 0))  # not idle: its statement goes on, though its client has gone
         other.rollback()
         until(lambda: bank.sizes() == (1, 0, 1, 0))
         assert bank.ask("POST", "/transfers", order("next"))[0] == 201

@@ -49,7 +49,7 @@ class Bank:
     config: dict[str, Any]
 
     def references(self) -> list[str]:
-        """What the database file holds, seen from outside."""
+        """Return the references in the database file, seen from outside."""
         audit = self.ledger.audit(self.config["DB_PATH"])
         assert audit.unbalanced == []
         return list(audit.references)
@@ -129,7 +129,7 @@ def test_reading_gives_the_connection_back(bank: Bank, path: str) -> None:
 
 
 def test_commit_gives_the_connection_back(bank: Bank) -> None:
-    """Lost otherwise: a thread which has done its work would keep others waiting."""
+    """Otherwise a thread that has done its work would keep others waiting."""
     app = bank.create_app(bank.config)
     held = watch_leases(app, bank)
     client = app.test_client()

@@ -30,7 +30,7 @@ Request = Callable[..., tuple[int, Any]]
 
 
 class Application:
-    """Notes of users who log in with a password, all in a database."""
+    """Notes of users that log in with a password, all in a database."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -79,7 +79,7 @@ def put_under_load(server: Server, requests: int) -> tuple[Tally, list[Counter[s
 def check_books(directory: Path, tally: Tally) -> None:
     """See that each bank has what its clients were told, once, and nothing that was not ordered from it.
 
-    Who has gone does not know what has come of the order.
+    A client that has gone does not know what has come of the order.
     """
     for tenant in TENANTS:
         audit = ledger.audit(directory / f"{tenant}.db")
@@ -100,7 +100,7 @@ def test_more_tenants_than_may_be_open(directory: Path) -> None:
         assert tally.abandoned
         assert max(map(len, seen)) == MAX_SIZE
         assert 1 < max(max(files.values(), default=0) for files in seen) <= CONNECTIONS
-        until(lambda: not open_databases(server))  # nobody asks any more
+        until(lambda: not open_databases(server))  # no client asks any more
         until(lambda: not server.stats()["pool"]["size"])  # what was just closed
         stats = server.stats()["pool"]
         assert stats["nentering_errors"] > 0

@@ -31,7 +31,7 @@ PASSWORD = "secret"
 
 
 class Administrator:
-    """Whoever looks after an empty Redis."""
+    """The administrator of an empty Redis."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -42,7 +42,7 @@ class Administrator:
         self._client.close()
 
     def add_user(self, name: str) -> None:
-        """Have a user, who has the keys that begin with its name."""
+        """Add a user that owns the keys that begin with its name."""
         rights = ["+@all", "-@admin", "-@dangerous"]
         self._client.acl_setuser(name, enabled=True, passwords=f"+{PASSWORD}", keys=[f"{name}:*"], categories=rights)
 
@@ -50,7 +50,7 @@ class Administrator:
         self._client.acl_deluser(name)
 
     def connections(self) -> list[str]:
-        """Return the user of each connection which somebody has logged in through."""
+        """Return the user of each connection that is logged in."""
         return [client["user"] for client in self._client.client_list() if client["user"] != "default"]
 
     def items(self, key: str) -> list[str]:
@@ -86,7 +86,7 @@ def choose(random: Random, reference: str) -> Call:
 
 
 def put_under_load(server: Server, redis: Administrator, requests: int) -> tuple[Tally, list[list[str]]]:
-    """Return what the clients have seen, and who was connected while they worked."""
+    """Return the answers that clients have seen, and the users that were connected meanwhile."""
     seen: list[list[str]] = []
 
     def finished() -> bool:
@@ -115,7 +115,7 @@ def test_more_tenants_than_clients(tmp_path: Path, redis: Administrator) -> None
         tally, seen = put_under_load(server, redis, requests=300)
         assert max(len(set(users)) for users in seen) == MAX_SIZE
         assert max(len(users) for users in seen) <= MAX_SIZE * CONNECTIONS
-        until(lambda: not redis.connections())  # nobody asks any more
+        until(lambda: not redis.connections())  # no client asks any more
         until(lambda: not server.stats()["pool"]["size"])  # what was just closed
         stats = server.stats()["pool"]
         assert stats["nentering_errors"] > 0
@@ -138,7 +138,7 @@ def test_stopping_the_service_closes_its_clients(tmp_path: Path, redis: Administ
 
 
 def test_a_tenant_that_comes_later(tmp_path: Path, redis: Administrator) -> None:
-    """Otherwise who was refused once would stay refused until the service is restarted."""
+    """Otherwise a tenant that was refused once would stay refused until the service is restarted."""
     with service(redis, tmp_path, ttl=3600.0) as server:
         assert server.get("/late/events") == (404, {"error": "there is no tenant late"})
         redis.add_user("late")

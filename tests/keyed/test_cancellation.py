@@ -14,8 +14,8 @@ import pytest
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed
 from tests.support.cancelling import Cancelling, Operation, watched
 from tests.support.effort import effort
+from tests.support.instances import AsyncInstance, Pool, Source, settle, turns, use
 from tests.support.loops import NewLoop
-from tests.support.things import AsyncThing, Pool, Source, settle, turns, use
 from tests.support.virtual_time import VirtualLoop
 
 
@@ -37,7 +37,7 @@ class Scene:
 
 
 async def alone(scene: Scene) -> None:
-    """Nobody else wants it."""
+    """Have one task alone ask for the instance."""
     pool = scene.pool()
     scene.operation = lambda: use(pool, "a")
 
@@ -116,9 +116,9 @@ async def with_a_broken_one(scene: Scene) -> None:
 
 
 async def with_a_failure(scene: Scene) -> None:
-    """What it waits for will fail."""
+    """Fail the entering that the task waits for."""
 
-    async def failing(thing: AsyncThing) -> None:
+    async def failing(thing: AsyncInstance) -> None:
         await turns(thing)
         if len(scene.source.things) == 1:
             raise OSError
@@ -205,7 +205,7 @@ async def cancel_at(set_up: Callable[[Scene], Awaitable[None]], n: int, when_wok
             pass
     pool, stats = scene.the_pool, scene.the_pool.stats()
     assert (stats["in_use"], stats["nwaiting"]) == (0, 0), stats
-    await settle(lambda: not pool.stats()["entering"])  # what nobody waits for any more may still fail
+    await settle(lambda: not pool.stats()["entering"])  # an entering without waiters may still fail
     if not stats["closed"]:
         await asyncio.wait_for(use(pool, "a"), 10)
         await asyncio.wait_for(use(pool, "z"), 10)
@@ -250,10 +250,10 @@ def test_cancelled_when_asked_for_at_the_moment_of_expiry(when_woken: bool, earl
 def test_being_cancelled_while_the_pool_closes_loses_no_error(
     new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Otherwise what closing has raised would be lost with the CancelledError that came first."""
+    """Otherwise an error of closing would be lost with the CancelledError that came first."""
     go = asyncio.Event()
 
-    async def exiting(thing: AsyncThing) -> None:
+    async def exiting(thing: AsyncInstance) -> None:
         if thing.args == ("b",):
             await go.wait()
         raise OSError(thing.args[0])
@@ -294,7 +294,7 @@ class Soak:
         self.cancelled = 0
         self.outcomes: dict[str, int] = {}
 
-    async def step(self, _thing: AsyncThing) -> None:
+    async def step(self, _thing: AsyncInstance) -> None:
         await self.pause()
         if self.random.random() < 0.2:
             raise OSError
@@ -372,7 +372,7 @@ def soak(new_loop: NewLoop, least: int) -> None:
 
 
 def new_eager_loop() -> VirtualLoop:
-    """Return a loop whose tasks run at once, inside whoever makes them, until they have to wait."""
+    """Return a loop whose tasks run at once, inside the task that makes them, until they have to wait."""
     if sys.version_info < (3, 12):
         pytest.skip("tasks are not eager before Python 3.12")
     loop = VirtualLoop()
@@ -383,13 +383,13 @@ def new_eager_loop() -> VirtualLoop:
 @pytest.mark.no_cover
 @pytest.mark.parametrize("new_loop", [VirtualLoop, new_eager_loop])
 def test_soak(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise something would go wrong in some order of events that nobody has thought of."""
+    """Otherwise an object would be lost in some order of events that no other test has."""
     caplog.set_level("CRITICAL")
     soak(new_loop, effort(5, 20, 60))
 
 
 @pytest.mark.no_cover
 def test_the_keyed_soak_holds_on_real_loops(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise what holds in virtual time may not hold in the time of a loop."""
+    """Otherwise a promise that holds in virtual time may not hold in the time of a loop."""
     caplog.set_level("CRITICAL")
     soak(new_loop, effort(1, 3, 5))

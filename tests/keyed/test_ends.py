@@ -23,8 +23,8 @@ from ProxyPatternPool._loops import resources as _resources
 from ProxyPatternPool.loop_local import at_exit
 from tests.conftest import run
 from tests.support.cancelling import run_watched, watched
+from tests.support.instances import AsyncInstance, Pool, Source, ignoring_cancellation, settle, turns, use
 from tests.support.loops import NewLoop, Run
-from tests.support.things import AsyncThing, Pool, Source, ignoring_cancellation, settle, turns, use
 from tests.support.virtual_time import VirtualLoop
 
 # -- event loops
@@ -128,7 +128,7 @@ def test_a_generator_that_was_left_suspended_loses_what_it_uses(new_loop: NewLoo
 def test_an_instance_still_being_entered_when_the_loop_ends_is_given_up(new_loop: NewLoop) -> None:
     """Otherwise a server that does not answer would keep `asyncio.run` from ending."""
 
-    async def forever(_thing: AsyncThing) -> None:
+    async def forever(_thing: AsyncInstance) -> None:
         await asyncio.Event().wait()
 
     async def main() -> None:
@@ -155,7 +155,7 @@ def test_an_entering_that_is_not_to_be_cancelled_does_not_keep_the_loop_from_end
     problems: list[Any] = []
     go = asyncio.Event()
 
-    async def entering(thing: AsyncThing) -> None:
+    async def entering(thing: AsyncInstance) -> None:
         if thing.args == ("first",):
             return
         await ignoring_cancellation(go)(thing)
@@ -201,9 +201,9 @@ def test_an_entering_that_is_not_to_be_cancelled_does_not_keep_the_loop_from_end
 
 
 def test_errors_at_the_end_of_the_loop_are_told_to_its_handler(new_loop: NewLoop) -> None:
-    """Otherwise nobody would hear of them."""
+    """Otherwise they would be lost."""
 
-    async def exiting(thing: AsyncThing) -> None:
+    async def exiting(thing: AsyncInstance) -> None:
         raise OSError(thing.args[0])
 
     problems: list[Any] = []
@@ -226,7 +226,7 @@ def test_a_session_outlives_the_instance_that_is_made_of_it(new_loop: NewLoop) -
     sessions, tenants = Source(turns, turns), Source()
     session_pool: Pool = AsyncKeyedPool(sessions)
 
-    async def with_session(_tenant: AsyncThing) -> None:
+    async def with_session(_tenant: AsyncInstance) -> None:
         await use(session_pool, "session")
 
     tenants.entering = tenants.exiting = with_session
@@ -246,7 +246,7 @@ def test_a_keyed_pool_refuses_another_living_loop_with_advice(new_loop: NewLoop)
     async def intruder() -> None:
         for intrusion in (
             use(pool, "a"),
-            pool.discard(AsyncThing(Source(), (), {})),
+            pool.discard(AsyncInstance(Source(), (), {})),
             pool.shutdown(),
             pool.__aenter__(),
         ):
@@ -445,7 +445,7 @@ def test_a_pool_that_is_collected_just_when_it_is_to_be_ended_is_not_missed(run_
 
 
 class Named:
-    """What can be pickled to be made elsewhere."""
+    """An object that can be pickled, to be made again elsewhere."""
 
     def __init__(self, name: str) -> None:
         self.name = name

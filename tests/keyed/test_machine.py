@@ -60,7 +60,7 @@ def test_timeouts_and_closing_errors_are_counted() -> None:
 
 
 def test_a_failure_that_fails_all_is_where_it_came_from_for_each() -> None:
-    """Otherwise a traceback would grow with each who hears of it."""
+    """Otherwise a traceback would grow with each waiter."""
     core: KeyedMachine[str] = KeyedMachine()
     waiter: Waiter[str] = Waiter()
     core.ask("a", None, waiter, 0.0)
@@ -106,7 +106,7 @@ def test_room_that_is_being_made_is_not_made_twice() -> None:
 
 
 def test_room_that_a_broken_one_will_leave_is_not_made_twice() -> None:
-    """Otherwise who waits for its successor would cost an idle instance its life, for nothing."""
+    """Otherwise a waiter for its successor would cost an idle instance its life, for nothing."""
     core: KeyedMachine[str] = KeyedMachine(max_size=3)
     broken = opened(core, "broken")
     for key in ("idle", "idle, too"):
@@ -121,7 +121,7 @@ def test_room_that_a_broken_one_will_leave_is_not_made_twice() -> None:
 
 
 def test_a_broken_one_that_ends_by_itself_makes_way_for_its_successor() -> None:
-    """Otherwise who waits for that would wait for users who have nothing to leave any more."""
+    """Otherwise a waiter would wait for users that have nothing to leave any more."""
     core: KeyedMachine[str] = KeyedMachine()
     instance, waiter = opened(core, "a"), Waiter[str]()
     core.discard(instance.obj)
@@ -169,7 +169,7 @@ def test_a_waiter_for_a_key_being_closed_keeps_its_place_in_the_queue() -> None:
 
 
 def test_a_waiter_for_a_key_being_closed_may_give_up_at_any_time() -> None:
-    """Otherwise the next one who asks would wait for ever for what nobody makes."""
+    """Otherwise the next caller would wait for ever for an instance that no task makes."""
     core: KeyedMachine[str] = KeyedMachine(max_size=1, ttl=0.0)
     first = opened(core, "a")
     core.leave(first, 0.0)
@@ -197,7 +197,7 @@ def test_leaving_an_instance_of_another_process_has_no_effect() -> None:
 
 
 def test_an_illegal_move_changes_nothing() -> None:
-    """Otherwise one mistake of a driver would close what others use."""
+    """Otherwise one mistake of a driver would close an instance that callers use."""
     core: KeyedMachine[str] = KeyedMachine()
     instance = opened(core, "a")
     with pytest.raises(IllegalMove, match="should be entering"):
@@ -248,7 +248,7 @@ def spoil(request: pytest.FixtureRequest) -> Iterator[Callable[[Whim], object]]:
 
 
 def test_a_key_that_goes_bad_harms_no_waiter(spoil: Callable[[Whim], object]) -> None:
-    """Otherwise a mistake in one tenant's key would have somebody wait for ever, or hide why it stops waiting."""
+    """Otherwise a mistake in one tenant's key would have a waiter wait for ever, or hide why it stops waiting."""
     core: KeyedMachine[str] = KeyedMachine(max_size=2, ttl=0.0)
     held, other, key = opened(core, "held"), opened(core, Whim("other")), Whim("key")
     gives_up: Waiter[str] = Waiter()
@@ -267,7 +267,7 @@ def test_a_key_that_goes_bad_harms_no_waiter(spoil: Callable[[Whim], object]) ->
 
 
 def test_a_key_that_goes_bad_makes_room_for_others(spoil: Callable[[Whim], object]) -> None:
-    """Otherwise a mistake in one tenant's key would fill the pool until nobody gets in."""
+    """Otherwise a mistake in one tenant's key would fill the pool until no caller gets in."""
     core: KeyedMachine[str] = KeyedMachine(max_size=1, ttl=0.0)
     key, successor, other = Whim("key"), Waiter[str](), Waiter[str]()
     instance = opened(core, key)
@@ -287,7 +287,7 @@ def test_a_key_that_goes_bad_makes_room_for_others(spoil: Callable[[Whim], objec
 
 
 def test_a_key_that_was_bad_for_a_while_leads_to_what_lives() -> None:
-    """Otherwise who asks with it would wait for something that has ended, until the timeout."""
+    """Otherwise a caller with this key would wait for an instance that has ended, until the timeout."""
     core: KeyedMachine[str] = KeyedMachine(ttl=0.0)
     key = Whim("key")
     instance = opened(core, key)

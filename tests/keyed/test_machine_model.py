@@ -1,4 +1,4 @@
-"""The core of the keyed pool against a naive model: whatever happens, in whatever order, it decides as the model does.
+"""The core of the keyed pool against a naive model: after any events, in any order, it decides as the model does.
 
 The model is the specification in the simplest words: two lists, and one rule (`settle`) applied until nothing changes.
 Time is a number that the test moves. There is no loop, no task and no sleep: what a driver does is a rule here.
@@ -24,7 +24,7 @@ KEYS = st.sampled_from([-1, -2, 1, True, 1.0, "a", "b"])  # two with the same ha
 
 
 class Wanted:
-    """An instance that somebody has asked for, and which is not gone."""
+    """An instance that a caller has asked for, and which is not gone."""
 
     def __init__(self, key: object) -> None:
         self.key = key
@@ -295,7 +295,7 @@ class KeyedRules(RuleBasedStateMachine):
         self.settle()
 
     def oldest_first(self) -> list[Wanted]:
-        """Return those that live in the order in which they were asked for."""
+        """Return the living instances in the order in which they were asked for."""
         return sorted(self.live, key=lambda wanted: wanted.real.number if wanted.real else -1)
 
     def send_everybody_away(self) -> None:
@@ -371,7 +371,7 @@ class KeyedRules(RuleBasedStateMachine):
             assert self.abandoned or wanted.state is not State.CLOSING or not wanted.users
 
     @invariant()
-    def nobody_waits_beside_room(self) -> None:
+    def no_waiter_beside_room(self) -> None:
         if self.core.queue:
             assert self.max_size
             assert len(self.core.registry) == self.max_size

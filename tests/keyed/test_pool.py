@@ -1,4 +1,4 @@
-"""AsyncKeyedPool: what it promises to those who use it."""
+"""AsyncKeyedPool: its promises to callers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import AsyncKeyedPool, PoolClosed, PoolException, TimeOut
+from tests.support.instances import AsyncInstance, Pool, Source, ignoring_cancellation, nothing, settle, turns, use
 from tests.support.loops import Run
-from tests.support.things import AsyncThing, Pool, Source, ignoring_cancellation, nothing, settle, turns, use
 from tests.support.virtual_time import run_fast
 
 # -- one instance per arguments
@@ -180,7 +180,7 @@ def test_an_error_of_a_key_reaches_the_caller_as_it_is(run_loop: Run) -> None:
 
 
 def test_an_argument_that_changes_its_hash_keeps_no_room(run_loop: Run) -> None:
-    """Otherwise a mistake with one tenant's key would fill the pool until nobody gets in."""
+    """Otherwise a mistake with one tenant's key would fill the pool until no caller gets in."""
 
     class Name:
         def __init__(self, text: str) -> None:
@@ -225,10 +225,10 @@ def test_the_value_may_be_anything(run_loop: Run) -> None:
 
 
 def test_an_awaitable_is_awaited_and_its_result_is_left_alone(run_loop: Run) -> None:
-    """Otherwise what has no exit of its own would need a wrapper."""
+    """Otherwise a client without an exit of its own would need a wrapper."""
     source = Source()
 
-    async def connect(name: str) -> AsyncThing:
+    async def connect(name: str) -> AsyncInstance:
         await asyncio.sleep(0)
         return source(name)
 
@@ -246,7 +246,7 @@ def test_an_awaitable_is_awaited_and_its_result_is_left_alone(run_loop: Run) -> 
 def test_an_instance_that_is_awaitable_too_is_entered(run_loop: Run) -> None:
     """Otherwise the pools and sessions of several drivers, which can be awaited too, would never be closed."""
 
-    class Both(AsyncThing):
+    class Both(AsyncInstance):
         def __await__(self) -> Any:
             raise AssertionError("awaited")
 
@@ -270,7 +270,7 @@ def test_an_instance_that_is_awaitable_too_is_entered(run_loop: Run) -> None:
     ],
 )
 def test_anything_else_is_refused(run_loop: Run, made: object, told: str) -> None:
-    """Otherwise the mistake would show up far away, in whoever uses the object."""
+    """Otherwise the mistake would show up far away, in a caller that uses the object."""
 
     async def main() -> None:
         pool: AsyncKeyedPool[..., Any] = AsyncKeyedPool(lambda: made)  # type: ignore[arg-type,misc]  # that is the point
@@ -322,7 +322,7 @@ def test_the_arguments_are_let_go_when_it_is_made(run_loop: Run) -> None:
 
 
 def test_it_is_made_entered_and_exited_in_one_task_in_an_empty_context(run_loop: Run) -> None:
-    """Otherwise anyio would complain, and the first request's variables would be everybody's."""
+    """Otherwise anyio would complain, and all requests would see the variables of the first."""
     request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="nobody's")
     seen: list[tuple[str, object]] = []
 
@@ -357,7 +357,7 @@ def test_a_failed_entering_reaches_all_waiters_and_is_forgotten(run_loop: Run) -
     """Otherwise one bad moment of a server would last until the next restart."""
     down = True
 
-    async def entering(thing: AsyncThing) -> None:
+    async def entering(thing: AsyncInstance) -> None:
         await turns(thing)
         if down:
             raise OSError("down")
@@ -384,7 +384,7 @@ def test_a_failed_entering_reaches_all_waiters_and_is_forgotten(run_loop: Run) -
 def test_a_failure_is_no_work_for_the_garbage_collector(run_loop: Run) -> None:
     """Otherwise each failed connection, and the request that wanted it, would stay in memory until that comes by."""
 
-    async def entering(_thing: AsyncThing) -> None:
+    async def entering(_thing: AsyncInstance) -> None:
         raise OSError
 
     class Request:
@@ -428,7 +428,7 @@ def test_an_entering_failure_without_a_waiter_is_logged_once(run_loop: Run, capl
     """Otherwise it would be lost, or reported by the event loop without the name of the pool."""
     go = asyncio.Event()
 
-    async def entering(_thing: AsyncThing) -> None:
+    async def entering(_thing: AsyncInstance) -> None:
         await go.wait()
         raise OSError("down")
 
@@ -447,9 +447,9 @@ def test_an_entering_failure_without_a_waiter_is_logged_once(run_loop: Run, capl
 
 
 def test_an_entering_that_is_cancelled_from_inside_cancels_no_caller(run_loop: Run) -> None:
-    """Otherwise requests would end as cancelled, though nobody has cancelled them."""
+    """Otherwise requests would end as cancelled, though no task has cancelled them."""
 
-    async def entering(_thing: AsyncThing) -> None:
+    async def entering(_thing: AsyncInstance) -> None:
         raise asyncio.CancelledError
 
     async def main() -> None:
@@ -501,7 +501,7 @@ def test_an_instance_that_ends_by_itself_is_replaced(
 
 
 def test_a_discarded_instance_goes_with_its_last_user_and_is_made_again(run_loop: Run) -> None:
-    """Otherwise the client of a server that has died would be shared by everybody until it expires."""
+    """Otherwise the client of a server that has died would be shared by all callers until it expires."""
 
     async def main() -> None:
         source = Source(turns, turns)
@@ -529,7 +529,7 @@ def test_a_discarded_instance_goes_with_its_last_user_and_is_made_again(run_loop
 
 
 def test_an_idle_instance_that_is_discarded_is_closed_at_once(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise who watches the servers could only wait until the next one has met the broken client."""
+    """Otherwise a task that watches the servers would have to wait until a caller meets the broken client."""
 
     @asynccontextmanager
     async def client() -> AsyncIterator[object]:
@@ -552,7 +552,7 @@ def test_leaving_a_discarded_instance_does_not_wait_for_its_end(run_loop: Run) -
     """Otherwise a request would wait for the farewell of a server that does not answer."""
     go = asyncio.Event()
 
-    async def exiting(_thing: AsyncThing) -> None:
+    async def exiting(_thing: AsyncInstance) -> None:
         await go.wait()
 
     async def main() -> None:
@@ -566,7 +566,7 @@ def test_leaving_a_discarded_instance_does_not_wait_for_its_end(run_loop: Run) -
 
 
 def test_a_timeout_names_the_discarded_instance_that_is_still_in_use() -> None:
-    """Otherwise nobody would look for the users that do not leave it."""
+    """Otherwise an operator would not look for the users that do not leave it."""
 
     async def main() -> None:
         async with AsyncKeyedPool(Source(), timeout=1, name="db") as pool, pool.get("a") as thing:
@@ -583,14 +583,14 @@ def test_discarding_what_is_not_there_changes_nothing(run_loop: Run, caplog: pyt
     async def main() -> None:
         pool: Pool = AsyncKeyedPool(Source(), name="db")
         await use(pool, "a")
-        await pool.discard(AsyncThing(Source(), ("a",), {}))
+        await pool.discard(AsyncInstance(Source(), ("a",), {}))
         await pool.discard("a")  # type: ignore[arg-type]  # that is the mistake
         assert pool.stats()["idle"] == 1
 
     run_loop(main())
     assert caplog.messages == [
         f"db: something of type {kind} was discarded which is not here (wanted is the object, not its arguments)"
-        for kind in ("AsyncThing", "str")
+        for kind in ("AsyncInstance", "str")
     ]
 
 
@@ -675,7 +675,7 @@ def test_many_keys_need_one_timer() -> None:
 
 
 def test_no_timer_keeps_the_context_of_a_task() -> None:
-    """Otherwise what one request has in its context variables would live until some instance expires, or longer."""
+    """Otherwise the context variables of one request would live until some instance expires, or longer."""
     request: contextvars.ContextVar[Any] = contextvars.ContextVar("request")
 
     class Big:
@@ -735,7 +735,7 @@ def test_an_instance_asked_for_while_it_is_closed_is_made_again_afterwards(run_l
     """Otherwise there would be two of one key for a moment: two owners of one file, or of one session."""
     go = asyncio.Event()
 
-    async def exiting(_thing: AsyncThing) -> None:
+    async def exiting(_thing: AsyncInstance) -> None:
         await go.wait()
 
     async def main() -> None:
@@ -770,7 +770,7 @@ def test_a_leaving_caller_does_not_wait_for_a_close_that_makes_room(run_loop: Ru
     """Otherwise a request would pay for the room that the next one needs."""
     go = asyncio.Event()
 
-    async def exiting(_thing: AsyncThing) -> None:
+    async def exiting(_thing: AsyncInstance) -> None:
         await go.wait()
 
     async def main() -> None:
@@ -830,7 +830,7 @@ def test_when_all_are_in_use_callers_wait_first_come_first_served(run_loop: Run)
 
 
 def test_a_caller_that_shares_an_instance_needs_no_room(run_loop: Run) -> None:
-    """Otherwise those who wait for room would stop those who need none."""
+    """Otherwise waiters for room would stop callers that need none."""
 
     async def main() -> None:
         pool: Pool = AsyncKeyedPool(Source(), max_size=1)
@@ -848,10 +848,10 @@ def test_a_caller_that_shares_an_instance_needs_no_room(run_loop: Run) -> None:
 
 
 def test_timeouts_tell_what_was_waited_for() -> None:
-    """Otherwise nobody would know whether to raise max_size, or to look at the server."""
+    """Otherwise an operator would not know whether to raise max_size, or to look at the server."""
     go, end = asyncio.Event(), asyncio.Event()
 
-    async def waiting(_thing: AsyncThing) -> None:
+    async def waiting(_thing: AsyncInstance) -> None:
         await go.wait()
 
     async def main() -> None:
@@ -922,7 +922,7 @@ def test_leaving_the_pool_closes_everything_even_if_some_of_it_fails(
 ) -> None:
     """Otherwise one bad connection would keep all others open."""
 
-    async def exiting(thing: AsyncThing) -> None:
+    async def exiting(thing: AsyncInstance) -> None:
         await turns(thing)
         if thing.args[0] % 2:
             raise OSError(thing.args[0])
@@ -942,9 +942,9 @@ def test_leaving_the_pool_closes_everything_even_if_some_of_it_fails(
 
 
 def test_an_exit_that_fails_earlier_is_logged(run_loop: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise it would be lost, or hit whoever happened to leave last."""
+    """Otherwise it would be lost, or hit the caller that happened to leave last."""
 
-    async def exiting(_thing: AsyncThing) -> None:
+    async def exiting(_thing: AsyncInstance) -> None:
         raise OSError("lost")
 
     async def main() -> None:
@@ -1000,7 +1000,7 @@ def test_shutdown_waits_for_users_for_delay() -> None:
 def test_shutdown_sends_waiters_away_and_gives_up_instances_being_entered(run_loop: Run) -> None:
     """Otherwise a server that does not answer would keep the program from ending."""
 
-    async def forever(_thing: AsyncThing) -> None:
+    async def forever(_thing: AsyncInstance) -> None:
         await asyncio.Event().wait()
 
     async def main() -> None:
@@ -1020,7 +1020,7 @@ def test_an_entering_that_goes_on_while_the_pool_ends_is_exited(run_loop: Run) -
     """Otherwise a driver that ignores being cancelled would leave a connection open."""
     source = Source()
 
-    async def stubborn(_thing: AsyncThing) -> None:
+    async def stubborn(_thing: AsyncInstance) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -1241,7 +1241,7 @@ def test_fault_none_is_refused(run_loop: Run) -> None:
 def test_fault_one_failing_exit_leaves_the_others_open(run_loop: Run) -> None:
     """A server that is gone would leave the connections to all others open."""
 
-    async def exiting(thing: AsyncThing) -> None:
+    async def exiting(thing: AsyncInstance) -> None:
         if thing.args == (0,):
             raise OSError
 

@@ -1,4 +1,4 @@
-"""What belongs to one event loop at a time: both asynchronous pools, when two threads begin at the same moment."""
+"""Binding to one event loop at a time: both asynchronous pools, when two threads begin at the same moment."""
 
 from __future__ import annotations
 

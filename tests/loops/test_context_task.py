@@ -1,4 +1,4 @@
-"""Keepers: entered and exited in one task of their own, whoever waits, and whatever is cancelled."""
+"""Context tasks: entered and exited in one task of their own, with any waiters, and any cancellation."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_group_that_tells_the_reason_again_has_not_failed(run_loop: Run) -> No
 
 
 def test_an_entering_that_raises_stopiteration_hangs_no_waiter(run_loop: Run) -> None:
-    """Otherwise who waits would do so for ever: a future cannot hold that one."""
+    """Otherwise a waiter would wait for ever: a future cannot hold a StopIteration."""
 
     class Exhausted(Manager):
         def __aenter__(self) -> Any:
@@ -317,7 +317,7 @@ def test_an_unseen_failure_is_reported_by_the_loop(run_loop: Run, when: str, ask
 
 
 def test_keepers_that_are_released_with_one_exception_end_each_in_its_own_time(run_loop: Run) -> None:
-    """Otherwise the first keeper that ends would end the exits of the others in mid-`await`, and tell nobody."""
+    """Otherwise the first keeper that ends would silently end the exits of the others in mid-`await`."""
     broken = OSError("broken")
     ended: list[int] = []
 
@@ -346,7 +346,7 @@ def test_keepers_that_are_released_with_one_exception_end_each_in_its_own_time(r
 
 
 def test_a_keeper_that_has_failed_is_no_work_for_the_garbage_collector(run_loop: Run) -> None:
-    """Otherwise what has failed would stay in memory, with all that it refers to, until the collector comes by."""
+    """Otherwise a failed keeper would stay in memory, with all that it refers to, until the collector comes by."""
     references: list[weakref.ref[Any]] = []
 
     async def fail(manager: Manager) -> None:

@@ -1,4 +1,4 @@
-"""loop_local: made once per loop, whoever asks, and exited at its end."""
+"""loop_local: an object is made once per loop, for all tasks, and exited at its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 
 
 class Session:
-    """What a program wants to have once per loop."""
+    """A session, of which a program wants one per loop."""
 
     made: list[Session]
     log: list[str]
@@ -169,7 +169,7 @@ def test_a_singleton_may_be_anything(run_loop: Run, value: object) -> None:
 
 
 def test_a_singleton_whose_making_makes_it_is_still_one(run_loop: Run) -> None:
-    """Otherwise part of the program would go on with an object that nobody else sees."""
+    """Otherwise part of the program would go on with an object that no other part sees."""
     inner: list[object] = []
 
     @singleton
@@ -485,7 +485,7 @@ def test_a_failed_entering_fails_for_all_waiters_and_is_tried_again(run_loop: Ru
 
 
 def test_an_object_that_ends_by_itself_is_not_handed_out_again(run_loop: Run) -> None:
-    """Otherwise a group of tasks that has fallen apart would be everybody's for the rest of the loop's life."""
+    """Otherwise all tasks would share a broken task group for the rest of the loop's life."""
     make = sticky_singleton_acm(asyncio.TaskGroup)
 
     async def fail() -> None:
@@ -691,10 +691,10 @@ def test_a_session_can_be_had_again_while_exits_run(run_loop: Run) -> None:
 
 
 def test_only_what_can_be_called_is_called_at_the_end(run_loop: Run) -> None:
-    """Otherwise the loop's end would tell, when nobody knows any more who has asked for it."""
+    """Otherwise the error would come at the loop's end, far from the call that caused it."""
 
     async def close() -> None:
-        """Nobody calls this."""
+        """Do nothing: this coroutine is never run."""
 
     async def main() -> None:
         for mistake in (3, close(), None):

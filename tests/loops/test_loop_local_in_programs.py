@@ -193,7 +193,7 @@ def test_a_deadline_is_kept_by_its_own_task(run_loop: Run) -> None:
 
     async def main() -> None:
         async with make() as scope:
-            scope.cancel()  # what is held, is cancelled; and not whoever uses it
+            scope.cancel()  # the held context is cancelled, and not the task that uses it
         for _ in range(5):
             await asyncio.sleep(0)
         async with make() as another:

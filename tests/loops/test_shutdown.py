@@ -1,4 +1,4 @@
-"""What is run at the end of a loop: when, in which order, and what becomes of errors."""
+"""Exits at the end of a loop: when they run, in which order, and what becomes of errors."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_an_interrupt_in_an_exit_arrives_when_all_have_run(run_loop: Run, interr
 
 
 def test_of_two_interrupts_the_first_arrives_and_the_other_is_told(run_loop: Run) -> None:
-    """Otherwise what ended the second exit too early would be known to nobody."""
+    """Otherwise the interrupt that ended the second exit too early would be lost."""
     diary = Diary()
 
     async def main() -> None:

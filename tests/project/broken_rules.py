@@ -145,8 +145,8 @@ BREAKS = [
         "threads/test_pool.py::test_a_return_of_a_foreign_or_idle_object_is_logged_and_ignored",
     ),
     Break(
-        "take only when nobody waits",
-        "a newcomer does not look at who waits once it has a slot",
+        "take only when no caller waits",
+        "a newcomer does not look at the waiters once it has a slot",
         "PoolMachine.take",
         "        if self.waiters or (self.inspecting and",
         "        if (self.inspecting and",
@@ -271,7 +271,7 @@ BREAKS = [
     ),
     Break(
         "user code never runs under the lock, nor in a finaliser",
-        "objects are let go while somebody has the lock",
+        "objects are let go while a thread has the lock",
         "Engine.finish",
         "        if not self.locked.is_held():\n",
         "        if True:\n",
@@ -446,7 +446,7 @@ BREAKS = [
         "proxy/test_proxy.py::test_a_caller_late_with_an_earlier_provider_gets_the_new_object",
     ),
     Break(
-        "the pool of an earlier setting is ended whoever comes first",
+        "the pool of an earlier setting is ended, in any order of events",
         "the one that is made just now stays open",
         "PooledProvider.pool",
         "        if self.successor is not None:",
@@ -479,7 +479,7 @@ BREAKS = [
     ),
     Break(
         "a block gives back what it has taken",
-        "whoever leaves it gives back what that one has",
+        "the task that leaves it gives back its own object",
         "AsyncProxy._obj",
         "            if this_owner() == owner:\n",
         "            if True:\n",
@@ -518,7 +518,7 @@ BREAKS = [
         "async_pool/test_pool.py::test_only_a_broken_object_is_exited_with_an_exception",
     ),
     Break(
-        "what nobody gave back is exited with an exception",
+        "an object that was not given back is exited with an exception",
         "with None",
         "LoopResources._end",
         "                task.release(error)\n",

@@ -110,7 +110,7 @@ class Stress:
             self._take_over()
         self._check_last(self.lines[-1])
         for line in self.lines:
-            line.pool.shutdown()  # two may have renewed the same one: then nobody has shut the first new one down
+            line.pool.shutdown()  # two may have renewed the same one: then no thread has shut the first new one down
             line.check_end()
 
     def _work(self, chance: random.Random) -> None:

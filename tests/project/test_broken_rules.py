@@ -19,7 +19,7 @@ def test_each_break_fits_the_code_and_has_a_test(entry: Break) -> None:
 
 @pytest.mark.slow
 def test_a_break_is_noticed() -> None:
-    """Otherwise the list would say so whatever happens; the others take minutes, and are run by hand."""
+    """Otherwise the list would pass always. The other breaks take minutes, and are run by hand."""
     first = next(entry for entry in BREAKS if "core/test_machine.py" in entry.test)
     assert first.is_noticed()
     assert not Break(first.rule, "not at all", first.where, first.old, first.old, first.test).is_noticed()

@@ -177,7 +177,7 @@ def test_a_generator_that_can_be_awaited_still_makes_objects(factory: Factory) -
     ],
 )
 def test_a_coroutine_generator_or_manager_is_not_lent_as_an_object(factory: Factory, made: Any, told: str) -> None:
-    """Otherwise the mistake would show up far away, in whoever uses the object."""
+    """Otherwise the mistake would show up far away, in a caller that uses the object."""
     made_by = made
     pool: Pool[Any] = Pool(lambda n: made_by(n), 1, min_size=0)
     with pytest.raises(TypeError, match=f"^fun must return an object, but has returned {told}"):
@@ -258,7 +258,7 @@ def test_a_tracer_or_stats_that_returns_a_coroutine_harms_nothing(factory: Facto
     ],
 )
 def test_an_async_pool_does_not_lend_a_product_of_the_wrong_kind(made: Any, told: str) -> None:
-    """Otherwise the mistake would show up far away, in whoever uses the object."""
+    """Otherwise the mistake would show up far away, in a caller that uses the object."""
 
     async def main() -> None:
         source = Source()

@@ -77,7 +77,7 @@ def test_bad_parameters(what: Any, parameters: dict[str, Any], error: type[Excep
 
 @pytest.mark.parametrize("fun", [None, 3, "connect"])
 def test_a_function_that_is_none(fun: Any) -> None:
-    """Otherwise the first caller would hear of it, and not who made the mistake."""
+    """Otherwise the first caller would hear of it, and not the author of the mistake."""
     with pytest.raises(TypeError, match=f"fun must be a callable, not {fun!r}"):
         Pool(fun)
 
@@ -105,7 +105,7 @@ def test_a_pool_refuses_parameters_of_a_proxy(pool: Any) -> None:
 )
 @pytest.mark.parametrize("what", [Pool, AsyncPool, Proxy, AsyncProxy])
 def test_names_of_other_libraries_are_translated(what: Any, theirs: str, ours: str) -> None:
-    """Otherwise who comes from there would be led to a parameter which only looks alike."""
+    """Otherwise a user of that library would be led to a parameter that only looks alike."""
     with pytest.raises(TypeError, match=rf"has no parameter {theirs} \(given as 3\): did you mean {ours}\?$"):
         what(fun=lambda n: n, **{theirs: 3})
 
@@ -141,7 +141,7 @@ def test_the_parameters_are_the_same_for_the_type_checker() -> None:
 
 
 def connect() -> object:
-    """Make an object, whatever its number is."""
+    """Make an object for any number."""
     return object()
 
 

@@ -15,7 +15,7 @@ PUBLIC = [getattr(ProxyPatternPool, name) for name in ProxyPatternPool.__all__ i
 
 @pytest.mark.parametrize("kind", PUBLIC)
 def test_a_traceback_names_what_a_program_can_import(kind: type[Exception]) -> None:
-    """Otherwise it would lead to a module that nobody should import, or not arrive from another process."""
+    """Otherwise it would lead to a private module, or not arrive from another process."""
     error = kind("text")
     name = kind.__name__
     assert traceback.format_exception_only(error) == [f"ProxyPatternPool.{name}: text\n"]

@@ -148,7 +148,7 @@ def test_the_first_task_gets_the_exception_itself_and_no_other_one_sees_what_bec
     assert all(other.__traceback__ is trace and not hasattr(other, "__notes__") for other in others)
 
 
-# -- who is told
+# -- which task is told
 
 
 Enter = Callable[[], Awaitable[object]]

@@ -56,7 +56,7 @@ def bench() -> Bench:
 
 @pytest.mark.parametrize("how", ["enter", "come", "be"])
 def test_many_tasks_have_one_object(run_loop: Run, bench: Bench, how: str) -> None:
-    """Otherwise each of those who come first would make the object again, or nobody would end it."""
+    """Otherwise each of the first tasks would make the object again, or no task would end it."""
     values: Any = AsyncProxy(fun=getattr(bench, how), scope=LOOP)
 
     async def task() -> object:
@@ -164,7 +164,7 @@ def test_no_caller_waits_for_longer_than_the_timeout(run_loop: Run, bench: Bench
 
 
 def test_a_timeout_of_the_function_is_not_ours(run_loop: Run) -> None:
-    """Otherwise who reads the log would look for the wrong culprit."""
+    """Otherwise a reader of the log would look for the wrong culprit."""
 
     async def make(_: int) -> None:
         raise TimeoutError("of the server")
@@ -234,7 +234,7 @@ def test_opener_and_close(run_loop: Run, bench: Bench) -> None:
     """Otherwise an object would be used before it is ready, or ended in the wrong way."""
 
     async def opener(obj: list[int]) -> None:
-        assert not values._has_obj()  # nobody has it at hand before it is open
+        assert not values._has_obj()  # no task has it cached before it is open
         await asyncio.sleep(0)
         bench.log.append(f"open {1 // obj[0]}")
 

@@ -113,7 +113,7 @@ def test_contradictions() -> None:
 
 
 def test_an_object_has_no_parameters_of_a_pool() -> None:
-    """Otherwise they would be dropped silently, and a forgotten ``fun=`` be a riddle to who uses the connection."""
+    """Otherwise they would be dropped silently, and a forgotten ``fun=`` would be a riddle."""
 
     def connect(number: int) -> list[int]:
         return [number]
@@ -162,7 +162,7 @@ def test_parameters_without_effect_without_a_pool_are_warned_about(
 
 
 def test_a_proxy_does_not_stand_for_itself() -> None:
-    """Otherwise each use would recurse, and nobody would know why."""
+    """Otherwise each use would recurse, and the error would not say why."""
     first: Any = Proxy()
     second: Any = Proxy(first)
     third: Any = Proxy(second)
@@ -180,7 +180,7 @@ def test_a_proxy_does_not_stand_for_itself() -> None:
 @pytest.mark.parametrize("max_size", [1, None])
 @pytest.mark.parametrize("scope", [Scope.AUTO, Scope.SHARED, Scope.VERSATILE, Scope.LOOP])
 def test_a_function_that_returns_its_own_proxy_is_told_so(scope: Any, max_size: int | None) -> None:
-    """Otherwise each use would recurse, and nobody would know why."""
+    """Otherwise each use would recurse, and the error would not say why."""
     proxy: Any = Proxy(fun=lambda n: proxy, scope=scope, max_size=max_size)
     other: Any = Proxy(fun=lambda n: Proxy(Proxy(other)), scope=scope, max_size=max_size)
 
@@ -249,7 +249,7 @@ def test_an_object_taken_before_a_setting_goes_back_to_its_own_pool(factory: Fac
     second = proxy._pool
     proxy.set_fun(factory)
     assert proxy._get_obj() is factory.things[2]
-    assert factory.closed == [0]  # never under its user's feet, who may be in an outer block
+    assert factory.closed == [0]  # never under the feet of its user, which may be in an outer block
     proxy.set_obj("shared")
     proxy._ret_obj()
     until(lambda: len(factory.closed) == 3)
@@ -298,7 +298,7 @@ def test_an_object_being_taken_while_the_proxy_is_set_again_goes_back(factory: F
 
 
 def test_a_caller_gets_the_new_object_while_the_proxy_is_set_again(factory: Factory) -> None:
-    """Otherwise a reload would fail those who come at that very moment."""
+    """Otherwise a reload would fail the callers of that very moment."""
     db: Any = Proxy(fun=factory, max_size=2)
 
     def reload(_: object) -> None:
@@ -468,7 +468,7 @@ def test_a_block_that_another_thread_leaves_returns_its_own_object(factory: Fact
 def test_a_thread_whose_block_another_has_left_goes_on(
     factory: Factory, scope: Any, options: dict[str, Any], how: str
 ) -> None:
-    """Otherwise a thread of a web server would fail all requests to come, for one whose generator moved on."""
+    """Otherwise a thread of a web server would fail all later requests, for one whose generator moved on."""
     db: Any = Proxy(fun=factory, scope=scope, **options)
 
     def use() -> int:
@@ -553,7 +553,7 @@ def test_thread_scope_is_the_thread_whatever_runs_in_it(factory: Factory) -> Non
 
 
 def test_a_shared_function_is_called_once(factory: Factory, crew: Crew) -> None:
-    """Otherwise each of those who come first would make the object again."""
+    """Otherwise each of the first callers would make the object again."""
     start = threading.Barrier(8)
     making = threading.Event()
 
@@ -574,14 +574,14 @@ def test_a_shared_function_is_called_once(factory: Factory, crew: Crew) -> None:
     making.set()
     crew.join()
     assert (proxy._has_obj(), proxy._nobjs, proxy._local.obj) == (True, 1, factory.things[0])
-    assert proxy._proxy_provider._make_in_turn()  # as a caller does who has looked before, and comes after
+    assert proxy._proxy_provider._make_in_turn()  # as a caller does that has looked before, and comes after
     assert len(factory.things) == 1
     proxy._ret_obj()
     assert proxy._get_obj() is factory.things[0]
 
 
 def test_a_shared_function_is_called_once_whenever_callers_come(crew: Crew) -> None:
-    """Otherwise who looks just before the object is there, and asks just after that, would make another."""
+    """Otherwise a caller that looks just before the object is there, and asks just after, would make another."""
 
     def attempt(number: int) -> bool:
         made: list[int] = []
@@ -609,7 +609,7 @@ def test_a_shared_function_is_called_once_whenever_callers_come(crew: Crew) -> N
 
 
 def test_callers_of_a_shared_function_that_fails_try_in_turn(crew: Crew) -> None:
-    """Otherwise one failure would be that of all, or the others would wait for ever."""
+    """Otherwise one failure would fail all callers, or the others would wait for ever."""
     errors = [OSError("no route"), OSError("no route")]
     calls: list[int] = []
     results: list[object] = []
@@ -991,7 +991,7 @@ def test_the_first_use_may_read_memory(scope: Any) -> None:
 
 @pytest.mark.parametrize("make", [lambda: array.array("i", [1, 2]), lambda: memoryview(array.array("i", [1, 2]))])
 def test_bytes_are_those_of_the_memory_at_each_use(make: Any) -> None:
-    """Otherwise what is written to a file would silently be something else, from the second time on."""
+    """Otherwise a file would silently get other bytes, from the second time on."""
     expected = bytes(make())
     proxies: list[Any] = [
         Proxy(make()),
@@ -1035,7 +1035,7 @@ def test_an_object_is_what_its_proxy_stands_for_now() -> None:
 
 
 def test_a_function_may_make_objects_of_several_types(crew: Crew) -> None:
-    """Otherwise what the second thread's object can do would be lost."""
+    """Otherwise the operations of the second thread's object would be lost."""
     proxy: Any = Proxy(fun=lambda n: [[1, 2], {"key": 3}, len, Point(1, 2)][n])
     assert proxy[0] == 1
     assert not callable(proxy)
@@ -1155,7 +1155,7 @@ def test_a_pickled_proxy_arrives_as_a_proxy() -> None:
 
 
 def test_setting_while_others_use_it(crew: Crew) -> None:
-    """Otherwise a reload would show a half-set proxy to those at work."""
+    """Otherwise a reload would show a half-set proxy to threads at work."""
     values: list[Any] = ["a", "bb", [3]]
     proxy: Any = Proxy("a")
     done = threading.Event()
@@ -1209,7 +1209,7 @@ def test_a_child_can_use_a_proxy_that_its_parent_was_setting() -> None:
 
 
 def test_setting_functions_while_others_use_it(crew: Crew) -> None:
-    """Otherwise a reload would fail those at work, or leave their objects behind."""
+    """Otherwise a reload would fail threads at work, or leave their objects behind."""
     proxy: Any = Proxy(fun=lambda n: [n], max_size=8)
     done = threading.Event()
     pools: list[Any] = []

@@ -1,4 +1,4 @@
-"""What type checkers make of a proxy: mypy and pyright check this file as they do the library; and then it is run."""
+"""The types of a proxy: mypy and pyright check this file as they do the library; and then it is run."""
 
 from __future__ import annotations
 

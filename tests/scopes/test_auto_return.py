@@ -1,4 +1,4 @@
-"""What becomes of an object when its owner ends: with `auto_return` it goes back; without, the error says so."""
+"""The object of an owner that ends: with `auto_return` it goes back; without, the error says so."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_many_owners_one_after_another(owner: Callable[[Work], None], factory: F
     db: Any = Proxy(fun=factory, scope=VERSATILE, max_size=2, timeout=20, auto_return=True)
     for _ in range(300 if owner is not in_forgotten_task else 20):  # the collector takes its time
         owner(lambda: db.number)
-    if owner is not in_kept_greenlet:  # which nobody notices before there is a shortage
+    if owner is not in_kept_greenlet:  # which no thread notices before there is a shortage
         assert db._pool.stats()["in_use"] == 0
     kept.clear()
     assert len(factory.things) <= 2
@@ -170,7 +170,7 @@ def test_the_end_of_an_owner_wakes_a_waiter(factory: Factory, crew: Crew) -> Non
 
 
 def test_the_object_is_back_when_its_thread_has_been_joined(factory: Factory) -> None:
-    """Otherwise what follows the join could find the pool empty."""
+    """Otherwise the code after the join could find the pool empty."""
     db: Any = Proxy(fun=factory, max_size=1, auto_return=True)
     for _ in range(20):
         in_thread(lambda: db.number)
@@ -290,11 +290,11 @@ def test_a_task_remembers_no_setting_that_is_over(max_size: int | None) -> None:
 
 
 def test_without_auto_return_the_error_tells_of_ended_threads(factory: Factory) -> None:
-    """Otherwise a forgotten `_ret_obj` would be a riddle, as nobody is left who has the object."""
+    """Otherwise a forgotten `_ret_obj` would be a riddle, as no owner of the object is left."""
     db: Any = Proxy(fun=factory, name="db", max_size=3, timeout=0)
     in_thread(lambda: db.number)
     in_thread(lambda: db.number)
-    in_thread(lambda: db._pool.get())  # not through the proxy: somebody else may have it by now
+    in_thread(lambda: db._pool.get())  # not through the proxy: another thread may have it by now
     with pytest.raises(TimeOut) as caught:
         db._get_obj()
     assert str(caught.value).endswith(
@@ -356,7 +356,7 @@ def test_an_object_in_use_at_a_new_setting_is_closed_with_its_owner(factory: Fac
     crew.join()
     assert factory.closed == [0]
     assert db.number == 0
-    db.set_fun(factory)  # nobody has anything of the first setting any more
+    db.set_fun(factory)  # no thread has an object of the first setting any more
     assert len(db._BaseProxy__earlier) == 1
     db._ret_obj()
     assert factory.closed == [0, 0]
@@ -446,7 +446,7 @@ def test_an_object_is_not_at_hand_after_its_lease(factory: Factory) -> None:
 
 
 def test_an_object_is_not_at_hand_while_it_is_tidied_up(factory: Factory, crew: Crew) -> None:
-    """Otherwise its owner, who does not know that somebody has returned it, would use it meanwhile."""
+    """Otherwise its owner, which does not know that another thread has returned it, would use it meanwhile."""
     tidying, go = threading.Event(), threading.Event()
 
     def tidy(_: object) -> None:
@@ -496,7 +496,7 @@ def test_auto_return_is_true_or_false(value: Any) -> None:
 
 @pytest.mark.parametrize("error", [None, ValueError, SystemExit])
 def test_the_object_of_an_ended_owner_is_tidied_up_in_the_background(factory: Factory, error: Any) -> None:
-    """Otherwise user code would run in a finaliser, where whatever it waits for may be waiting for it."""
+    """Otherwise user code would run in a finaliser, and might wait there for the thread that it has stopped."""
     threads: list[str] = []
 
     def retter(_: object) -> None:

@@ -73,7 +73,7 @@ def test_the_object_made_last_is_closed_first(run_loop: Run) -> None:
     assert log == [
         "last in, first out",
         "upper lower ends: upper lower on lower",  # it finds itself until it has ended
-        "lower ends: upper lower on lower",  # and is made anew for whoever needs it after that
+        "lower ends: upper lower on lower",  # and is made anew for a later use
         "upper lower ends: upper lower on lower",
         "first in, last out",
     ]
@@ -100,13 +100,13 @@ def test_without_a_loop(factory: Factory) -> None:
     for use in (lambda: db.number, lambda: str(db), db._get_obj, lambda: db + 1):
         with pytest.raises(RuntimeError, match=r"^db: no running event loop$"):
             use()
-    db._ret_obj()  # as a teardown does that runs whatever has happened
+    db._ret_obj()  # as a teardown does that runs in any case
     assert (db._has_obj(), db._nobjs, db._local.obj) == (False, 0, None)
     assert not factory.things
 
 
 def test_a_function_that_returns_an_awaitable_is_no_special_case(run_loop: Run) -> None:
-    """Otherwise a function whose product is to be awaited by its users could not be used."""
+    """Otherwise a function that returns an awaitable for its users could not be used."""
     future: Any = Proxy(fun=lambda n: asyncio.get_running_loop().create_future(), scope=LOOP)
 
     async def main() -> None:

@@ -52,7 +52,7 @@ async def in_task(work: Callable[[], Awaitable[object]]) -> Any:
             await asyncio.sleep(0)
 
 
-# -- who has which
+# -- which task has which object
 
 
 def test_each_task_has_its_own(run_loop: Run, source: Source) -> None:
@@ -85,7 +85,7 @@ def test_each_task_has_its_own(run_loop: Run, source: Source) -> None:
 
 
 def test_no_task_sees_the_object_of_another(run_loop: Run, source: Source) -> None:
-    """Otherwise what a request starts beside itself would use its connection at the same time."""
+    """Otherwise a task that a request starts would use its connection at the same time."""
     db = proxy(source)
 
     async def refused() -> None:
@@ -99,7 +99,7 @@ def test_no_task_sees_the_object_of_another(run_loop: Run, source: Source) -> No
         with pytest.raises(ProxyException, match=f"^{ADVICE}$"):
             await asyncio.to_thread(lambda: db.number)
         assert (db.number, len(source.parts)) == (0, 1)
-        await asyncio.create_task(db._get_obj())  # it is that one's
+        await asyncio.create_task(db._get_obj())  # it belongs to that task
         assert (db.number, len(source.parts)) == (0, 2)
         await db._ret_obj()
         await refused()
@@ -220,7 +220,7 @@ def test_a_block_gives_back_whatever_ends_it(run_loop: Run, source: Source, erro
 
 @pytest.mark.parametrize("alive", [True, False])
 def test_a_block_that_another_task_leaves(run_loop: Run, source: Source, alive: bool) -> None:
-    """Otherwise a fixture whose two halves run in two tasks would take the object of whoever runs the second half."""
+    """Otherwise a fixture that runs in two tasks would take the object of the task that runs the second half."""
     db = proxy(source, max_size=2, timeout=20)
 
     async def main() -> None:
@@ -388,7 +388,7 @@ def test_the_end_of_a_task_wakes_the_first_waiter(run_loop: Run, source: Source)
 
 @pytest.mark.parametrize("auto_return", [True, False])
 def test_the_end_of_the_program(run_loop: Run, source: Source, auto_return: bool) -> None:
-    """Otherwise what the last task has done would be undone, or what it has not finished would be committed."""
+    """Otherwise the work of the last task would be undone, or unfinished work would be committed."""
     db = proxy(source, auto_return=auto_return)
     run_loop(watched(db._get_obj()))
     source.check_all_gone()
@@ -403,7 +403,7 @@ def test_a_task_that_is_collected_by_another_thread(new_loop: NewLoop, source: S
     async def hold() -> None:
         await db._get_obj()
         has.set()
-        await asyncio.get_running_loop().create_future()  # which nobody knows
+        await asyncio.get_running_loop().create_future()  # which nothing else references
 
     async def main() -> None:
         asyncio.get_running_loop().set_debug(True)  # so that it complains when another thread breaks in
@@ -468,7 +468,7 @@ def test_a_lease_that_is_over_when_its_task_ends_is_left_alone(run_loop: Run, so
 
 @where_classes_go
 def test_a_pool_that_has_gone_when_its_last_task_ends(run_loop: Run, source: Source) -> None:
-    """Otherwise its last object would stay open until the end of the loop."""
+    """Otherwise the last object of the pool would stay open until the end of the loop."""
 
     async def main() -> None:
         db = proxy(source, auto_return=True)
@@ -488,14 +488,14 @@ def test_a_pool_that_has_gone_when_its_last_task_ends(run_loop: Run, source: Sou
 def test_a_pool_collected_together_with_its_task_closes_its_object(
     run_loop: Run, source: Source, max_size: int | None
 ) -> None:
-    """Otherwise its last object would stay open until the end of the loop."""
+    """Otherwise the last object of the pool would stay open until the end of the loop."""
     has = asyncio.Event()
 
     async def hold() -> None:
         db = proxy(source, max_size=max_size, auto_return=True)
         await db._get_obj()
         has.set()
-        await asyncio.get_running_loop().create_future()  # which nobody knows
+        await asyncio.get_running_loop().create_future()  # which nothing else references
         await db._ret_obj()
 
     async def main() -> None:
@@ -532,7 +532,7 @@ def test_an_object_whose_retter_hangs_after_its_task_is_closed(source: Source) -
 
 
 def test_without_auto_return_the_error_tells_of_ended_tasks(run_loop: Run, source: Source) -> None:
-    """Otherwise a forgotten `_ret_obj` would be a riddle, as nobody is left who has the object."""
+    """Otherwise a forgotten `_ret_obj` would be a riddle, as no owner of the object is left."""
     db = proxy(source, max_size=2)
 
     async def main() -> None:
@@ -547,7 +547,7 @@ def test_without_auto_return_the_error_tells_of_ended_tasks(run_loop: Run, sourc
 
 
 def test_leases_name_the_tasks_that_hold_objects(run_loop: Run, source: Source) -> None:
-    """Otherwise a monitor could not tell who holds an object for too long."""
+    """Otherwise a monitor could not tell which task holds an object for too long."""
     db = proxy(source)
 
     async def main() -> None:
@@ -609,7 +609,7 @@ def test_an_object_that_is_taken_away(source: Source, caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize("how", ["ret", "discard"])
 def test_an_object_that_was_given_back_behind_the_proxy(run_loop: Run, source: Source, how: str) -> None:
-    """Otherwise a task would go on using what somebody else has by now."""
+    """Otherwise a task would go on using an object that another task has by now."""
     db = proxy(source, max_size=1)
 
     async def main() -> None:
@@ -651,7 +651,7 @@ class Shy(AbstractAsyncContextManager["Shy"]):
 
 
 def test_an_object_that_cannot_be_kept_is_given_back(run_loop: Run) -> None:
-    """Otherwise it would be nobody's, and out for ever."""
+    """Otherwise it would have no owner, and be out for ever."""
     db: Any = AsyncProxy(fun=lambda n: Shy(), max_size=1, timeout=20)
 
     async def main() -> None:
@@ -852,7 +852,7 @@ def test_an_object_may_take_the_place_of_the_function(run_loop: Run, source: Sou
 
 
 def test_without_a_pool_each_task_has_an_object_made(run_loop: Run, source: Source) -> None:
-    """Otherwise what must not be lent twice would be, or nobody would close it."""
+    """Otherwise an object would be lent twice, or never be closed."""
     db = proxy(source, max_size=None, min_size=2)
 
     async def main() -> None:

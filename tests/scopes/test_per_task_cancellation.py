@@ -99,7 +99,7 @@ async def returning(scene: Scene) -> None:
 
 
 async def ending(scene: Scene) -> None:
-    """Whatever a task does that gives its object back at its end."""
+    """A task that gives its object back at its end."""
     db = proxy(scene, auto_return=True)
 
     async def operation() -> None:

@@ -1,4 +1,4 @@
-"""The object that everybody shares, and what may come in between while it is made."""
+"""The object that all threads share, and what may come in between while it is made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.bytecodes import at_bytecode, at_each_bytecode
 
 
 class Interrupted(BaseException):
-    """What a signal handler raises."""
+    """The exception that a signal handler raises."""
 
 
 def interrupt() -> None:

@@ -1,4 +1,4 @@
-"""Who owns what: threads, tasks, greenlets, and their mixtures."""
+"""Owners and their objects: threads, tasks, greenlets, and their mixtures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_each_thread_has_its_own(kind: type[ThreadStorage[str]], crew: Crew) -> 
 
 
 def test_an_ended_owner_is_no_later_owner() -> None:
-    """Otherwise a block that a later task leaves would return what that one has, and never its own."""
+    """Otherwise a block that a later task leaves would return the object of that task, and never its own."""
     owners: list[object] = []
 
     def look() -> None:
@@ -73,7 +73,7 @@ def test_no_task_nor_thread_sees_its_parents() -> None:
         storage.set("parent")
         assert await asyncio.create_task(child()) is None
         assert await asyncio.to_thread(storage.get) is None
-        assert contextvars.copy_context().run(storage.get) == "parent"  # the same task, whatever its context
+        assert contextvars.copy_context().run(storage.get) == "parent"  # the same task, in any context
         assert storage.get() == "parent"
         assert storage.pop() == "parent"
         assert storage.pop() is None

@@ -22,7 +22,7 @@ VERSATILE = Proxy.Scope.VERSATILE
 
 @pytest.fixture(autouse=True)
 def no_trail() -> Iterator[None]:
-    """Begin and end without a mark in the context of this thread, where asgiref leaves those of tasks."""
+    """Begin and end without a mark in the context of this thread, where asgiref leaves the marks of tasks."""
     token = _trail._mark.set(None)
     yield
     _trail._mark.reset(token)

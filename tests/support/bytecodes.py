@@ -15,7 +15,7 @@ from tests.support.effort import effort
 def at_bytecode(number: int, act: Callable[[], object], work: Callable[[], object], *, spare: str = "") -> bool:
     """Do the work, and `act` before its bytecode of that number; False when it has not so many.
 
-    Only bytecodes of the library count, and not those of the function `spare`. What `act` raises ends the work.
+    Only bytecodes of the library count, except in the function `spare`. An exception of `act` ends the work.
     """
     left = number
 

@@ -68,7 +68,7 @@ async def turns(_of: object = None) -> None:
 
 
 class Waited(AssertionError):
-    """What should have come has not."""
+    """An awaited state did not come in time."""
 
 
 async def settle(condition: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""What the program has in memory, when all that nobody needs is gone."""
+"""The memory of the program, when all garbage is gone."""
 
 from __future__ import annotations
 

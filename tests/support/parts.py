@@ -1,4 +1,4 @@
-"""What an asynchronous pool lends in the tests: parts which notice when they are not treated as promised."""
+"""Objects that an asynchronous pool lends in the tests, which notice when they are not treated as promised."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Source:
         return part
 
     def check_all_gone(self) -> None:
-        """See that whatever was entered has been exited, once, by the task that had entered it."""
+        """See that each entered part has been exited, once, by the task that had entered it."""
         for part in self.parts:
             assert part.gone, f"number {part.number}: {part.users} users, {part.calls} by {part.tasks}"
 

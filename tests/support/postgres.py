@@ -29,7 +29,7 @@ OPTIONS = ["-F", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_director
 class PostgreSQL:
     """A server at a free port of 127.0.0.1, which it keeps when it is restarted. It ends with the ``with`` block.
 
-    Everybody is trusted; the user and the database are called postgres. The methods return when what they say is so.
+    Every user is trusted; the user and the database are called postgres. The methods return when they have done it.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class PostgreSQL:
         self.start()
 
     def freeze(self) -> None:
-        """Have it answer nobody, old connections and new, and end none: like a machine that hangs."""
+        """Have it answer no connection, old or new, and end none: like a machine that hangs."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -121,7 +121,7 @@ class PostgreSQL:
 
 
 def harmless_user() -> dict[str, Any]:
-    """Return whom to run as in place of root, whom PostgreSQL refuses: somebody who exists everywhere."""
+    """Return the user to run as in place of root, which PostgreSQL refuses: a user that exists everywhere."""
     import pwd
 
     nobody = pwd.getpwnam("nobody")

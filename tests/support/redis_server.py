@@ -37,6 +37,6 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def listens(port: int) -> bool:
-    """Tell whether somebody does."""
+    """Tell whether a server listens at this port."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0

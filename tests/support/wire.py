@@ -36,7 +36,7 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program needs to be told in order to connect, and to import this module."""
+        """Return the variables that a program needs to connect, and to import this module."""
         return {**os.environ, PORT: str(self._socket.getsockname()[1]), "PYTHONPATH": str(REPOSITORY)}
 
     def of(self, pid: int) -> dict[str, str]:
@@ -66,7 +66,7 @@ _serial = itertools.count()  # several pools of a process may each have a number
 
 
 class Connection:
-    """What a program pools. It has its process's number in its name; its last word is good-bye, or that it was lost."""
+    """A connection to pool. Its name has the number of its process; its last word is good-bye, or that it was lost."""
 
     def __init__(self, number: int) -> None:
         self.name = f"{os.getpid()}-{next(_serial)}-{number}"

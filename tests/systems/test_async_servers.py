@@ -71,7 +71,7 @@ async def value(connection: Any, query: str) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_transaction_left_open_is_rolled_back_on_return(postgres: PostgreSQL, new_loop: NewLoop, kind: Kind) -> None:
-    """Otherwise the next user would be in somebody else's transaction."""
+    """Otherwise the next user would be in the transaction of another request."""
 
     async def main() -> None:
         async with kind(postgres, checked=False) as pool:  # a check may roll back, too
@@ -130,7 +130,7 @@ def test_a_server_that_is_restarted_under_load_is_used_again(
                     try:
                         async with asyncio.timeout(10), pool.obj() as connection:
                             assert await value(connection, "SELECT 7") == 7
-                    except Exception:  # whatever the driver says of a server that is away
+                    except Exception:  # any error of the driver about a server that is away
                         await asyncio.sleep(0.01)
                     else:
                         served += 1

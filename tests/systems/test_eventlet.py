@@ -73,7 +73,7 @@ def test_many_green_threads_over_few_objects(head: str) -> None:
 
 
 def test_a_waiting_green_thread_leaves_the_thread_to_the_others(head: str) -> None:
-    """Otherwise one request that waits would stop all others: the one that holds the object included."""
+    """Otherwise a request that waits would stop all others: the one that holds the object included."""
     check(
         head
         + """
@@ -130,7 +130,7 @@ def test_a_green_thread_that_is_killed_or_timed_out_loses_nothing(head: str) -> 
 
 
 def test_threads_of_the_system_and_green_ones_share_a_pool(head: str) -> None:
-    """Otherwise what eventlet runs in its thread pool could not use the application's connections."""
+    """Otherwise functions in the thread pool of eventlet could not use the application's connections."""
     check(
         head
         + """

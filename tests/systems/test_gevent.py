@@ -64,7 +64,7 @@ def test_many_greenlets_over_few_objects(head: str) -> None:
 
 
 def test_a_waiting_greenlet_leaves_the_thread_to_the_others(head: str) -> None:
-    """Otherwise one request that waits would stop all others: the one that holds the object included."""
+    """Otherwise a request that waits would stop all others: the one that holds the object included."""
     check(
         head
         + """
@@ -179,7 +179,7 @@ def test_each_gevent_greenlet_has_its_own_object(head: str) -> None:
 
 
 def test_a_shared_function_is_called_once_by_many_greenlets(head: str) -> None:
-    """Otherwise each of those who come first would make the object again; or one that waits would stop its maker."""
+    """Otherwise each of the first greenlets would make the object again; or a waiter would stop its maker."""
     check(
         head
         + """
@@ -197,7 +197,7 @@ def test_a_shared_function_is_called_once_by_many_greenlets(head: str) -> None:
 
 
 def test_background_work_that_a_native_thread_asks_for_is_done(head: str) -> None:
-    """Otherwise what a thread of the operating system gave back broken would never be closed, nor anything later."""
+    """Otherwise a broken object from a thread of the system would never be closed, nor would any later one."""
     check(
         head
         + """

@@ -142,7 +142,7 @@ def test_a_child_of_a_child(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_child_that_imports_the_library_itself(server: Server, tmp_path: Path, method: str) -> None:
-    """Otherwise what is left open would depend on who imports it first."""
+    """Otherwise the objects left open would depend on the module that imports it first."""
     program = f"""
         import multiprocessing
         def work():
@@ -185,7 +185,7 @@ def test_multiprocessing_is_not_loaded_for_that() -> None:
     """Otherwise every program would pay for what few use."""
     result = run("""
         import sys
-        before = set(sys.modules)  # whoever measures coverage may have loaded it
+        before = set(sys.modules)  # a coverage tool may have loaded it
         from ProxyPatternPool import Pool
         pool = Pool(lambda n: n, 1)
         print("multiprocessing" in sys.modules.keys() - before)

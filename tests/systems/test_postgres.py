@@ -1,4 +1,4 @@
-"""A real PostgreSQL that is restarted, away, or hangs: what it does to those who use a pool of connections to it."""
+"""A real PostgreSQL that is restarted, away, or hangs: the effect on callers of a pool of connections."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_after_a_restart_no_caller_is_lent_a_stale_connection(server: PostgreSQL
 
 
 def test_a_connection_that_broke_in_use_is_not_lent_again(server: PostgreSQL, attempts: Attempts) -> None:
-    """Otherwise each of those who had one at the moment of the restart would pass the failure on."""
+    """Otherwise each caller that had one at the moment of the restart would pass the failure on."""
     with pool_of(attempts, 1) as pool:
         with pool.obj() as connection:
             server.restart()
@@ -74,7 +74,7 @@ def test_a_connection_that_broke_in_use_is_not_lent_again(server: PostgreSQL, at
 
 
 def test_the_first_caller_after_an_outage_is_served(server: PostgreSQL, attempts: Attempts) -> None:
-    """Otherwise the pauses between background attempts, which grow, would be everybody's."""
+    """Otherwise callers would wait for the pauses between background attempts, which grow."""
     with pool_of(attempts, 6, min_size=6) as pool:
         server.stop()
         with pytest.raises(psycopg.OperationalError):
@@ -100,7 +100,7 @@ def test_a_server_that_comes_back_meets_no_stampede(server: PostgreSQL, attempts
 
 
 def test_after_an_outage_all_callers_are_served(server: PostgreSQL, attempts: Attempts, crew: Crew) -> None:
-    """Otherwise one of the many failures at once would have cost a place, or left somebody asleep."""
+    """Otherwise one of the many failures at once would have cost a place, or left a waiter asleep."""
     failed = threading.Semaphore(0)
 
     def ask_until_served() -> None:
@@ -168,7 +168,7 @@ def test_a_server_that_hangs_keeps_no_caller_beyond_the_timeout(
 
 
 def test_a_connection_to_a_server_that_hangs_is_given_up(server: PostgreSQL, attempts: Attempts) -> None:
-    """Otherwise who has its turn would wait for as long as the server hangs."""
+    """Otherwise the next caller would wait for as long as the server hangs."""
     with pool_of(attempts, 1, min_size=1, patience=0.05) as pool:
         server.freeze()
         with pytest.raises(psycopg.errors.ConnectionTimeout):

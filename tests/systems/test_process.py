@@ -19,7 +19,7 @@ EXIT = """
     from ProxyPatternPool._threads import engine as _engine
     from ProxyPatternPool._threads import housekeeper as _housekeeper
     from ProxyPatternPool._threads import parking as _parking
-    _parking.RECHECK = _engine.PATIENCE = _housekeeper.LINGER = 3600.0  # whoever waits at the end waits for too long
+    _parking.RECHECK = _engine.PATIENCE = _housekeeper.LINGER = 3600.0  # a waiter at the end waits for too long
 
     def until(condition):
         deadline = time.monotonic() + 20
@@ -146,7 +146,7 @@ def test_a_close_that_raises_at_the_end_leaves_nothing_open() -> None:
 
 @pytest.mark.parametrize("end", ["", "sys.exit(3)", "1 / 0"])
 def test_a_waiter_for_an_object_of_the_ended_program_is_sent_away(end: str) -> None:
-    """Otherwise a program would not end, because one of its threads waits for an object that nobody can return."""
+    """Otherwise a program would not end, because one of its threads waits for an object that no thread can return."""
     result = run(f"""
         import sys, threading, time
         from ProxyPatternPool import Pool, PoolClosed
@@ -220,7 +220,7 @@ def test_the_thread_that_ends_the_program_gets_nothing_more_and_does_not_wait() 
 
 
 def test_a_waiter_for_an_ended_thread_goes_on_while_the_program_does() -> None:
-    """Otherwise an object that was passed on to another thread would send away those who wait for it."""
+    """Otherwise an object that was passed on to another thread would send its waiters away."""
     result = run("""
         import threading, time
         from ProxyPatternPool import Pool

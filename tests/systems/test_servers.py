@@ -79,7 +79,7 @@ class Gunicorn:
         return answer.json()
 
     def status(self, path: str) -> int:
-        """Request a page, whatever comes of it."""
+        """Request a page, and return the status of any answer."""
         return self.request(path).status
 
     def request(self, path: str) -> BaseHTTPResponse:

@@ -15,14 +15,14 @@ from tests.conftest import Crew, Factory, Thing, run, until
 
 
 class Killed(BaseException):
-    """What gevent raises in a greenlet that is killed is like this."""
+    """An exception like the one that gevent raises in a greenlet that is killed."""
 
 
 ERRORS: list[type[BaseException]] = [OSError, KeyboardInterrupt, SystemExit, GeneratorExit, Killed]
 
 
 class Faulty:
-    """A pool of three, the creation or the closing of whose objects raises once it is told to."""
+    """A pool of three, where a creation or a close raises once it is told to."""
 
     def __init__(self, error: type[BaseException]) -> None:
         self.factory = Factory()
@@ -166,7 +166,7 @@ def test_user_code_that_raises_loses_nothing(point: Callable[[Faulty], None], er
 
 
 class Never(threading.Event):
-    """What happens after the test only."""
+    """An event that is set only after the test."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class Never(threading.Event):
 
 @pytest.fixture
 def never() -> Iterator[Never]:
-    """Let those who hang go in the end."""
+    """Let threads that hang go in the end."""
     event = Never()
     yield event
     event.set()
@@ -223,7 +223,7 @@ def test_a_creation_that_never_ends(factory: Factory, crew: Crew, never: Never) 
 
 
 def test_a_refill_that_never_ends(factory: Factory, never: Never) -> None:
-    """Otherwise the same would be true of what nobody has asked for."""
+    """Otherwise the same would be true of an object that no caller has asked for."""
     pool = Pool(hanging(2, never), 3, min_size=2)
     pool.discard(pool.get())
     assert never.begun.wait(20)
@@ -231,7 +231,7 @@ def test_a_refill_that_never_ends(factory: Factory, never: Never) -> None:
 
 
 def test_a_close_that_never_ends(factory: Factory, crew: Crew, never: Never) -> None:
-    """Otherwise a server that does not say good-bye would stop those which do."""
+    """Otherwise a server that does not say good-bye would stop the servers that do."""
     pool = Pool(Factory(), 3, min_size=2, close=never.hang)
     pool.discard(pool.get())
     assert never.begun.wait(20)

@@ -80,7 +80,7 @@ def test_a_thousand_pools_made_and_dropped_leave_nothing() -> None:
 
 
 class Garbage:
-    """In a cycle: only the collector ends it, whenever that comes by, in whatever thread."""
+    """An object in a cycle: only the collector ends it, at any time, in any thread."""
 
     def __init__(self, end: Callable[[], object]) -> None:
         self.end = end
@@ -108,7 +108,7 @@ class Case:
         self.pool.discard(self.two)
 
     def check(self) -> None:
-        """Check that nothing is lost, nothing held, nobody left."""
+        """Check that no object is lost or held, and no waiter left."""
         pool = self.pool
         until(lambda: not pool._engine.locked.is_held())
         self.end()
@@ -195,7 +195,7 @@ class Returned:
 
     def __del__(self) -> None:
         with self.thing:
-            pass  # it has been nobody else's
+            pass  # no other thread has had it
         self.give(self.thing)
         self.pool.stats()
 
@@ -224,7 +224,7 @@ def test_a_collection_at_every_allocation(crew: Crew) -> None:
     try:
         for _ in range(4):
             crew.start(work)
-        # all may wait for what only the collector can give back, and then nobody else would call it
+        # all may wait for what only the collector can give back, and then no other thread would call it
         until(lambda: gc.collect() >= 0 and len(done) == 4)
         crew.join()
     finally:

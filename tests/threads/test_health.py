@@ -1,4 +1,4 @@
-"""Health: what is dead is not lent, and costs nobody but a try."""
+"""Health: a dead object is not lent, and costs a caller only a try."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def clock() -> Clock:
 
 
 class Server:
-    """Something that objects are connected to: when it has been restarted, those made before are dead."""
+    """A server of connected objects: objects made before a restart of it are dead."""
 
     def __init__(self) -> None:
         self.factory = Factory()
@@ -101,7 +101,7 @@ def test_no_check_begins_after_the_timeout(server: Server, clock: Clock) -> None
 
 
 def test_others_go_on_while_one_is_checked(server: Server, clock: Clock, crew: Crew) -> None:
-    """Otherwise a check of a server that hangs would stop everybody."""
+    """Otherwise a check of a server that hangs would stop all callers."""
     checking, go = threading.Event(), threading.Event()
 
     def health(thing: Thing) -> bool:

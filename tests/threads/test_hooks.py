@@ -1,4 +1,4 @@
-"""What a pool calls when an object is made, lent, returned and told of: outside the lock, and losing nothing."""
+"""Hooks that run when an object is made, lent, returned and shown: outside the lock, and losing nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import Crew, Factory, Thing, until
 
 
 class Ending(BaseException):
-    """What no handler of ordinary exceptions stops."""
+    """An exception that no handler of ordinary exceptions stops."""
 
 
 ERRORS = [ValueError, Ending]
@@ -93,7 +93,7 @@ def test_a_getter_that_raises(factory: Factory, error: type[BaseException]) -> N
 def test_a_retter_that_raises(
     factory: Factory, error: type[BaseException], way: str, crew: Crew, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Otherwise somebody would get a connection in the middle of another one's transaction."""
+    """Otherwise a caller would get a connection in the middle of another caller's transaction."""
     errors = [error("rollback failed")]
 
     def retter(_: Thing) -> None:
@@ -151,7 +151,7 @@ def test_others_go_on_while_an_object_is_tidied_up(factory: Factory, crew: Crew)
 
 
 def test_a_tracer_tells_objects_in_logs_errors_and_leases(factory: Factory, caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise nobody would know which of many connections it was."""
+    """Otherwise an operator would not know which of many connections it was."""
     pool = Pool(factory, 1, tracer=lambda thing: f"pid {thing.number + 700}", health=lambda _: False, health_delay=0)
     with pool.obj() as thing:
         assert [lease["object"] for lease in pool.leases()] == [f"Thing object number {thing.number} (pid 701)"]
@@ -197,7 +197,7 @@ def test_no_object_tells_its_own_text(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_fun_that_returns_what_is_in_the_pool_opens_nothing(factory: Factory) -> None:
-    """Otherwise an object that somebody uses would be set up again under his feet."""
+    """Otherwise an object in use would be set up again under the feet of its caller."""
     opened: list[object] = []
     thing = factory(0)
     pool = Pool(lambda _: thing, 2, opener=opened.append, name="db")

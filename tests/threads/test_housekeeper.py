@@ -50,7 +50,7 @@ def test_a_pool_that_calls_has_a_round_and_then_as_many_as_it_wants(housekeeper:
 
 
 def test_the_thread_ends_when_no_pool_needs_it_and_comes_back(housekeeper: Housekeeper) -> None:
-    """Otherwise a program would be left with threads that have nothing to do, or with pools that nobody keeps."""
+    """Otherwise a program would be left with threads without work, or with pools that are not kept up."""
     kept = Kept()
     for rounds in range(1, 4):
         housekeeper.call(kept)
@@ -82,7 +82,7 @@ def test_the_housekeeper_keeps_no_pool_alive(housekeeper: Housekeeper) -> None:
 def test_when_no_thread_can_be_started_the_call_is_kept(
     housekeeper: Housekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a lack of threads would fail those who only return an object, or lose what they left."""
+    """Otherwise a lack of threads would fail callers that only return an object, or lose what they left."""
 
     def refuse(*_: object) -> None:
         raise errors.pop()
@@ -99,7 +99,7 @@ def test_when_no_thread_can_be_started_the_call_is_kept(
 
 
 def test_a_call_at_the_very_end_of_the_thread_is_not_lost(housekeeper: Housekeeper) -> None:
-    """Otherwise work that comes at a bad moment would wait for the next one who has some."""
+    """Otherwise work that comes at a bad moment would wait for the next call."""
     late = Kept()
     housekeeper._alive = AtRelease(lambda: housekeeper._calls.append(late))  # type: ignore[assignment]  # alike
     housekeeper.call(Kept())

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.no_cover  # see CONTRIBUTING.md
 
 
 class Interrupted(BaseException):
-    """What the signal handler would raise."""
+    """The exception that the signal handler raises."""
 
 
 def interrupted_at(number: int, work: Callable[[], object]) -> bool:
@@ -83,7 +83,7 @@ def test_get_and_ret_at_every_bytecode(made: int) -> None:
 
 
 def test_a_with_block_at_every_bytecode() -> None:
-    """Otherwise the same would be true of those who do it right."""
+    """Otherwise the same would be true of callers that do it right."""
 
     def prepare() -> tuple[Pool[Thing], Callable[[], object]]:
         pool = Pool(Factory(), 3, min_size=3)
@@ -98,7 +98,7 @@ def test_a_with_block_at_every_bytecode() -> None:
 
 
 def test_waiting_at_every_bytecode() -> None:
-    """Otherwise who gives up in an unlucky moment would be served for ever after."""
+    """Otherwise a waiter that gives up in an unlucky moment would be served for ever after."""
 
     def prepare() -> tuple[Pool[Thing], Callable[[], object]]:
         pool = Pool(Factory(), 3, min_size=3)

@@ -204,7 +204,7 @@ def test_no_caller_waits_behind_too_many(factory: Factory, crew: Crew) -> None:
 
 
 def test_a_waiter_that_has_given_up_does_not_count(factory: Factory) -> None:
-    """Otherwise those who timed out would keep others from waiting, as they do elsewhere."""
+    """Otherwise callers that timed out would keep others from waiting, as they do elsewhere."""
     pool = Pool(factory, 1, max_waiting=1)
     with pool.obj():
         for _ in range(3):
@@ -370,7 +370,7 @@ def test_a_refresh_replaces_one_idle_object_after_the_other(factory: Factory) ->
 
 
 def test_a_refresh_without_a_close_replaces_all(factory: Factory) -> None:
-    """Otherwise those would stay which nobody asks for."""
+    """Otherwise objects that no caller asks for would stay."""
     pool = Pool(factory, 3, min_size=3)
     pool.refresh()
     until(lambda: pool.stats()["idle"] == 3 and pool.stats()["ncreated"] == 6)

@@ -1,4 +1,4 @@
-"""No wake-up is lost: who returns and who queues up at the same moment see each other, whoever is a little earlier."""
+"""No wake-up is lost: a return and a waiter at the same moment see each other, in either order."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_return_at_each_bytecode_of_a_queueing_caller_serves_it(crew: Crew) ->
 
 
 def test_returns_and_requests_at_the_same_moment() -> None:
-    """Otherwise a processor that reorders, or a list that is not ordered without the GIL, would let somebody sleep."""
+    """Otherwise a processor that reorders, or a list that is not ordered without the GIL, would let a waiter sleep."""
     program = """
         import random, sys, threading, time
         from ProxyPatternPool import Pool
@@ -91,7 +91,7 @@ def test_returns_and_requests_at_the_same_moment() -> None:
             for turn in range(turns):
                 meet(me, turn)
                 for _ in range(chance.randrange(60)):
-                    pass  # now this one is a little earlier, now that one
+                    pass  # now one thread is a little earlier, now the other
                 if turn % 2 == me:
                     pool.ret(held)
                 else:

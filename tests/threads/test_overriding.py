@@ -140,7 +140,7 @@ def test_a_block_returns_a_wrapper_by_ret(factory: Factory) -> None:
 
 
 def test_a_proxy_calls_patched_methods(factory: Factory) -> None:
-    """Otherwise what a program has changed would hold for half of its code."""
+    """Otherwise a change of a program would hold for half of its code."""
     calls: list[str] = []
     db: Any = Proxy(fun=factory, max_size=1)
     with mock.patch.multiple(Pool, get=recorded(calls, "get"), ret=recorded(calls, "ret")):

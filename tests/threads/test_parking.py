@@ -1,4 +1,4 @@
-"""What a waiting caller parks on."""
+"""The parker that a waiting caller parks on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_unparked_before_parking(crew: Crew) -> None:
 
 
 def test_unparked_by_another_thread(crew: Crew) -> None:
-    """Otherwise nobody could be served."""
+    """Otherwise no waiter could be served."""
     parker = ThreadParker()
     crew.start(lambda: parker.park(None))
     crew.start(parker.unpark)

@@ -57,7 +57,7 @@ def test_a_with_block_returns_its_own_use_only(factory: Factory) -> None:
     pool = Pool(factory, 1)
     with pool.obj() as thing:
         pool.ret(thing)
-        assert pool.get() is thing  # somebody else's use now
+        assert pool.get() is thing  # another caller's use now
     assert states(pool) == (1, 0, 0)
     pool.ret(thing)
     with pool.obj() as thing:
@@ -152,7 +152,7 @@ def test_max_delay_closes_what_is_not_used_but_for_min_size(factory: Factory) ->
 
 
 def test_max_delay_in_real_time(factory: Factory) -> None:
-    """Otherwise nobody would come by to close them."""
+    """Otherwise no thread would come by to close them."""
     pool = Pool(factory, 5, min_size=0, max_delay=0.02, close="close")
     pool.ret(pool.get())
     until(lambda: factory.closed == [0])
@@ -244,7 +244,7 @@ def test_when_a_creation_fails_the_next_in_line_has_its_turn_at_once(factory: Fa
 
 
 def test_objects_are_made_in_parallel_and_stop_no_caller(factory: Factory, crew: Crew) -> None:
-    """Otherwise a slow server would stop those who need nothing from it."""
+    """Otherwise a slow server would stop callers that need nothing from it."""
     together = threading.Barrier(3)
 
     def fun(number: int) -> Thing:
@@ -267,7 +267,7 @@ def test_objects_are_made_in_parallel_and_stop_no_caller(factory: Factory, crew:
 
 
 def test_a_caller_makes_no_pause_after_an_outage(factory: Factory) -> None:
-    """Otherwise the pauses between background attempts, which grow, would be everybody's."""
+    """Otherwise callers would wait for the pauses between background attempts, which grow."""
     down = True
 
     def fun(number: int) -> Thing:
@@ -288,7 +288,7 @@ def test_a_caller_makes_no_pause_after_an_outage(factory: Factory) -> None:
 def test_no_other_try_is_announced_when_the_pool_is_shut_down(
     factory: Factory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Otherwise somebody would wait for what the log promises."""
+    """Otherwise an operator would wait for what the log promises."""
     begun, closed = threading.Event(), threading.Event()
 
     def fun(number: int) -> Thing:
@@ -337,7 +337,7 @@ def test_a_caller_that_returns_and_asks_again_is_served_last(factory: Factory, c
                 assert go[number].acquire(timeout=20)
 
     def came(times: int) -> bool:
-        """Tell whether callers have come so often, those included who are still in the queue."""
+        """Tell whether callers have come so often, including the waiters in the queue."""
         return pool.stats()["nuses"] + pool.stats()["nwaiting"] == times
 
     for number in range(16):
@@ -375,7 +375,7 @@ def test_a_crowd_is_served_without_a_timeout(factory: Factory, crew: Crew) -> No
 
 
 def test_timeout(factory: Factory) -> None:
-    """Otherwise an exhausted pool would be a mystery to whoever looks at the log."""
+    """Otherwise an exhausted pool would be a mystery to a reader of the log."""
     pool = Pool(factory, 2, timeout=0.01, name="db")
     things = [pool.get(), pool.get()]
     with pytest.raises(TimeOut) as caught:
@@ -389,7 +389,7 @@ def test_timeout(factory: Factory) -> None:
     assert isinstance(caught.value, TimeoutError)
     assert pool.stats()["ntimeouts"] == 1
     pool.ret(things[0])
-    assert pool.get(timeout=0) is things[0]  # who gave up is out of the queue
+    assert pool.get(timeout=0) is things[0]  # the waiter that gave up is out of the queue
 
 
 def test_a_timeout_of_zero_tries_once(factory: Factory) -> None:
@@ -463,7 +463,7 @@ def test_a_timeout_that_is_none_is_refused(factory: Factory, timeout: float) -> 
 
 def test_any_real_number_is_a_timeout(factory: Factory) -> None:
     """Otherwise one would be accepted first, and fail when the pool is exhausted."""
-    pool = Pool(factory, 1, timeout=Fraction(1, 100))  # type: ignore[arg-type]  # a real number, for those who have one
+    pool = Pool(factory, 1, timeout=Fraction(1, 100))  # type: ignore[arg-type]  # a real number, for objects that have one
     pool.get()
     with pytest.raises(TimeOut, match=r"timeout after 0\.01 s"):
         pool.get()
@@ -487,7 +487,7 @@ def interrupts() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interrupts")
 def test_a_waiter_that_is_interrupted_leaves_the_queue(factory: Factory, crew: Crew) -> None:
-    """Otherwise the object would be handed to somebody who is no longer there."""
+    """Otherwise the object would be handed to a caller that is gone."""
     pool = Pool(factory, 1, timeout=None)
     main = threading.main_thread().ident
     assert main
@@ -691,7 +691,7 @@ def test_the_import_is_light() -> None:
 
 @pytest.mark.parametrize("name", ["AsyncKeyedPool", "AsyncPool", "AsyncProxy"])
 def test_asyncio_is_loaded_with_the_first_name_that_needs_it(name: str) -> None:
-    """Otherwise programs without an event loop would pay for one, or those with one would miss a name."""
+    """Otherwise programs without an event loop would pay for one, or programs with one would miss a name."""
     result = run(f"""
         import sys
         import ProxyPatternPool
@@ -752,7 +752,7 @@ def test_when_no_thread_can_be_started_getting_and_returning_still_work(
 
 
 def test_pool_statistics_are_plain_data(factory: Factory) -> None:
-    """Otherwise nobody could watch the pool."""
+    """Otherwise an operator could not watch the pool."""
     now = 0.0
     pool = Pool(factory, 2, max_use=3, close="close", name="db", clock=lambda: now)
     thing = pool.get()

@@ -50,7 +50,7 @@ SIGNS = ("+", "-", "*", "@", "/", "//", "%", "**", "<<", ">>", "&", "|", "^")
 
 
 class Operation(NamedTuple):
-    """One thing that one can do, and to what."""
+    """An operation, and the object it is tried on."""
 
     group: str
     target: str  # makes the object

@@ -109,7 +109,7 @@ class Callee:
 )
 @pytest.mark.parametrize("scope", [Scope.THREAD, Scope.VERSATILE])
 def test_a_function_or_a_class_is_only_known_to_its_holder(scope: Proxy.Scope, make: Callable[[int], Any]) -> None:
-    """Otherwise patching one for a test would fail when it was in use before, since nobody there tells its code."""
+    """Otherwise patching one for a test would fail when it was in use before, since its code is unknown there."""
     function: Any = Proxy(fun=make, scope=scope)
     kind = type(function._get_obj())
     assert isinstance(function, kind)
@@ -126,7 +126,7 @@ def test_a_function_or_a_class_is_only_known_to_its_holder(scope: Proxy.Scope, m
 
 
 def test_an_object_that_is_there_is_asked(crew: Crew) -> None:
-    """Otherwise the proxy of a function would not be one to those tools."""
+    """Otherwise the proxy of a function would not be a function to these tools."""
     function: Any = Proxy(fun=decorated)
     assert not hasattr(function, "__wrapped__")
     assert not hasattr(function, "__name__")
@@ -173,7 +173,7 @@ def test_the_text_of_what_cannot_be_had_by_looking(run_loop: Run) -> None:
 
 @pytest.mark.parametrize("kind", [Proxy, AsyncProxy])
 def test_help_tells_what_is_the_proxys_own(kind: type[Any]) -> None:
-    """Otherwise nobody would find it: help leaves out what begins with an underscore."""
+    """Otherwise a reader would not find it: help leaves out names that begin with an underscore."""
     own = {name for base in kind.__mro__[:2] for name in vars(base) if re.match("_[a-z]", name)}
     told = inspect.getdoc(kind)
     assert told

@@ -1,4 +1,4 @@
-"""What can be done with an object can be done with its proxy, and nothing else: the whole of the data model."""
+"""The whole data model: each operation of an object works with its proxy, and no other does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_proxy_does_what_its_object_does(operation: Operation, name: str) -> N
 @pytest.mark.parametrize("name", UNUSED)
 @pytest.mark.parametrize("operation", EVERY)
 def test_the_first_use_makes_no_difference(operation: Operation, name: str) -> None:
-    """Otherwise whoever comes first would find another proxy than all that follow."""
+    """Otherwise the first caller would find another proxy than all that follow."""
     if operation[1:] not in IMPOSSIBLE and not ASKS_CLASS.search(operation.source):  # some happen to work then
         assert UNUSED[name](operation) is (operation[1:] not in UNKNOWN)
 

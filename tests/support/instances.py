@@ -11,17 +11,17 @@ from ProxyPatternPool import AsyncKeyedPool
 from tests.support.loops import settle as settle
 from tests.support.loops import turns as turns
 
-Step = Callable[["AsyncThing"], Awaitable[object]]
+Step = Callable[["AsyncInstance"], Awaitable[object]]
 
 
-async def nothing(_thing: AsyncThing) -> None:
+async def nothing(_thing: AsyncInstance) -> None:
     """Take no time."""
 
 
 def ignoring_cancellation(go: asyncio.Event) -> Step:
-    """Wait for that event, whatever happens."""
+    """Wait for that event, and ignore every cancellation."""
 
-    async def wait(_thing: AsyncThing) -> None:
+    async def wait(_thing: AsyncInstance) -> None:
         while not go.is_set():
             with suppress(asyncio.CancelledError):
                 await go.wait()
@@ -29,8 +29,8 @@ def ignoring_cancellation(go: asyncio.Event) -> Step:
     return wait
 
 
-class AsyncThing:
-    """Something expensive, shared by all who ask with the same arguments."""
+class AsyncInstance:
+    """An expensive instance, shared by all callers with the same arguments."""
 
     def __init__(self, source: Source, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.source = source
@@ -41,7 +41,7 @@ class AsyncThing:
         self.tasks: list[object] = []
         self.error: BaseException | None = None  # what it was exited with
 
-    async def __aenter__(self) -> AsyncThing:
+    async def __aenter__(self) -> AsyncInstance:
         assert self.key not in self.source.alive, "two instances of one key"
         self.source.alive.append(self.key)
         self._note("enter")
@@ -80,17 +80,17 @@ class Source:
     def __init__(self, entering: Step = nothing, exiting: Step = nothing) -> None:
         self.entering = entering
         self.exiting = exiting
-        self.things: list[AsyncThing] = []
+        self.things: list[AsyncInstance] = []
         self.alive: list[object] = []  # keys of what is between enter and exited
         self.calls: list[str] = []
 
-    def __call__(self, *args: Any, **kwargs: Any) -> AsyncThing:
-        thing = AsyncThing(self, args, kwargs)
+    def __call__(self, *args: Any, **kwargs: Any) -> AsyncInstance:
+        thing = AsyncInstance(self, args, kwargs)
         self.things.append(thing)
         return thing
 
     def check_all_gone(self) -> None:
-        """See that whatever was entered has been exited, once."""
+        """See that each entered instance has been exited, once."""
         assert not self.alive
         for thing in self.things:
             assert not thing.users
@@ -98,10 +98,10 @@ class Source:
             assert len(set(thing.tasks)) <= 1, "entered and exited by different tasks"
 
 
-Pool = AsyncKeyedPool[..., AsyncThing]
+Pool = AsyncKeyedPool[..., AsyncInstance]
 
 
-async def use(pool: Pool, *args: Any, until: asyncio.Event | None = None, **kwargs: Any) -> AsyncThing:
+async def use(pool: Pool, *args: Any, until: asyncio.Event | None = None, **kwargs: Any) -> AsyncInstance:
     """Borrow an instance for a turn of the loop, or until something happens; return it."""
     async with pool.get(*args, **kwargs) as thing:
         assert thing.calls == ["enter", "entered"], "not open"
