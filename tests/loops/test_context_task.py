@@ -313,7 +313,7 @@ def test_an_unseen_failure_is_reported_by_the_loop(run_loop: Run, when: str, ask
         gc.collect()
 
     run_loop(main())
-    assert reports == [] if asked else ["Future exception was never retrieved"]
+    assert reports == ([] if asked else ["Future exception was never retrieved"])
 
 
 def test_keepers_that_are_released_with_one_exception_end_each_in_its_own_time(run_loop: Run) -> None:
