@@ -185,7 +185,7 @@ def test_an_object_made_twice_is_not_closed_while_a_caller_uses_it(run_loop: Run
     run_loop(watched(main()))
 
 
-# -- keepers
+# -- context tasks
 
 
 def test_objects_live_in_tasks_of_their_own_in_an_empty_context(run_loop: Run) -> None:
