@@ -116,7 +116,7 @@ class Engine(Generic[T]):
         """
         if id(obj) in self._inherited:
             return  # the parent process has it, and knows nothing of this
-        self.machine.bad_return()
+        self.machine.refuse_return()
         self.call_later(partial(self.report.log_bad_return, obj, self.machine.known.get(id(obj))))
 
     def call_later(self, call: Callable[[], object]) -> None:
