@@ -159,8 +159,8 @@ class PoolMachine(Maintenance[T]):
     def time_out(self, waiter: Waiter[T], late: bool, now: float) -> None:
         """Take a waiter out of the queue, unless it has been served, if only just now. Locked.
 
-        A served waiter has its slot. But if it is too `late` to check an object that may be dead, the object goes to the
-        next waiter, and this one has timed out.
+        A served waiter has its slot. But if it is too `late` to check an object that may be dead, the waiter times out,
+        and the object goes to the next one.
         """
         self.match(now)  # no waiter may time out beside an idle object, even if an earlier move was interrupted
         slot = waiter.slot

@@ -167,7 +167,7 @@ def test_who_waits_for_what_the_ended_program_had_is_sent_away(end: str) -> None
             time.sleep(0.001)
         {end}
     """)
-    assert result.stdout == "pool-1: the program has ended, and so has everybody who had an object\n"
+    assert result.stdout == "pool-1: the program has ended, and so have all threads that had an object\n"
     assert result.returncode == {"": 0, "sys.exit(3)": 3, "1 / 0": 1}[end]
 
 
