@@ -159,8 +159,8 @@ class PoolMachine(Maintenance[T]):
     def time_out(self, waiter: Waiter[T], late: bool, now: float) -> None:
         """Take a waiter out of the queue, unless it has been served, if only just now. Locked.
 
-        A served waiter has its slot. But if it is too `late` to check an object that may be dead, the waiter times out,
-        and the object goes to the next one.
+        A served waiter keeps its slot, except if it is too `late` to check an object that may be dead. Then the waiter
+        times out, and the object goes to the next one.
         """
         self.match(now)  # no waiter may time out beside an idle object, even if an earlier move was interrupted
         slot = waiter.slot
@@ -208,7 +208,7 @@ class PoolMachine(Maintenance[T]):
 
         `jitter`, in [0, 1), shortens the object's max_lifetime by up to a tenth: objects that were made together do not
         all expire together. Raises `IllegalMove` if the slot is not being created, and `AlreadyPooled` if another slot
-        has the same object. Then it changes nothing.
+        has the same object. In both cases it changes nothing.
         """
         self._adopt(slot, obj, jitter, now)
 

@@ -42,8 +42,8 @@ class Kept(Protocol[T_co]):
 class KeptLease(Generic[T]):
     """A lease that a proxy keeps for an owner. The constructor takes the object.
 
-    With `auto_return`, the lease ends when its storage drops it: at the owner's end, in a finaliser. Nothing blocks
-    there, and a `retter` runs in the background. In a forked child, an inherited lease does nothing: it is the parent's.
+    With `auto_return`, the lease ends when no storage keeps it any more: at the owner's end, in a finaliser. Nothing
+    blocks there, and a `retter` runs in the background. In a forked child, the end of an inherited lease does nothing.
     """
 
     __slots__ = ("_auto_return", "_holder", "_lease", "_obj", "_process")

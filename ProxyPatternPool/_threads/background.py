@@ -40,9 +40,9 @@ class Background(Generic[T]):
 
     def has_work(self) -> bool:
         """Tell whether there is work to do. In a forked child there is none: it is the parent's."""
-        it = self._machine
-        boxes = (self._calls, it.overdue, it.to_tidy, it.to_close, it.to_create, it.to_check, it.gone)
-        return not self._locked.is_inherited and any(boxes)
+        machine = self._machine
+        boxes = machine.overdue, machine.to_tidy, machine.to_close, machine.to_create, machine.to_check, machine.gone
+        return not self._locked.is_inherited and any((self._calls, *boxes))
 
     def work(self) -> None:
         """Do all work, until nothing is left. Raises the exceptions of user code.

@@ -33,7 +33,7 @@ MOMENT = 0.5
 
 
 class Engine(Generic[T]):
-    """The machine of a pool, its lock, hooks and worker thread, and its calls of the housekeeper."""
+    """The working parts of one pool in one process: the machine with its lock, the hooks, and the worker thread."""
 
     def __init__(self, config: PoolConfig[T], limits: Limits, inherited: dict[int, Slot[T]]) -> None:
         self.config = config
@@ -47,7 +47,7 @@ class Engine(Generic[T]):
         self.background = Background(self.locked, self.hooks, self.report)
         self.ending: Owner | None = None  # the thread that runs the program's exit: waiters in others sleep on
         self._worker = Worker()
-        self._is_timed = False  # true, and never false again, once the housekeeper knows of the pool's time limits
+        self._is_timed = False  # true, and never false again, once the housekeeper knows of the time limits
         self._inherited = inherited  # id(obj) -> slot, of the objects that belong to a parent process
         # without the hook concerned, callers reach the machine's moves directly
         self.take: Callable[[float, object], Slot[T] | None] = (
@@ -203,8 +203,8 @@ class Engine(Generic[T]):
         """Close the idle objects of a collected pool, in the background.
 
         The caller is a finaliser: nothing may block here, and no user code may run.
-        The housekeeper's calls keep the engine alive until it is empty. The collector has removed the engine from the
-        weak lists of what to renew after a fork, and to close at exit. So it is entered there again.
+        The housekeeper's calls keep the engine alive until it is empty. The collector has removed it from the weak
+        lists of `renew_after_fork` and `end_with_program`. It is added again, for a fork or an exit before that.
         """
         machine = self.machine
         if machine.closes and (machine.idle or machine.to_close):

@@ -81,7 +81,7 @@ class Request(Generic[T]):
         return self._waiter.slot is None and (self._engine.ending is not None or not self._machine.is_shut_down)
 
     def _sleep_on(self) -> None:
-        """Wait until the deadline. A daemon thread that asks at exit sleeps, like one that was waiting before."""
+        """Wait until the deadline. A daemon thread that calls `get` at exit sleeps, as one does that waits already."""
         self._engine.finish()
         self._waiter = ParkedWaiter()
         self._park()

@@ -34,8 +34,9 @@ class Pool(PoolFace[T]):
     fails, the constructor closes the others and raises the error. An error in a parameter is raised at once, as
     TypeError or ValueError.
 
-    Any thread may call any method. A finaliser or a signal handler may call `discard` and `stats`, and also `ret` if
-    there is no `retter`. User code runs without a lock, so it does not hold up other threads.
+    Any thread may call any method. A finaliser or a signal handler may call `discard`, `stats` and `leases`, and also
+    `ret` if there is no `retter`. User code runs without a lock, so it does not hold up other threads. A pool is a
+    context manager, whose end calls `shutdown`.
 
     These are the parameters, with their defaults; all but the first two are keyword-only. Durations are in seconds.
     For a ``max_`` parameter, 0 or None means no limit.
@@ -105,13 +106,18 @@ class Pool(PoolFace[T]):
 
         While all `max_size` objects are in use, waits at most `timeout` seconds (0: not at all; None: without a limit;
         by default, the pool's own `timeout`). Callers are served in the order of arrival. The time that this caller's
-        own call of `fun` takes is not limited.
+        own call of `fun` takes is not limited. A waiting greenlet leaves its thread to its hub.
+
+        An exception may interrupt the waiting, for example KeyboardInterrupt, or the kill of a greenlet. An object that
+        was already on its way then goes to the next caller. A finaliser or a signal handler must not call `get`: it may
+        wait for the very thread that it has interrupted.
 
         The possible errors are:
 
         - `TimeOut` if no object came in time; its cause is the last creation error, if any
         - `PoolFull`, at once, if `max_waiting` callers are waiting already
         - `PoolClosed` after `shutdown`
+        - `PoolException` if `fun` returns an object that is in the pool already
         - the exception of `fun`, `opener` or `getter`, when this caller runs it, with a note that names the pool
         """
         if timeout is not CONFIGURED:
@@ -143,8 +149,8 @@ class Pool(PoolFace[T]):
     def discard(self, obj: T) -> None:
         """Give back a broken object, which is closed in the background and never lent again.
 
-        Never blocks, and does not call the `retter`: safe in finalisers and signal handlers. An object that is not out
-        is treated as `ret` does.
+        Never blocks, and does not call the `retter`: safe in finalisers and signal handlers. The discard of an object
+        that is not out is counted, logged, and changes nothing, as in `ret`.
         """
         engine = self._engine
         try:
@@ -156,8 +162,8 @@ class Pool(PoolFace[T]):
     def obj(self, timeout: float | Default | None = CONFIGURED) -> Lease[T]:
         """Borrow an object for a ``with`` block. The end of the block returns it, even after an exception.
 
-        Entering the block waits and raises as `get` does. The lease that is returned here may be used for one block
-        after the other, but not for two at the same time.
+        Entering the block waits and raises as `get` does. The returned lease may be used again after its block, but not
+        for two blocks at the same time: the second one gets `PoolException`.
 
         If a subclass overrides `get` or `ret`, each block calls both of them. The same holds for a patch of the class
         or of the pool. An overridden `get` may return a wrapper, which the end of the block passes to `ret`.

@@ -233,12 +233,12 @@ def test_who_waits_for_an_ended_thread_goes_on_while_the_program_does() -> None:
         first.start()
         first.join()
         looks = 0
-        give_up = Request._give_up_if_deserted
+        give_up = Request._give_up_if_alone
         def look(request):
             global looks
             looks += 1
             give_up(request)
-        Request._give_up_if_deserted = look
+        Request._give_up_if_alone = look
         second = threading.Thread(target=lambda: print("served", pool.get()))
         second.start()
         while looks < 3:
@@ -259,12 +259,12 @@ def test_who_waits_for_a_living_thread_goes_on_after_the_main_thread() -> None:
         _parking.RECHECK = 0.01
         pool = Pool(lambda n: n, 1, timeout=20)
         looks = 0
-        give_up = Request._give_up_if_deserted
+        give_up = Request._give_up_if_alone
         def look(request):
             global looks
             looks += not threading.main_thread().is_alive()
             give_up(request)
-        Request._give_up_if_deserted = look
+        Request._give_up_if_alone = look
         def hold():
             with pool.obj():
                 held.set()
