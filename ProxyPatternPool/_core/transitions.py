@@ -62,12 +62,12 @@ class SlotTable(Generic[T]):
         self.drainers: list[Waiter[T]] = []  # callers of shutdown, which wait for an empty registry
         self.is_shut_down = False
         self.mark: Waiter[T] = Waiter(None)  # the last in the queue of a closed pool
-        self.numbers = 0  # of the next slot
+        self.numbers = 0  # the number of the next slot
         self.generation = 0  # objects of earlier generations are replaced: see `refresh`
         self.shrinking = False  # whether there are more slots than max_size, since a `resize`
         self.inspecting = False  # whether an idle or returned object may be unfit for use, and has to be inspected
         self._watch()
-        self.refill_at = -inf  # the time of the next refill: failures postpone it
+        self.refill_at = -inf  # no refill begins before this time; failures postpone it
         self.refill_failures = 0  # since the last creation that succeeded
         self.counters = Counters()
 
