@@ -1,4 +1,4 @@
-"""Statistics, texts, log messages and errors of one pool, whatever drives it. Nothing here waits or takes a lock."""
+"""Statistics, texts, log messages and errors of a pool of either kind. Nothing here waits or takes a lock."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ProxyPatternPool._shared_error import copied
 
 T = TypeVar("T")
 
-#: What the log says of a failed creation that is not repeated.
+#: The outlook in the log after a failed creation that is not repeated.
 UNWANTED = "and no caller waits for it"
 
-#: Killed objects whose numbers a pool remembers, for their late return.
+#: The number of objects taken away that a pool remembers, to name them when they are returned late.
 REMEMBERED = 20
 
 
 class PoolReport(Generic[T]):
-    """Tells the state of one machine. An engine holds it, and it lives as long as the engine does.
+    """A report on the state of one machine. It belongs to an engine, and lives as long as the engine does.
 
-    `clock` is that of the engine, in seconds. `name_of` names the holder of a lease.
+    `clock` is the engine's clock, in seconds. `name_of` names the holder of a lease.
     """
 
     def __init__(
@@ -40,24 +40,24 @@ class PoolReport(Generic[T]):
     ) -> None:
         self.name = str(config.name)
         self.log = config.logger()
-        self.last_error: BaseException | None = None  # of the last creation, if that failed; raised by no caller
+        self.last_error: BaseException | None = None  # of the last creation, if it failed; a copy, never raised itself
         self._config = config
         self.machine = machine
         self._clock = clock
         self._name_of = name_of
-        self._failing = False  # the last creations failed, and the log has been told why
-        # id(obj) -> the object and its number. Replaced, and not changed: any thread may read it
+        self._failing = False  # whether the last creation failed, and its traceback has been logged
+        # id(obj) -> a reference to the object, and its number. Replaced, never changed: any thread may read it.
         self._killed: dict[int, tuple[Callable[[], T | None], int]] = {}
 
     # -- statistics
 
     @property
     def size(self) -> int:
-        """The number of objects, those being made or closed included."""
+        """The number of objects, including those being made or closed."""
         return len(self.machine.registry)
 
     def stats(self) -> PoolStats:
-        """Return what `PoolFace.stats` tells."""
+        """Return the statistics of `PoolFace.stats`."""
         config, limits, machine = self._config, self.machine.limits, self.machine
         counters = machine.counters
         use, slots = self._past_and_present()
@@ -101,18 +101,18 @@ class PoolReport(Generic[T]):
         }
 
     def _past_and_present(self) -> tuple[Timing, list[Slot[T]]]:
-        """Return the uses of the slots that are gone, and the other slots: none is missed, and none in both.
+        """Return the uses of all gone slots, and the list of all other slots. Each slot is in exactly one of the two.
 
-        Otherwise sums would now and then go down, which monitoring takes for a restart.
+        If a slot were missed or counted twice, a sum would sometimes go down. Monitoring takes that for a restart.
         """
         machine, past = self.machine, Past()
         present: list[Slot[T]] = []
-        while past is not machine.counters.use:  # not read yet, or a slot has gone while they were read
+        while past is not machine.counters.use:  # the first round, or a slot has gone while both were read
             past, present = machine.counters.use, list(machine.registry)
         return past.copy(), [slot for slot in present if slot.number != past.latest]
 
     def leases(self) -> list[LeaseInfo]:
-        """Return what `PoolFace.leases` tells."""
+        """Return the leases of `PoolFace.leases`."""
         now = self._clock()
         leased = list(self.machine.leased.values())
         leased.sort(key=lambda slot: slot.since)
@@ -138,7 +138,7 @@ class PoolReport(Generic[T]):
         return {"number": slot.number, "state": slot.state.value, "uses": slot.uses, "stats": data}
 
     def text(self, kind: str) -> str:
-        """Return what the `repr` of a pool of that kind tells."""
+        """Return the `repr` of a pool whose class is named `kind`."""
         state = "closed" if self.machine.is_shut_down else "open"
         limit = self.machine.limits.max_size or "unlimited"
         return f"<{kind} {self.name} {state}: max {limit}, {self.sizes()}>"
@@ -147,7 +147,7 @@ class PoolReport(Generic[T]):
         return len(self.machine.waiters) - self.machine.is_shut_down  # without the mark that shutdown leaves
 
     def sizes(self) -> str:
-        """Return how many objects are in which state, and how many callers wait."""
+        """Return the number of objects in each state, and the number of waiting callers, as one str."""
         states = [slot.state for slot in list(self.machine.registry)]
         texts = [f"{states.count(State.LEASED)} in use", f"{states.count(State.IDLE)} idle"]
         others = {
@@ -155,11 +155,11 @@ class PoolReport(Generic[T]):
             State.RESERVED: "being checked or tidied up",
             State.CLOSING: "being closed",
         }
-        texts += [f"{states.count(state)} {what}" for state, what in others.items() if state in states]
+        texts += [f"{states.count(state)} {text}" for state, text in others.items() if state in states]
         return ", ".join([*texts, f"{self._nwaiting()} waiting"])
 
     def describe(self, obj: T, slot: Slot[T] | None = None) -> str:
-        """Return type, number and tracer's text of an object; never its own text, which may hold a password."""
+        """Return the type, number and `tracer` str of an object; never its own `str`, which may contain a password."""
         slot = slot or self.machine.known.get(id(obj))
         text = f"{type(obj).__name__} object" + (f" number {slot.number}" if slot else "")
         if self._config.tracer is None:
@@ -170,32 +170,33 @@ class PoolReport(Generic[T]):
             return f"{text} (tracer raised {type(error).__name__})"
 
     def log_bad_return(self, obj: T, slot: Slot[T] | None) -> None:
-        """Log the return of an object that is not out. The `tracer` is asked for an open object of the pool only."""
+        """Log the return of an object that is not out. The `tracer` is called only for an open object of the pool."""
         if slot is not None and slot.state not in (CLOSING, GONE):
-            what = self.describe(obj, slot)
+            text = self.describe(obj, slot)
         else:
             number = self._killed_number(obj) if slot is None else slot.number
-            what = f"{type(obj).__name__} object" + ("" if number is None else f" number {number}")
-        self.log.warning("%s: %s given back, but it is not out: ignored", self.name, what)
+            text = f"{type(obj).__name__} object" + ("" if number is None else f" number {number}")
+        self.log.warning("%s: %s given back, but it is not out: ignored", self.name, text)
 
     def _killed_number(self, obj: T) -> int | None:
         reference, number = self._killed.get(id(obj), (nothing, None))
-        return number if reference() is obj else None  # or the identity is another object's by now
+        return number if reference() is obj else None  # otherwise another object has that `id` by now
 
     def _remember_killed(self, slot: Slot[T]) -> None:
-        """Remember the number of an object that was taken away: its user may still give it back."""
+        """Remember the number of an object that was taken away. Its holder may still return it."""
         killed = [*self._killed.items(), (id(slot.obj), (_reference(slot.obj), slot.number))]
         self._killed = dict(killed[-REMEMBERED:])
 
     def succeeded(self) -> None:
-        """Forget failures: an object has been made."""
+        """Forget earlier failures, because an object has been made."""
         self.last_error = None
         self._failing = False
 
     def log_failed_creation(self, number: int, error: BaseException, outlook: str) -> None:
-        """Log that an object could not be made in the background, and what comes next.
+        """Log that the background failed to make an object, and the `outlook` for the next try.
 
-        An outage may last for days, and each traceback would say the same: the first failure alone is told with one.
+        Only the first failure is logged with its traceback, except at DEBUG. An outage may last for days, and each
+        traceback would be the same.
         """
         detail = not self._failing or self.log.isEnabledFor(logging.DEBUG)
         self._failing = True
@@ -210,28 +211,28 @@ class PoolReport(Generic[T]):
         )
 
     def outlook(self) -> str:
-        """Return what the log says of the next try after a failed creation."""
+        """Return the words of the log about the next try after a failed creation."""
         if self.machine.is_shut_down:
             return UNWANTED
         return f"tried again in {max(0.0, self.machine.refill_at - self._clock()):.1f} s"
 
     def log_failed_check(self, slot: Slot[T], error: Exception) -> None:
-        """Log that `health` has raised; with its traceback at DEBUG only, since a dead object is expected to raise."""
-        what, detail = self.describe(slot.obj), self.log.isEnabledFor(logging.DEBUG)
+        """Log that `health` has raised. The traceback is added only at DEBUG: a dead object is expected to raise."""
+        text, detail = self.describe(slot.obj), self.log.isEnabledFor(logging.DEBUG)
         self.log.warning(
-            "%s: checking %s failed: %s: %s", self.name, what, type(error).__name__, error, exc_info=detail
+            "%s: checking %s failed: %s: %s", self.name, text, type(error).__name__, error, exc_info=detail
         )
 
     def log_bad_health(self, slot: Slot[T]) -> None:
-        """Log that `health` has answered no."""
+        """Log that `health` has returned false."""
         self.log.warning("%s: %s is in bad health: closed", self.name, self.describe(slot.obj))
 
     def log_failed(self, what: str, slot: Slot[T], error: BaseException) -> None:
-        """Log the exception of a hook that does `what` ("closing") with an object."""
+        """Log the exception of a hook. `what` is the activity of the hook, for example "closing"."""
         self.log.error("%s: %s %s failed", self.name, what, self.describe(slot.obj, slot), exc_info=error)
 
     def log_overdue(self, slot: Slot[T], use: int, holder: object) -> None:
-        """Log that a lease lasts too long, or that its object was taken away for that."""
+        """Log that a lease lasts too long, or that its object was taken away for that reason."""
         killed = slot.was_killed(use)
         if killed:
             self._remember_killed(slot)
@@ -246,16 +247,16 @@ class PoolReport(Generic[T]):
         )
 
     def closed_error(self) -> PoolClosed:
-        """Return the error of a pool that was shut down."""
+        """Return the error for callers of a pool that was shut down."""
         return PoolClosed(f"{self.name}: the pool has been shut down")
 
     def full_error(self) -> PoolFull:
-        """Return the error of a caller whom `max_waiting` refuses."""
+        """Return the error for a caller that `max_waiting` refuses."""
         limit = self.machine.limits.max_waiting
         return PoolFull(f"{self.name}: {limit} callers are waiting already (max_waiting): {self.sizes()}")
 
     def timeout_error(self, timeout: float, why: str = "") -> TimeOut:
-        """Return the error of a caller whose time is over; its cause is the last creation error, if any."""
+        """Return the error for a caller whose timeout is over. Its cause is the last creation error, if any."""
         why = why or f"pool max size reached ({self.machine.limits.max_size})"
         text = f"{self.name}: {why}, timeout after {float(timeout)} s: {self.sizes()}"
         leased = list(self.machine.leased.values())
@@ -270,24 +271,24 @@ class PoolReport(Generic[T]):
         return error
 
     def killed_error(self) -> PoolException:
-        """Return the error of a holder whose object was taken away."""
+        """Return the error for a holder whose object was taken away."""
         limit = self.machine.limits.max_using_delay_kill
         return PoolException(
             f"{self.name}: the object was taken away, having been held for more than {limit} s: call _ret_obj()"
         )
 
     def duplicate_error(self, slot: Slot[T], obj: T) -> PoolException:
-        """Return the error of a `fun` that returned an object twice."""
+        """Return the error for a `fun` that has returned an object that is in the pool already."""
         return PoolException(
             f"{self.name}: fun({slot.number}) returned an object that is already in the pool: {self.describe(obj)}"
         )
 
     def note(self, error: BaseException, what: str, arguments: str = "") -> None:
-        """Note on an exception of user code which pool it hit."""
+        """Add a note to an exception of user code: the name of the pool, and the function `what` that raised it."""
         note_once(error, f"{self.name}: raised by {what}", arguments)
 
     def note_creation(self, error: BaseException, slot: Slot[T]) -> None:
-        """Note on an exception of `fun` or `opener` which object it has cost."""
+        """Add a note to an exception of `fun` or `opener`. For `fun`, it includes the number of the object."""
         if slot.made:
             self.note(error, "opener")
         else:
@@ -295,30 +296,35 @@ class PoolReport(Generic[T]):
 
 
 class PoolFace(Generic[T]):
-    """What every pool tells of itself. None of it takes a lock or blocks; any thread may ask."""
+    """The part of every pool that reports its state. Safe from any thread. It takes no lock, and never blocks."""
 
-    _report: PoolReport[T]  # of the engine that the pool has now
+    _report: PoolReport[T]  # that of the pool's current engine
 
     @property
     def name(self) -> str:
-        """What the pool calls itself in logs, errors and statistics."""
+        """The pool's name in logs, errors and statistics."""
         return self._report.name
 
     @property
     def size(self) -> int:
-        """The number of objects, those being made or closed included."""
+        """The number of objects, including those being made or closed."""
         return self._report.size
 
     def stats(self) -> PoolStats:
-        """Return configuration, sizes and counters as plain data. Takes no lock, never blocks.
+        """Return the configuration, sizes and counters as JSON-compatible data. Takes no lock, and never blocks.
 
-        Callers go on while the figures are read: each figure is right, but a sum may be off by the objects that were
-        just moving. `objects` calls the `stats` that the pool was given, for each object; otherwise no user code runs.
+        Other threads may use the pool while the figures are read. Each figure is right, but a sum may be off by the
+        objects that are just changing their state.
+
+        For the entry ``objects``, the pool's `stats` parameter is called with each object. No other user code runs.
         """
         return self._report.stats()
 
     def leases(self) -> list[LeaseInfo]:
-        """Return the holder of each object in use, and for how long; the longest lease comes first. Takes no lock."""
+        """Return the current leases, the longest first: the object, its holder, and the seconds so far.
+
+        Takes no lock. Objects are described by type, number and `tracer`, which is user code.
+        """
         return self._report.leases()
 
     def __repr__(self) -> str:
@@ -348,7 +354,7 @@ class PoolFace(Generic[T]):
 
 
 def _reference(obj: T) -> Callable[[], T | None]:
-    """Return a weak reference, or a strong one where the type has none: lists, or connections of `sqlite3`."""
+    """Return a weak reference. Types without one, as `list` and `sqlite3.Connection`, get a strong reference."""
     try:
         return ref(obj)
     except TypeError:

@@ -1,6 +1,6 @@
-"""SlotTable: records which slot is in which state, and has each step from one to the next, in one place.
+"""SlotTable: the table of all slots by state, and each step from one state to another.
 
-The moves of `PoolMachine` are made of these steps. Whatever a step causes outside the lock goes to an outbox.
+The moves of `PoolMachine` are made of these steps. Work that a step causes outside the lock goes to an outbox.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ U = TypeVar("U")
 
 
 class NotLeased(IllegalMove):
-    """The object is not out: given back twice, taken away, or never ours."""
+    """An error for an object that is not out: it was returned before, was taken away, or never belonged to the pool."""
 
 
 class AlreadyPooled(IllegalMove):
-    """The object that was made is in the pool already: two callers would share it."""
+    """An error for a new object that is in the pool already: two callers would share it."""
 
 
 class SlotTable(Generic[T]):
     """The state of a pool, and the steps that change it.
 
-    `closes` tells whether ending an object takes user code: if not, a slot whose object has served its time goes at
-    once. `checks` tells whether an object that was idle for long is to be checked before it is used.
+    `closes`: whether user code closes objects. Otherwise a slot to be closed is removed at once.
+    `checks`: whether an object that was idle for long has to be checked before it is used.
     """
 
     def __init__(self, limits: Limits, *, closes: bool = True, checks: bool = False) -> None:
@@ -50,37 +50,36 @@ class SlotTable(Generic[T]):
         self.closes = closes
         self.checks = checks
 
-        # State. Changed under the lock, but for the four marked *, of which every single operation is atomic.
-        self.max_size = limits.max_size  # these two can be changed: see `resize`
+        # State. Changed under the lock, except the four marked *: each single operation on these is atomic.
+        self.max_size = limits.max_size  # `resize` changes these two
         self.min_size = limits.min_size
         self.max_use = limits.max_use
-        self.registry: set[Slot[T]] = set()  # every slot that is not GONE: its length is the pool's size
-        self.known: dict[int, Slot[T]] = {}  # id(obj) -> slot, of every object in the registry: none is there twice
-        self.idle: deque[Slot[T]] = deque()  # * IDLE slots: last in, first out, the one unused for longest at the left
-        self.leased: dict[int, Slot[T]] = {}  # * use -> slot, of those that are out; popping it is the one way out
-        self.waiters: deque[Waiter[T]] = deque()  # first come, first served; once closed, for ever a mark
-        self.drainers: list[Waiter[T]] = []  # callers of shutdown, waiting for the registry to become empty
+        self.registry: set[Slot[T]] = set()  # all slots that are not GONE: its length is the pool's size
+        self.known: dict[int, Slot[T]] = {}  # id(obj) -> slot, for each object in the registry: none is there twice
+        self.idle: deque[Slot[T]] = deque()  # * IDLE slots: last in, first out; unused for longest at the left
+        self.leased: dict[int, Slot[T]] = {}  # * use -> LEASED slot; only popping it ends the use
+        self.waiters: deque[Waiter[T]] = deque()  # first come, first served; after `shutdown`, only `mark`
+        self.drainers: list[Waiter[T]] = []  # callers of shutdown, which wait for an empty registry
         self.is_shut_down = False
         self.mark: Waiter[T] = Waiter(None)  # the last in the queue of a closed pool
-        self.numbers = 0  # of the next slot
-        self.generation = 0  # of the objects that are still good: see `refresh`
-        self.shrinking = False  # there are more slots than max_size, since a `resize`
-        self.inspecting = False  # an object may not be fit for use, though it is idle, or was just returned
+        self.numbers = 0  # the number of the next slot
+        self.generation = 0  # objects of earlier generations are replaced: see `refresh`
+        self.shrinking = False  # whether there are more slots than max_size, since a `resize`
+        self.inspecting = False  # whether an idle or returned object may be unfit for use, and has to be inspected
         self._watch()
-        self.refill_at = -inf  # no refill is tried before: pushed on by failures
+        self.refill_at = -inf  # no refill begins before this time; failures postpone it
         self.refill_failures = 0  # since the last creation that succeeded
         self.counters = Counters()
 
-        # Outboxes. Filled by moves, emptied by the driver after it has released the lock; any thread may.
-        self.to_wake: deque[Waiter[T]] = deque()  # to be woken
-        self.to_close: deque[Slot[T]] = deque()  # * CLOSING: close the object, then say `closed`
-        self.to_create: deque[Slot[T]] = (
-            deque()
-        )  # CREATING: make an object, then say `stocked`, or `failed` and `back_off`
-        self.to_check: deque[Slot[T]] = deque()  # IDLE, perhaps: `reserve_idle` it, check it, then say `checked`
-        self.to_tidy: deque[Slot[T]] = deque()  # * RESERVED, by a finaliser: tidy it up, then say `put_back`
-        self.overdue: deque[tuple[Slot[T], int, object]] = deque()  # a use that lasts too long, and whose it is
-        self.gone: deque[Slot[T]] = deque()  # GONE: clear it; it keeps destructors from running under the lock
+        # Outboxes. Moves fill them. The driver, in any thread, empties them after it has released the lock.
+        self.to_wake: deque[Waiter[T]] = deque()  # served, or sent away by `shutdown`
+        self.to_close: deque[Slot[T]] = deque()  # * CLOSING: close the object, then call `closed`
+        # CREATING: make the object, then call `stocked`, or `failed` and `back_off`
+        self.to_create: deque[Slot[T]] = deque()
+        self.to_check: deque[Slot[T]] = deque()  # IDLE, perhaps: `reserve_idle`, check, then call `checked`
+        self.to_tidy: deque[Slot[T]] = deque()  # * RESERVED, by a finaliser: run the `retter`, then `put_back`
+        self.overdue: deque[tuple[Slot[T], int, object]] = deque()  # a use that lasts too long, and its holder
+        self.gone: deque[Slot[T]] = deque()  # GONE: clear it; it keeps objects' destructors from running under the lock
 
     def _watch(self) -> None:
         self.inspecting = bool(self.checks or self.limits.max_lifetime or self.generation or self.shrinking)
@@ -123,20 +122,24 @@ class SlotTable(Generic[T]):
         slot = self.known.get(id(obj))
         return slot if slot is not None and slot.use in self.leased else None
 
+    def holds(self, use: int) -> bool:
+        """Tell whether a use still lasts. Any caller may have returned its object."""
+        return use in self.leased
+
     def hand_to(self, use: int, holder: object) -> None:
-        """Pass that use on to another holder; if it is over already, change nothing."""
+        """Pass a use on to another holder. If the use is over already, change nothing."""
         slot = self.leased.get(use)
         if slot is not None:
             slot.holder = holder
 
     def cache_in(self, use: int, cache: dict[str, Any]) -> None:
-        """Put the object of that use into a cache as "obj", until the use ends; if it is over already, do nothing."""
+        """Put the object of a use into a cache as "obj", until the use ends. If it is over already, do nothing."""
         slot = self.leased.get(use)
         if slot is None or cache.get("obj", slot) is slot.obj:
             return
-        slot.caches.append(cache)  # and not put in place of another: this use may be over, and the next one's there
+        slot.caches.append(cache)  # never a replacement: this use may be over, and the next use may have its caches
         cache["obj"] = slot.obj
-        if use not in self.leased:  # it has ended before its end could find something to remove
+        if use not in self.leased:  # the use has ended meanwhile, and its end may not have found this cache
             cache.pop("obj", None)
 
     def _end_lease(self, obj: T) -> Slot[T]:
@@ -146,7 +149,7 @@ class SlotTable(Generic[T]):
         return slot
 
     def _settle(self, slot: Slot[T], now: float, reason: Reason | None = None) -> bool:
-        """Put a slot whose lease has ended where it belongs; True when there may be work."""
+        """Put a slot whose lease has ended among the idle ones, or close it. Return True if there may be work."""
         held = now - slot.since
         slot.busy += held
         if held > slot.longest:
@@ -167,25 +170,40 @@ class SlotTable(Generic[T]):
         return bool(self.waiters)
 
     def _reserve(self, slot: Slot[T]) -> None:
-        """Have a slot whose lease has ended tidied up: nobody uses its object meanwhile."""
+        """Reserve a slot whose lease has ended for the `retter`. No caller gets its object meanwhile."""
         slot.state = RESERVED
         slot.invalidate()
 
     def _unlease(self, slot: Slot[T]) -> bool:
-        """End a lease that never got into anybody's hands; False when it is over already."""
+        """End a lease that no caller has used, and do not count it. Return False if it is over already."""
         if self.leased.pop(slot.use, None) is None:
             return False
         slot.uses -= 1
         return True
 
     def refuse_return(self) -> None:
-        """An object was returned that is not out. Without the lock, since `ret` never blocks."""
+        """Count the return of an object that is not out. Takes no lock, since `ret` never blocks."""
         self.counters.bad_returns += 1
+
+    # -- the queue
+
+    def _unqueue(self, waiter: Waiter[T], now: float) -> bool:
+        """Take a waiter out of the queue. Return False if it is not there any more."""
+        try:
+            self.waiters.remove(waiter)
+        except ValueError:
+            return False
+        self._count_wait(waiter, now)
+        return True
+
+    def _count_wait(self, waiter: Waiter[T], now: float) -> None:
+        waited = now - waiter.since
+        self.counters.wait.add(1, waited, waited)
 
     # -- ends
 
     def _unfit_reason(self, slot: Slot[T], now: float) -> Reason | None:
-        """Tell why a slot must not be used any more, None if it may be."""
+        """Return the reason why a slot must not be used any more, None if it may be used."""
         if now >= slot.expires:
             return Reason.MAX_LIFETIME
         if slot.generation != self.generation:
@@ -194,8 +212,13 @@ class SlotTable(Generic[T]):
             return Reason.RESIZE
         return None
 
+    def needs_check(self, slot: Slot[T], now: float) -> bool:
+        """Tell whether the object has to be checked before it is used."""
+        delay = self.limits.health_delay
+        return self.checks and (not delay or now - slot.alive > delay)  # a clock may stand still: 0 means always
+
     def _excess(self) -> int:
-        """How many slots there are above max_size, without those which are on their way out."""
+        """Return by how much the number of slots, without those that are being closed, exceeds max_size."""
         return sum(slot.state is not CLOSING for slot in list(self.registry)) - self.max_size
 
     def _close_slot(self, slot: Slot[T], reason: Reason) -> None:
@@ -204,7 +227,7 @@ class SlotTable(Generic[T]):
         self.to_close.append(slot)
 
     def _drop(self, slot: Slot[T], reason: Reason) -> None:
-        """Give a slot up in the middle of its creation."""
+        """Give up a slot: close its object, or remove the slot if no object was made."""
         if slot.made:
             self._close_slot(slot, reason)
         else:
@@ -216,13 +239,13 @@ class SlotTable(Generic[T]):
             assert slot.reason is not None
             self.counters.closed[slot.reason.value] += 1
         self.counters.use = self.counters.use.and_slot(slot.number, slot.uses, slot.busy, slot.longest)
-        self.registry.remove(slot)  # afterwards: see `Past`
+        self.registry.remove(slot)  # after its uses were added to the counters: see `Past`
         slot.state = GONE
         self.gone.append(slot)
 
     def _drop_closing(self) -> None:
-        """Let go of what is doomed, where no user code has to close it."""
-        while not self.closes and (slot := popped(self.to_close)):  # a worker may be at it, too
+        """Remove the slots to be closed, if no user code closes objects."""
+        while not self.closes and (slot := popped(self.to_close)):  # a worker thread may pop at the same time
             self._remove(slot)
 
     def _drop_creations(self) -> None:
@@ -235,7 +258,7 @@ class SlotTable(Generic[T]):
             self._close_slot(slot, Reason.SHUTDOWN)
 
     def resting(self) -> list[Slot[T]]:
-        """Return the idle slots, in no order: without the GIL, `idle` itself cannot be read while others use it."""
+        """Return the idle slots, in no order. Without the GIL, `idle` cannot be iterated while other threads use it."""
         return [slot for slot in list(self.registry) if slot.state is IDLE]
 
     def _has_room(self) -> bool:
@@ -247,7 +270,7 @@ class SlotTable(Generic[T]):
 
 
 def popped(queue: deque[U]) -> U | None:
-    """Take the first item out, None when there is none: others may be at it, too."""
+    """Pop and return the first item, or None if there is none. Other threads may pop at the same time."""
     try:
         return queue.popleft()
     except IndexError:
@@ -255,6 +278,6 @@ def popped(queue: deque[U]) -> U | None:
 
 
 def filled(queue: deque[U]) -> bool:
-    """Tell whether there is an item in it."""
-    queue.rotate(0)  # does nothing but lock the deque: without the GIL a bare length may be a stale one
+    """Tell whether a queue has an item. Without the GIL, its length alone may be out of date."""
+    queue.rotate(0)  # does nothing but lock the deque
     return bool(queue)

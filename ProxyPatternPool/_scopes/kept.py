@@ -1,4 +1,4 @@
-"""What an owner keeps: the lease of an object, and with it the way to give the object back."""
+"""Kept objects: an owner keeps its object from one use of the proxy to the next, and with it the way to return it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from os import getpid
 from sys import is_finalizing
 from typing import Any, Generic, Protocol, TypeVar
 
-from ProxyPatternPool._core.slot import OVER as OVER
-from ProxyPatternPool._core.slot import Slot
 from ProxyPatternPool._owner import Holder
 from ProxyPatternPool._threads.lease import Lease
 
@@ -17,7 +15,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Kept(Protocol[T_co]):
-    """What an owner keeps: an object, and the way to give it back."""
+    """An object that a proxy keeps for its owner, and the way to give it back."""
 
     @property
     def held(self) -> T_co:
@@ -25,80 +23,27 @@ class Kept(Protocol[T_co]):
         ...
 
     def is_out(self) -> bool:
-        """Tell whether the object is still the owner's."""
+        """Tell whether the owner still has the object."""
         ...
 
     def check(self) -> None:
-        """Raise `PoolException` when the object was taken away, and its owner may not know of it."""
+        """Raise `PoolException` if the object was taken away without the owner's knowledge."""
         ...
 
     def cache_in(self, cache: dict[str, Any]) -> None:
-        """Put the object into a place, as ``obj``, for as long as it is the owner's."""
+        """Put the object into a cache as "obj", for as long as the owner has it."""
         ...
 
     def end(self) -> None:
-        """Give the object back, if it is still the owner's."""
+        """Give the object back, if the owner still has it."""
         ...
 
 
-class KeptUse(Generic[T]):
-    """One use of an object of either pool, as a proxy keeps it for an owner.
-
-    With `auto_return`, it is over when nobody keeps it: that is at the owner's end, in a finaliser. A forked child has
-    it in its memory, but it is the parent's.
-    """
-
-    __slots__ = ()
-
-    _pool: Any  # the one of its kind
-    _slot: Slot[T] | None
-    _use: int
-    _process: int
-
-    @property
-    def held(self) -> T:
-        """The object."""
-        return self._held.obj
-
-    @property
-    def _held(self) -> Slot[T]:
-        assert self._slot is not None
-        return self._slot
-
-    def is_out(self) -> bool:
-        """Tell whether the object has not been returned or discarded yet, by whomever."""
-        return self._slot is not None and bool(self._pool._core.holds(self._use))
-
-    def check(self) -> None:
-        """Raise `PoolException` when the object was taken away: its user must not go on with another one unawares."""
-        if self._held.was_killed(self._use):
-            raise self._pool._killed_error()
-
-    def cache_in(self, cache: dict[str, Any]) -> None:
-        """Put the object where its owner has it at hand, until the lease ends, by whomever."""
-        self._pool._core.cache_in(self._use, cache)
-
-    def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
-        # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
-        left = self._slot is not None and self._use != OVER and self._returns_itself()
-        if left and getpid() == self._process and not is_finalizing():
-            self._leave_behind()
-
-    def _returns_itself(self) -> bool:
-        """Tell whether the object goes back at its owner's end."""
-        return bool(self._pool._config.auto_return)
-
-    def _leave_behind(self) -> None:
-        """Have the pool take the object back: its owner has ended."""
-        self._pool._give_finally(self._held, self._use)
-
-
 class KeptLease(Generic[T]):
-    """A lease that a proxy keeps for an owner, taken at once.
+    """A lease that a proxy keeps for an owner. The constructor takes the object.
 
-    With `auto_return` the lease ends when no storage keeps it any more: that is at the owner's end, in a finaliser,
-    where nothing blocks, and a `retter` runs in the background. A forked child has the lease in its memory, but it is
-    the parent's.
+    With `auto_return`, the lease ends when no storage keeps it any more: at the owner's end, in a finaliser. Nothing
+    blocks there, and a `retter` runs in the background. In a forked child, the end of an inherited lease does nothing.
     """
 
     __slots__ = ("_auto_return", "_holder", "_lease", "_obj", "_process")
@@ -117,23 +62,23 @@ class KeptLease(Generic[T]):
         return self._obj
 
     def is_out(self) -> bool:
-        """Tell whether the object has not been returned or discarded yet, by any thread."""
+        """Tell whether the use still lasts: no thread has returned or discarded the object."""
         return self._lease.is_out()
 
     def check(self) -> None:
-        """Raise `PoolException` when the object was taken away: its user must not go on with another one unawares."""
+        """Raise `PoolException` if the object was taken away: its owner must not go on with another one unawares."""
         self._lease.check()
 
     def cache_in(self, cache: dict[str, Any]) -> None:
-        """Put the object into a cache as "obj", until the lease ends, in whatever way."""
+        """Put the object into a cache as "obj". The end of the lease, of any kind, removes it."""
         self._lease.cache_in(cache)
 
     def end(self) -> None:
-        """Return the object, if it is still out. Safe from any thread: another one than its owner may leave a block."""
+        """Return the object, if the use still lasts. Any thread may call it: a block may be left by another thread."""
         self._lease.end()
 
     def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
-        # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
+        # defaults, not globals: at its very end, the interpreter finalises the last objects when globals are gone
         returns = self._auto_return or self._holder.dismissed
         if returns and getpid() == self._process and not is_finalizing() and self._lease.is_out():
             self._lease.end_later()

@@ -1,4 +1,4 @@
-"""One object for all: the one that was set, or the one that a function makes at first use."""
+"""Providers of one object for all owners: an object that was set, or the result of a function at first use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class ObjectProvider(Provider[T]):
-    """One object for everybody."""
+    """A provider of one object that exists already, for all owners."""
 
     fixed = True
 
@@ -48,10 +48,11 @@ class ObjectProvider(Provider[T]):
 
 
 class SingletonProvider(FunctionProvider[T]):
-    """One object for everybody, made by the first caller that needs it; the others park meanwhile.
+    """A provider of one object for all owners. The first caller that needs it makes it, while others park.
 
-    No caller blocks on a lock while `fun` runs: a greenlet that waits leaves its thread to the hub, and a `fun` that
-    uses the proxy is told so. When `fun` fails, its caller gets the error, and another one tries.
+    No caller blocks on a lock while `fun` runs. So a greenlet that waits leaves its thread to the hub, and a `fun` that
+    uses the proxy itself gets a `ProxyException` instead of a deadlock. If `fun` fails, its caller gets the error, and
+    another caller tries.
     """
 
     obeyed = ()
@@ -62,9 +63,9 @@ class SingletonProvider(FunctionProvider[T]):
         self._begin()
 
     def _begin(self) -> None:
-        self._turn = new_lock()  # held by the caller that runs `fun`; it is tried, and never waited for
+        self._turn = new_lock()  # held by the caller that runs `fun`; others try it, and never wait for it
         self._maker: object = None  # the owner that runs `fun`
-        self._numbers = count()  # of the calls of `fun`
+        self._numbers = count()  # the arguments of the calls of `fun`
         self._parkers: deque[Parker] = deque()  # of callers that wait for the end of `fun`
 
     def _renew(self) -> None:
@@ -91,9 +92,9 @@ class SingletonProvider(FunctionProvider[T]):
             self._park(left)
 
     def _make_in_turn(self) -> bool:
-        """Make the object, unless it is there, or another caller is making it: False then. Raises what `fun` raises.
+        """Make the object, if there is none. Return False if another caller is making it. Raises the errors of `fun`.
 
-        The loop takes the turn inside a single bytecode, as `LockedMachine` takes its lock: no interrupt loses it.
+        The loop takes the turn inside a single bytecode, as `LockedMachine` takes its lock. So no interrupt loses it.
         """
         turn = self._turn
         for _ in iter(partial(turn.acquire, False), False):
@@ -129,17 +130,17 @@ class SingletonProvider(FunctionProvider[T]):
 
     def _park(self, timeout: float) -> None:
         parker = new_parker()
-        self._parkers.append(parker)  # published before the look: the maker ends first, and wakes afterwards
+        self._parkers.append(parker)  # published before the look: the maker releases the turn, then wakes
         if self._turn.locked():
             park_for_a_while(parker, timeout)
 
     def _wake(self) -> None:
-        """Wake all callers that wait: one of them may have given up, or may be about to."""
+        """Wake all waiting callers. To wake one would not be enough: it may have given up, or may be about to."""
         while parker := popped(self._parkers):
             parker.unpark()
 
     def drop(self) -> object:
-        """Have nothing at hand any more, see `ThreadCache`: this target is its own place."""
+        """Empty the cache, and return the object, or None. This provider is its own cache, see `ThreadCache`."""
         return vars(self).pop("obj", None)
 
     def has(self) -> bool:

@@ -1,4 +1,4 @@
 """`Pool`: the core under one lock.
 
-Callers park, user functions run without the lock, and a worker thread does what no caller waits for.
+Waiting callers park. User functions run without the lock. A worker thread does the work that no caller waits for.
 """

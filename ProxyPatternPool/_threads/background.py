@@ -1,7 +1,7 @@
-"""The work that no caller waits for, and the one thread at most that does it.
+"""Background: the work of a pool that no caller waits for. Worker: the one thread, at most, that does it.
 
-The housekeeper must not run user code itself, so each pool has a worker of its own: a `close` that hangs stops no
-other pool.
+The housekeeper serves all pools, and must not run user code. So each pool has a worker of its own, and a `close` that
+hangs stops no other pool.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """The outboxes of a machine, and how they are emptied. Safe in several threads at once."""
+    """A set of outboxes, those of one machine, and the work that empties them. Several threads may work at once."""
 
     def __init__(self, locked: LockedMachine[T], hooks: HookRunner[T], report: PoolReport[T]) -> None:
         self._locked = locked
         self._machine = locked.machine
         self._hooks = hooks
         self._report = report
-        self._calls: deque[Callable[[], object]] = deque()  # to be made here, as a finaliser must not make them
-        self._failed_refill: int | None = None  # the number of an object that was not made, until that is logged
+        self._calls: deque[Callable[[], object]] = deque()  # that a finaliser must not make itself
+        self._failed_refill: int | None = None  # the number of an object, until its failure is logged
 
     def call_later(self, call: Callable[[], object]) -> None:
-        """Queue a call for the next `work`: it may block, which a finaliser must not."""
+        """Queue a call for the next `work`. Unlike the finaliser that queues it, the call may block."""
         self._calls.append(call)
 
     def has_work(self) -> bool:
-        """Tell whether there is something to do; never in a forked child, where all of it is the parent's."""
-        box = self._machine
-        boxes = (self._calls, box.overdue, box.to_tidy, box.to_close, box.to_create, box.to_check, box.gone)
-        return not self._locked.is_inherited and any(boxes)
+        """Tell whether there is work to do. In a forked child there is none: it is the parent's."""
+        machine = self._machine
+        boxes = machine.overdue, machine.to_tidy, machine.to_close, machine.to_create, machine.to_check, machine.gone
+        return not self._locked.is_inherited and any((self._calls, *boxes))
 
     def work(self) -> None:
-        """Do what is to be done, until nothing is left. Raises what user code raises in it.
+        """Do all work, until nothing is left. Raises the exceptions of user code.
 
-        In a child which user code has forked, the rest is left: it is the parent's.
+        If user code forks, the child stops here: the rest is the parent's work.
         """
         while not self._locked.is_inherited:
             if not self._step():
@@ -55,14 +55,14 @@ class Background(Generic[T]):
                 break
 
     def work_and_log(self) -> None:
-        """Do as `work`, and log what is raised: nothing that user code raises, SystemExit included, ends a thread."""
+        """Do all work, and log an exception instead of raising it. Not even SystemExit ends the worker thread."""
         try:
             self.work()
         except BaseException as error:
             self._log_failure(error)
 
     def let_go(self) -> None:
-        """Release the objects that are gone. This may run their destructors: so never while a thread has the lock."""
+        """Release the objects that are gone. Destructors may run, so no thread may have the lock meanwhile."""
         self._machine.gone.clear()
 
     def _step(self) -> bool:
@@ -99,16 +99,16 @@ class Background(Generic[T]):
 
 
 class Worker:
-    """Runs something in a thread of its own, unless it is running already."""
+    """A thread that is started when there is work, and ends after it. At most one is alive at a time."""
 
     def __init__(self) -> None:
         self._alive = new_lock()  # held as long as the thread lives
-        self._thread: object = None  # the owner that it is, while it lives
+        self._thread: object = None  # the running thread, while it works
         self._hub = home_hub()
-        self._joiners: deque[Parker] = deque()  # of callers that wait for its end
+        self._joiners: deque[Parker] = deque()  # of callers that wait for the end of the work
 
     def start(self, work: Callable[[], None], name: str, then: Callable[[], None]) -> bool:
-        """Have `work` done, and `then` called; nothing if it is being done. False when no thread could be started."""
+        """Run `work` and then `then` in a thread, unless one is alive. Return False if no thread can be started."""
         if self._alive.acquire(False):
             try:
                 start_thread(partial(self._run, work, then), name, self._hub)
@@ -118,15 +118,15 @@ class Worker:
         return True
 
     def is_alive(self) -> bool:
-        """Tell whether something is being done."""
+        """Tell whether the thread is alive."""
         return self._alive.locked()
 
     def join(self, timeout: float) -> None:
-        """Wait for the end of what is being done, at most `timeout` seconds. Never waits in the worker itself."""
+        """Wait at most `timeout` seconds for the end of the work. Called by the worker itself, it does not wait."""
         deadline = monotonic() + timeout
         while self._thread is not me.thread and (left := deadline - monotonic()) > 0:
             parker = new_parker()
-            self._joiners.append(parker)  # published before the look: the worker ends first, and looks here afterwards
+            self._joiners.append(parker)  # published before the look: the worker releases `_alive`, then looks here
             if not self._alive.locked():
                 break
             parker.park(left)

@@ -1,7 +1,7 @@
-"""Engine: everything that one process has of a pool.
+"""Engine: all that belongs to one pool in one process.
 
-It lives as long as the process does: a forked child makes another one, and leaves this one, which is the parent's,
-alone. It does not know the pool, which tells it when it is collected: the objects that are idle then are still closed.
+An engine lives as long as its process. A forked child makes a new engine, and leaves its parent's engine alone. The
+engine has no reference to its pool. A pool that is collected calls `Engine.abandon`, which closes the idle objects.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ProxyPatternPool._threads.locking import LockedMachine, ParkedWaiter
 
 T = TypeVar("T")
 
-#: Seconds for which `shutdown` waits at most for what is being closed in the background: a close may hang.
+#: The seconds that `shutdown` waits at most for objects being closed in the background: a close may hang.
 PATIENCE = 5.0
 
-#: The same for what is being made or checked: a moment, since no caller has it, and the server may be down.
+#: The same for objects being made or checked. It is short: no caller has such an object, and the server may be down.
 MOMENT = 0.5
 
 
 class Engine(Generic[T]):
-    """The machine of a pool, its lock, its hooks, its worker, and its entry with the housekeeper."""
+    """The working parts of one pool in one process: the machine with its lock, the hooks, and the worker thread."""
 
     def __init__(self, config: PoolConfig[T], limits: Limits, inherited: dict[int, Slot[T]]) -> None:
         self.config = config
@@ -45,11 +45,11 @@ class Engine(Generic[T]):
         self.locked = LockedMachine(self.machine, config.clock)
         self.hooks = HookRunner(config, self.locked, self.report)
         self.background = Background(self.locked, self.hooks, self.report)
-        self.ending: Owner | None = None  # the thread in which the program ends: waiters in all others sleep on
+        self.ending: Owner | None = None  # the thread that runs the program's exit: waiters in others sleep on
         self._worker = Worker()
-        self._is_timed = False  # for good once true: the housekeeper knows that time matters here
-        self._inherited = inherited  # id(obj) -> slot, of the objects that are the parent's, or its parent's
-        # what uses no hook goes straight to the machine
+        self._is_timed = False  # true, and never false again, once the housekeeper knows of the time limits
+        self._inherited = inherited  # id(obj) -> slot, of the objects that belong to a parent process
+        # without the hook concerned, callers reach the machine's moves directly
         self.take: Callable[[float, object], Slot[T] | None] = (
             self.machine.take if config.getter is None else _take_nothing
         )
@@ -63,18 +63,19 @@ class Engine(Generic[T]):
     # -- returning
 
     def follow_up(self) -> None:
-        """Do what a return may have made possible. Never blocks."""
+        """Serve waiters after a return, and have the background do the rest. Never blocks."""
         self.locked.pump()
         self.finish()
 
     def finish(self) -> None:
-        """Let go of what is gone, and have the rest done in the background. Never blocks.
+        """Release the objects that are gone, and have the background do the other work. Never blocks.
 
-        Letting go runs destructors. This may be a finaliser in the middle of the locked region of this very thread,
-        where a destructor that uses the pool would wait for itself: so not while a thread has the lock.
+        A release runs destructors. The caller may be a finaliser that has interrupted the locked region of its own
+        thread. There, a destructor that uses the pool would wait for itself. So nothing is released while a thread has
+        the lock.
         """
         if self.locked.is_inherited:
-            return  # all of it is the parent's
+            return  # all objects belong to the parent process
         if not self.locked.is_held():
             self.background.let_go()
         if self.background.has_work() or (self.machine.timed and not self._is_timed):
@@ -82,7 +83,7 @@ class Engine(Generic[T]):
             self._call_housekeeper()
 
     def give_later(self, use: int) -> None:
-        """End that use in a finaliser, where no user code may run: a `retter` is called in the background."""
+        """End a use in a finaliser, where no user code may run. The background calls the `retter`."""
         if self.config.retter is None:
             self.machine.give_use(use, self.clock())
         else:
@@ -90,37 +91,38 @@ class Engine(Generic[T]):
         self.follow_up()
 
     def give_ended(self) -> None:
-        """With `auto_return`, end the uses that are kept for owners whose end was not noticed.
+        """End the uses of ended owners, if the pool has `auto_return`. Blocks only in the `retter`.
 
-        Such an owner is a raw greenlet which is dead, but which some variable still refers to.
+        Most uses of an ended owner end with it, in a finaliser. The exception is a raw greenlet that is dead, but still
+        referenced by a variable.
         """
         if self.config.auto_return:
             self._end_uses(lambda holder: holder.ended)
             self.locked.pump()
 
     def give_left(self, trail: object) -> None:
-        """End the uses that ended owners on a trail have left. Those of living owners end with their owners."""
+        """End the uses that ended owners on a trail have left. A use of a living owner ends with its owner."""
         self._end_uses(lambda holder: holder.dismiss(trail))
         self.follow_up()
 
     def _end_uses(self, is_left: Callable[[Holder], bool]) -> None:
         for slot in list(self.machine.leased.values()):
-            use, holder = slot.use, slot.holder  # in this order: a lease that begins in between is not ended
+            use, holder = slot.use, slot.holder  # in this order: a lease that begins between the two reads is not ended
             if isinstance(holder, Holder) and is_left(holder):
                 self.give_use(use, self.clock())
 
     def report_bad_return(self, obj: T) -> None:
-        """Count the return of an object that is not out, and have it logged in the background.
+        """Count the return of an object that is not out, and log it in the background.
 
-        A log handler may block, and the `tracer` is user code: neither may run in a finaliser.
+        The caller may be a finaliser, where neither a log handler, which may block, nor the `tracer` may run.
         """
         if id(obj) in self._inherited:
-            return  # the parent process has it, and knows nothing of this
-        self.machine.bad_return()
+            return  # the object belongs to a parent process, whose lease goes on
+        self.machine.refuse_return()
         self.call_later(partial(self.report.log_bad_return, obj, self.machine.known.get(id(obj))))
 
     def call_later(self, call: Callable[[], object]) -> None:
-        """Have something called in the background. Never blocks."""
+        """Have the background call a function. Never blocks."""
         self.background.call_later(call)
         self._call_housekeeper()
 
@@ -133,7 +135,7 @@ class Engine(Generic[T]):
 
     def _tidy(self, slot: Slot[T]) -> bool:
         if self.locked.is_inherited:
-            return False  # the object is the parent's: a block that was entered there is left here
+            return False  # a block that the parent has entered is left in the child: the object is the parent's
         try:
             self.hooks.tidy(slot)
         finally:
@@ -143,19 +145,22 @@ class Engine(Generic[T]):
     # -- the background
 
     def work_if_idle(self) -> None:
-        """Do the work here, when no thread could be started for it: as at the end of a program, from 3.12 on."""
+        """Do the background's work in this thread, if there is work but no worker thread.
+
+        That happens when no thread can be started, for example at the end of a program on Python 3.12 and later.
+        """
         if self.background.has_work() and not self._worker.is_alive():
             self.background.work()
 
     def _round(self) -> float:
-        """Do what time asks for: the housekeeper's call. User code runs in the worker thread only."""
+        """Do a round for the housekeeper, and return the seconds to the next. User code runs only in the worker."""
         pause = self.locked.run(self.machine.sweep) - self.clock()
         if self.background.has_work() and not self._start_worker():
             pause = min(pause, RETRY)
         return max(0.0, pause)
 
     def _start_worker(self) -> bool:
-        # then a round again: to go on after a failure, with what came after the last look, or when a pause is over
+        # the worker ends with another round: for work left by a failure, or queued after its last look, or due later
         return self._worker.start(self._work, f"{self.report.name}-worker", self._call_housekeeper)
 
     def _work(self) -> None:
@@ -167,7 +172,7 @@ class Engine(Generic[T]):
     # -- beginning and end
 
     def fill(self) -> None:
-        """Make the first `min_size` objects, here and now, or none."""
+        """Make the first `min_size` objects, in the caller's thread. If one fails, shut down, and raise the error."""
         self.locked.run(self.machine.match)
         try:
             self.background.work()
@@ -177,7 +182,7 @@ class Engine(Generic[T]):
         self.finish()
 
     def shutdown(self, delay: float = 0.0) -> None:
-        """Do as `Pool.shutdown` says."""
+        """Shut down as `Pool.shutdown` promises."""
         delay = checked_seconds("delay", delay)
         locked, machine = self.locked, self.machine
         drainer: ParkedWaiter[T] = ParkedWaiter()
@@ -195,10 +200,11 @@ class Engine(Generic[T]):
             self.finish()
 
     def abandon(self) -> None:
-        """Close what is idle: the pool is collected. In a finaliser: nothing may block, no user code may run.
+        """Close the idle objects of a collected pool, in the background.
 
-        The housekeeper's calls keep the engine alive until it is empty. The collector has ended its weak entries: it is
-        listed again, should the program fork or end before that.
+        The caller is a finaliser: nothing may block here, and no user code may run.
+        The housekeeper's calls keep the engine alive until it is empty. The collector has removed it from the weak
+        lists of `renew_after_fork` and `end_with_program`. It is added again, for a fork or an exit before that.
         """
         machine = self.machine
         if machine.closes and (machine.idle or machine.to_close):
@@ -208,7 +214,7 @@ class Engine(Generic[T]):
             self._call_housekeeper()
 
     def successor(self) -> Engine[T]:
-        """Make the engine of a forked child, which starts with nothing, but with what it has to leave alone."""
+        """Return a new engine for a forked child. It has no objects, but knows which objects belong to its parent."""
         machine = self.machine
         engine = Engine(self.config, machine.limits, {**self._inherited, **machine.known})
         if machine.is_shut_down:
@@ -216,13 +222,13 @@ class Engine(Generic[T]):
         return engine
 
     def _renew(self) -> None:
-        """Be left alone from now on: this is a forked child, and the engine its parent's."""
+        """Disown this engine in a forked child, and keep it forever: no object of the parent may be finalised here."""
         keep(self)
         self.locked.disown()
 
     def _close_at_exit(self) -> None:
-        """Shut down, again and again as long as that ends something: whatever `close` raises."""
-        self.ending = me.thread  # sent away, daemon threads that wait would only end with a traceback
+        """Shut down. If `close` raises, repeat as long as each call removes at least one object."""
+        self.ending = me.thread  # daemon threads sleep on: `PoolClosed` would only make them print a traceback
         before = inf
         while not self.locked.is_inherited and self.report.size < before:
             before = self.report.size
@@ -233,4 +239,4 @@ class Engine(Generic[T]):
 
 
 def _take_nothing(_now: float, _holder: object) -> None:
-    """Stand in for `take` where each object that is lent needs its `getter` first."""
+    """Stand in for `take` if there is a `getter`, which has to run before an object is lent."""

@@ -1,6 +1,7 @@
-"""How `fun` and the hooks of a pool are called: without the lock, by the owner of a slot, who settles what comes of it.
+"""HookRunner: calls `fun` and the hooks of a pool, always without the lock.
 
-Each call of user code is settled where it is made, whatever it raises, BaseException included: no slot is lost.
+The caller owns the slot. Each method settles its slot itself, even if user code raises a BaseException. So no slot is
+ever lost.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 class HookRunner(Generic[T]):
-    """Calls `fun`, `opener`, `health`, `getter`, `retter` and `close` of one pool."""
+    """A runner of the user functions of one pool: `fun`, `opener`, `health`, `getter`, `retter` and `close`."""
 
     def __init__(self, config: PoolConfig[T], locked: LockedMachine[T], report: PoolReport[T]) -> None:
         self._make = config.make
@@ -34,7 +35,7 @@ class HookRunner(Generic[T]):
         self._report = report
 
     def create(self, slot: Slot[T]) -> None:
-        """Make the object of a slot, and open it. When this fails, the slot is given up, and the error raised."""
+        """Make the object of a slot, and call the `opener`. If either fails, give up the slot, and raise the error."""
         machine, locked = self._machine, self._locked
         machine.create(slot, locked.clock())
         try:
@@ -60,7 +61,7 @@ class HookRunner(Generic[T]):
         self._locked.run(self._machine.failed, slot)
 
     def refill(self, slot: Slot[T]) -> None:
-        """Make the object of a slot that no caller waits for: it becomes idle. Raises as `create`."""
+        """Make an idle object, for `min_size`. If that fails, pause before the next refill, and raise as `create`."""
         try:
             self.create(slot)
         except BaseException:
@@ -69,20 +70,20 @@ class HookRunner(Generic[T]):
         self._locked.run(self._machine.stocked, slot)
 
     def is_healthy(self, slot: Slot[T]) -> bool:
-        """Ask `health`. An Exception of it is logged, and means no; any other BaseException is raised."""
+        """Call `health` and return its answer. An Exception is logged and means no. Other BaseExceptions are raised."""
         try:
             answer = self._health(slot.obj)
             healthy = bool(answer)
         except Exception as error:
             self._report.log_failed_check(slot, error)
             return False
-        plain_result("health", answer)  # an awaitable is no answer: the caller has to know
+        plain_result("health", answer)  # raises TypeError for an awaitable, which is no answer
         if not healthy:
             self._report.log_bad_health(slot)
         return healthy
 
     def check_served(self, slot: Slot[T]) -> bool:
-        """Check an object that was served to this caller; False when it is dead, and its lease has ended."""
+        """Check an object that this caller was served. If it is dead, close it, and return False."""
         healthy = False
         try:
             healthy = self.is_healthy(slot)
@@ -92,7 +93,7 @@ class HookRunner(Generic[T]):
         return healthy
 
     def check_idle(self, slot: Slot[T]) -> None:
-        """Check an object which is idle, if it still is."""
+        """Check an idle object. Does nothing if it is not idle any more."""
         if not self._locked.run(self._machine.reserve_idle, slot):
             return
         healthy = False
@@ -101,8 +102,8 @@ class HookRunner(Generic[T]):
         finally:
             self._locked.run(self._machine.checked, slot, healthy)
 
-    def hand_over(self, slot: Slot[T]) -> None:
-        """Call the `getter` for an object that is about to be lent. An error of it ends the lease, and is raised."""
+    def prepare(self, slot: Slot[T]) -> None:
+        """Call the `getter` for an object about to be lent. If it raises, close the object, and raise the error."""
         try:
             plain_result("getter", self._getter(slot.obj))
         except BaseException as error:
@@ -111,9 +112,9 @@ class HookRunner(Generic[T]):
             raise
 
     def tidy(self, slot: Slot[T]) -> None:
-        """Have the `retter` tidy a reserved object up, and put it back; it is closed when that fails.
+        """Call the `retter` for a reserved object, and put it back. If the `retter` raises, close the object.
 
-        An Exception of the `retter` is logged; any other BaseException is raised.
+        An Exception is logged. Other BaseExceptions are raised.
         """
         reason: Reason | None = Reason.RETTER
         try:
@@ -129,7 +130,7 @@ class HookRunner(Generic[T]):
             self._locked.pump()
 
     def close(self, slot: Slot[T]) -> None:
-        """Close the object of a doomed slot. An Exception of `close` is logged; any other BaseException is raised."""
+        """Close the object of a slot. An Exception of `close` is logged. Other BaseExceptions are raised."""
         try:
             plain_result("close", self._closer(slot.obj))
         except Exception as error:

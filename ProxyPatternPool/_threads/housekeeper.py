@@ -1,11 +1,11 @@
-"""The housekeeper: one thread per process which keeps time for all pools, and nothing else.
+"""Housekeeper: one thread per process, which keeps time for all pools, and does nothing else.
 
-It is started by the first pool that needs something done later or elsewhere, and ends when no pool does. It runs
-no user code: a pool's `_round` only changes the pool's state, and starts the pool's own worker thread when there is
-an object to make or to close, so that a `close` which hangs stops no other pool.
+The first pool that needs something done later, or in another thread, starts it. It ends when no pool needs it. It runs
+no user code. A pool's `_round` only changes the pool's state, and starts the pool's own worker thread if there is an
+object to make or to close. So a `close` that hangs stops no other pool.
 
-Everything here can be called from a finaliser or a signal handler: nothing blocks. That is why it is a bare thread of
-the interpreter's: `threading.Thread.start` takes locks, and waits.
+Everything here may be called from a finaliser or a signal handler: nothing blocks. For that reason the thread is
+started by `_thread`: `threading.Thread.start` takes locks, and waits.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from ProxyPatternPool._threads.parking import Parker, ThreadParker, new_lock, ne
 
 log = logging.getLogger("ProxyPatternPool")
 
-#: Seconds for which the thread stays when there is nothing left to wait for: starting one costs more than that.
+#: The seconds for which the thread stays when it has nothing left to wait for. Starting a new one would cost more.
 LINGER = 1.0
-#: Seconds until a round that failed is tried again.
+#: The seconds until a failed round is tried again.
 RETRY = 1.0
-#: Seconds between two rounds of a pool at least, whatever it wants.
+#: The minimum of seconds between two rounds of a pool.
 SHORTEST = 0.01
 
 
-class Kept(Protocol):
-    """What the housekeeper knows of a pool."""
+class Client(Protocol):
+    """The part of a pool that the housekeeper knows."""
 
     def _round(self) -> float:
-        """Do what is due; return in how many seconds to come again, infinity for not at all."""
+        """Do the work that is due. Return the seconds until the next round; infinity means none."""
         ...
 
 
 class Housekeeper:
-    """Calls `_round` of every pool in its time, or at once when asked to by `call`. Keeps no pool alive."""
+    """A timer for all pools. It calls `_round` of each when it is due, or soon after `call`. It keeps no pool alive."""
 
     def __init__(self) -> None:
         renew_after_fork(self)
@@ -47,16 +47,16 @@ class Housekeeper:
 
     def _begin(self) -> None:
         self._alive = new_lock()  # held as long as the thread lives
-        self._calls: deque[Kept] = deque()  # who wants a round now; kept alive until they have had it
-        self._due: dict[weakref.ref[Kept], float] = {}  # when the next rounds are; the thread's own
-        self._parker: Parker = ThreadParker()  # what the thread sleeps on, now or next
+        self._calls: deque[Client] = deque()  # pools that need a round now; kept alive until they have had it
+        self._due: dict[weakref.ref[Client], float] = {}  # the times of the next rounds; only the thread uses it
+        self._parker: Parker = ThreadParker()  # the parker that the thread sleeps on, now or next
 
     def _renew(self) -> None:
         keep(*self._calls)
         self._begin()
 
-    def call(self, pool: Kept) -> None:
-        """Have ``pool._round()`` run soon, in the thread. Never blocks, never fails."""
+    def call(self, pool: Client) -> None:
+        """Run ``pool._round()`` soon, in the housekeeper's thread. Never blocks, and never fails."""
         self._calls.append(pool)
         self._parker.unpark()
         self._start()
@@ -65,7 +65,7 @@ class Housekeeper:
         if self._alive.acquire(False):
             try:
                 start_native_thread(self._run)
-            except (RuntimeError, MemoryError):  # no more threads: what was called waits for the next call
+            except (RuntimeError, MemoryError):  # no more threads: the pool waits for the next call
                 self._alive.release()
 
     def _run(self) -> None:
@@ -80,9 +80,9 @@ class Housekeeper:
 
     def _run_rounds(self, alive: object) -> None:
         lingering = False
-        # a green thread of eventlet's lives on in a forked child, which has begun anew: it has to go
+        # a green thread of eventlet lives on in a forked child, which has made a new `_alive`: it must end there
         while alive is self._alive and (not lingering or self._due or self._calls):
-            # published before the calls are looked at: one that comes after that unparks it
+            # published before the look at the calls: a later call unparks it
             self._parker = parker = new_parker()
             self._visit_due()
             lingering = not self._due
@@ -97,16 +97,16 @@ class Housekeeper:
             self._visit(pool)
         now = monotonic()
         for ref, due in list(self._due.items()):
-            kept = ref()
-            if kept is None:
+            client = ref()
+            if client is None:
                 del self._due[ref]
             elif due <= now:
-                self._visit(kept)
+                self._visit(client)
 
-    def _visit(self, pool: Kept) -> None:
+    def _visit(self, pool: Client) -> None:
         try:
             pause = pool._round()
-        except BaseException:  # one pool in trouble must not stop the housekeeping of all the others
+        except BaseException:  # a pool in trouble must not stop the others
             log.exception("housekeeping failed, and is tried again in %s s", RETRY)
             pause = RETRY
         ref = weakref.ref(pool, self._dropped)
@@ -115,9 +115,9 @@ class Housekeeper:
         else:
             self._due[ref] = monotonic() + max(pause, SHORTEST)
 
-    def _dropped(self, _ref: weakref.ref[Kept]) -> None:
+    def _dropped(self, _ref: weakref.ref[Client]) -> None:
         self._parker.unpark()
 
 
-#: The one of this process.
+#: The housekeeper of this process.
 housekeeper = Housekeeper()

@@ -1,4 +1,4 @@
-"""A use of an object of a `Pool`, as a context manager: `Lease`, and its twin for a pool whose `get` is overridden."""
+"""Lease: one use of an object of a `Pool`. MethodLease: the same for a pool whose `get` or `ret` is overridden."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 class Lender(Protocol[T]):
-    """What a lease knows of a pool."""
+    """The part of a pool that its leases know."""
 
     _engine: Engine[T]
 
     @property
     def name(self) -> str:
-        """The name in errors."""
+        """The pool's name, for errors."""
         ...
 
     def get(self, timeout: float | Default | None = ..., /) -> T:
@@ -35,15 +35,18 @@ class Lender(Protocol[T]):
 
 
 class Lease(Generic[T]):
-    """One use of an object: a context manager which returns just that use, and not what came of the object later."""
+    """A context manager for one use of an object. Its end returns this use only, never a later use of the object.
+
+    It may be entered again once it was left. Two threads cannot enter it at the same time: one gets `PoolException`.
+    """
 
     __slots__ = ("_engine", "_free", "_pool", "_slot", "_timeout", "_use")
 
     def __init__(self, pool: Lender[T], timeout: float | Default | None) -> None:
         self._pool = pool
         self._timeout = timeout
-        self._free = True  # to be entered: deleting it is atomic, so that of two threads one is refused
-        self._engine = pool._engine  # that the object is from: the pool has another one in a forked child
+        self._free = True  # deleted by entering: that is atomic, so one of two threads is refused
+        self._engine = pool._engine  # that of the object: a forked child's pool has another engine
         self._slot: Slot[T] | None = None  # set by entering
         self._use = OVER  # the key of the lease, set by entering
 
@@ -54,7 +57,7 @@ class Lease(Generic[T]):
             raise self._in_use_error() from None
         try:
             engine = self._pool._engine
-            take, clock = engine.take, engine.clock  # two loads and two calls: the calls of attributes would cost more
+            take, clock = engine.take, engine.clock  # two loads and two calls: calls of attributes would cost more
             slot = take(clock(), me.thread) or Request(engine, self._timeout).wait()
         except BaseException:
             self._free = True
@@ -76,14 +79,14 @@ class Lease(Generic[T]):
     def _in_use_error(self) -> PoolException:
         return PoolException(f"{self._pool.name}: this lease is in use, call obj() again for another")
 
-    # -- what a proxy does with a lease that it keeps
+    # -- for proxies, which keep a lease
 
     def is_out(self) -> bool:
-        """Tell whether the object has not been returned or discarded yet, by any thread."""
+        """Tell whether the use still lasts: no thread has returned or discarded the object."""
         return self._engine.machine.holds(self._use)
 
     def check(self) -> None:
-        """Raise `PoolException` when the object was taken away: its user must not go on with another one unawares."""
+        """Raise `PoolException` if the object was taken away: its holder must not go on with another one unawares."""
         if self._slot is not None and self._slot.was_killed(self._use):
             raise self._engine.report.killed_error()
 
@@ -92,32 +95,32 @@ class Lease(Generic[T]):
         self._engine.machine.hand_to(self._use, holder)
 
     def cache_in(self, cache: dict[str, Any]) -> None:
-        """Put the object into a cache as "obj", until the lease ends, in whatever way."""
+        """Put the object into a cache as "obj". The end of the lease, of any kind, removes it."""
         self._engine.machine.cache_in(self._use, cache)
 
     def end(self) -> None:
-        """Return the object, if it is still out. Safe from any thread."""
+        """Return the object, if the use still lasts. Safe from any thread."""
         self.__exit__(None, None, None)
-        self._use = OVER  # not before it is returned: whatever interrupts this, the use is either out, or over
+        self._use = OVER  # set after the return: an interrupt in between leaves the use out, or over, but never lost
 
     def end_later(self) -> None:
-        """Return the object, if it is still out, in a finaliser: nothing blocks, and no user code runs here."""
+        """Return the object in a finaliser, if the use still lasts. Never blocks; a `retter` runs in the background."""
         self._engine.give_later(self._use)
 
 
 class MethodLease(Lease[T]):
-    """A lease of a pool whose `get` or `ret` is overridden: it calls the two.
+    """A lease of a pool whose `get` or `ret` is overridden. It calls both methods.
 
-    What such a `get` returns need not be an object of the pool, but may be a wrapper of one: then nothing is known of
-    the use, and the wrapper goes to `ret`.
+    Such a `get` may return a wrapper instead of an object of the pool. Then the lease does not know the use, and passes
+    the wrapper to `ret`.
     """
 
     __slots__ = ("_caches", "_obj")
 
     def __init__(self, pool: Lender[T], timeout: float | Default | None) -> None:
         super().__init__(pool, timeout)
-        self._obj: T  # between entering and leaving: deleting it is atomic, so that one thread alone returns it
-        self._caches: list[dict[str, Any]] = []  # where a proxy has put a wrapper
+        self._obj: T  # between entering and leaving: deleting it is atomic, so only one thread returns it
+        self._caches: list[dict[str, Any]] = []  # of proxies, which have cached a wrapper
 
     def __enter__(self) -> T:
         try:

@@ -1,14 +1,14 @@
-"""How a caller waits, and where background work runs: chosen when it is needed, by what runs the caller then.
+"""Parkers: how a caller waits. Starting threads: where background work runs.
 
-In a thread that runs a hub of gevent or eventlet the caller is a greenlet: it must leave the thread to the hub.
-Elsewhere it is the thread itself.
+Both are chosen at the moment of need, by the kind of caller. In a thread that runs a hub of gevent or eventlet, the
+caller is a greenlet, and has to leave the thread to the hub. Elsewhere the caller is the thread itself.
 
-Where gevent has replaced threads, a new one is a greenlet of the thread which starts it; and that one's hub may never
-run. So the housekeeper, which runs no user code, is a thread of the operating system even there, and the user's code
-runs in the main thread's hub, where its sockets live.
+If gevent has replaced threads, a new thread is a greenlet of the thread that starts it, whose hub may never run. So the
+housekeeper, which runs no user code, is a thread of the operating system even then. User code runs in the main thread's
+hub, to which its sockets belong.
 
-eventlet replaces threads likewise, but another thread cannot wake its hub before that one's next turn. So there the
-housekeeper is a green thread, where whoever starts it has a hub: it is in time as long as the hub is.
+eventlet replaces threads in the same way. But another thread cannot wake an eventlet hub before the hub's next turn. So
+the housekeeper is a green thread if the caller that starts it has an eventlet hub. It is on time as long as the hub is.
 """
 
 from __future__ import annotations
@@ -19,28 +19,31 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-#: Seconds after which a parked caller looks around: a signal handler that raised in another thread may have lost its
-#: wake-up.
+#: The seconds after which a parked caller looks around. Its wake-up may be lost, if a signal handler has raised in the
+#: thread that was about to wake it.
 RECHECK = 1.0
 
 
 class Parker(Protocol):
-    """Parks its maker, once. Make it, publish it, then park; whoever finds it may unpark it before that, too."""
+    """A means of waiting for the caller that makes it, to be used once.
+
+    The caller makes a parker, publishes it, and then parks. Another thread may unpark it even before that.
+    """
 
     def park(self, timeout: float | None) -> None:
-        """Wait until unparked, at most `timeout` seconds (None: for ever)."""
+        """Wait until unparked, at most `timeout` seconds (None: without a limit)."""
         ...
 
     def unpark(self) -> bool:
-        """End the waiting, now or before it begins; False when its maker cannot be woken: what ran it has ended.
+        """End the waiting, even before it begins. Return False if the caller's thread or hub has ended.
 
-        Never blocks; safe from any thread, finaliser, signal handler.
+        Never blocks. Safe in any thread, finaliser or signal handler.
         """
         ...
 
 
 def new_parker() -> Parker:
-    """Return what the caller can park on."""
+    """Return a parker for the current thread or greenlet."""
     hub = _hub_of_thread()
     if hub is not None:
         return GreenletParker(hub)
@@ -49,30 +52,30 @@ def new_parker() -> Parker:
 
 
 def park_for_a_while(parker: Parker, timeout: float) -> None:
-    """Park for at most `timeout` seconds, or `RECHECK`; the caller looks around then."""
+    """Park for at most `timeout` seconds, and at most `RECHECK`. The caller then looks around."""
     parker.park(min(timeout, RECHECK))
 
 
 def new_lock() -> threading.Lock:
-    """Return a lock of the operating system, for what is too short to let others run meanwhile.
+    """Return a lock of the operating system, for regions too short to let other greenlets run meanwhile.
 
-    A lock of gevent's or eventlet's would be right only among the greenlets of one thread.
+    A lock of gevent or eventlet would be right only among the greenlets of one thread.
     """
     lock: threading.Lock = _original("_thread", "allocate_lock")()
     return lock
 
 
 def start_native_thread(run: Callable[[], None]) -> None:
-    """Run it in a thread of the operating system, but for a green one of eventlet's where the caller is such a one.
+    """Run a function in a thread of the operating system. If the caller has an eventlet hub, run it in a green thread.
 
-    Never blocks. RuntimeError or MemoryError when there is none.
+    Never blocks. Raises RuntimeError or MemoryError if no thread can be started.
     """
     original = _original("_thread", "start_new_thread")
     (original if _eventlet_hub_of_thread() is None else _thread.start_new_thread)(run, ())
 
 
 def start_thread(run: Callable[[], None], name: str, hub: Any) -> None:
-    """Run user code in the background of those whose `home_hub` this is. Raises as `start_native_thread`."""
+    """Run user code in a greenlet of `hub`, a result of `home_hub`, or in a thread. Raises as `start_native_thread`."""
     if hub is not None and hub.loop is not None:
         hub.loop.run_callback_threadsafe(sys.modules["gevent"].Greenlet.spawn, run)
     elif _threads_are_greenlets():
@@ -82,7 +85,7 @@ def start_thread(run: Callable[[], None], name: str, hub: Any) -> None:
 
 
 def home_hub() -> Any:
-    """Return the gevent hub in which the caller's background work is to run, None for a thread of its own."""
+    """Return the gevent hub in which the caller's background work has to run. None means in a thread of its own."""
     if not _threads_are_greenlets():
         return None
     hub = sys.modules["gevent"].get_hub()
@@ -113,7 +116,7 @@ def _original(module: str, name: str) -> Any:
 
 
 class ThreadParker:
-    """Parks a thread on a lock of its own."""
+    """A parker for a thread, with a lock of its own."""
 
     __slots__ = ("_lock",)
 
@@ -126,7 +129,7 @@ class ThreadParker:
         self._lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
     def unpark(self) -> bool:
-        """End the waiting, see `Parker`. A thread that waits cannot end."""
+        """End the waiting, see `Parker`. Always return True, since a waiting thread cannot end."""
         try:
             self._lock.release()
         except RuntimeError:
@@ -135,12 +138,12 @@ class ThreadParker:
 
 
 class GreenletParker:
-    """Parks a greenlet, and lets its hub run the others meanwhile."""
+    """A parker for a greenlet of gevent. Its hub runs the other greenlets meanwhile."""
 
     __slots__ = ("_hub", "_timeout", "_waiter")
 
     def __init__(self, hub: Any) -> None:
-        gevent: Any = sys.modules["gevent"]  # it is there, since there is a hub
+        gevent: Any = sys.modules["gevent"]  # imported, since there is a hub
         self._hub = hub
         self._waiter = gevent.hub.Waiter(hub)
         self._timeout = gevent.Timeout
@@ -151,7 +154,7 @@ class GreenletParker:
             self._waiter.get()
 
     def unpark(self) -> bool:
-        """End the waiting, see `Parker`. The hub does it, in its own thread, at its next turn."""
+        """End the waiting, see `Parker`. The hub wakes the greenlet in its own thread, at its next turn."""
         hub = self._hub
         if hub.loop is None or not (hub is _hub_of_thread() or hub.thread_ident in sys._current_frames()):
             return False
@@ -160,12 +163,12 @@ class GreenletParker:
 
 
 class EventletParker:
-    """Parks a green thread of eventlet, and lets its hub run the others meanwhile."""
+    """A parker for a green thread of eventlet. Its hub runs the others meanwhile."""
 
     __slots__ = ("_event", "_hub")
 
     def __init__(self, hub: Any) -> None:
-        eventlet: Any = sys.modules["eventlet"]  # it is there, since there is a hub
+        eventlet: Any = sys.modules["eventlet"]  # imported, since there is a hub
         self._hub = hub
         self._event = eventlet.Event()
 
@@ -174,7 +177,7 @@ class EventletParker:
         self._event.wait(timeout)
 
     def unpark(self) -> bool:
-        """End the waiting, see `Parker`. The hub does it, in its own thread, at its next turn: nothing hastens that."""
+        """End the waiting, see `Parker`. The hub wakes the green thread at its next turn, which nothing can hasten."""
         self._hub.schedule_call_global(0, self._send)
         return not self._hub.greenlet.dead
 

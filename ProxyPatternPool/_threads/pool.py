@@ -1,4 +1,4 @@
-"""Pool: the pool for threads. It is a thin face over an `Engine`, and has a new one in a forked child."""
+"""Pool: the pool for threads. It is a thin face over an `Engine`, and gets a new engine in a forked child."""
 
 from __future__ import annotations
 
@@ -28,40 +28,43 @@ CONFIGURED: Final = Default.TIMEOUT
 
 
 class Pool(PoolFace[T]):
-    """At least `min_size` and at most `max_size` objects, each lent to one thread at a time.
+    """A pool of at least `min_size` and at most `max_size` objects, each lent to one thread at a time.
 
-    `fun(n)` makes object number ``n`` (0, 1, 2...); the `min_size` first ones are made here, and an error of theirs
-    is raised once those made before it are closed. All methods may be called from any thread; `discard` and `stats`,
-    and without a `retter` `ret`, from a finaliser or a signal handler, too. User code runs without a lock held: others
-    go on meanwhile. What is wrong with a parameter is raised at once, as TypeError or ValueError.
+    `fun(n)` makes object number ``n`` (0, 1, 2...). The constructor makes the first `min_size` objects. If one of them
+    fails, the constructor closes the others and raises the error. An error in a parameter is raised at once, as
+    TypeError or ValueError.
 
-    The parameters, all but the first two by keyword, and their defaults; seconds. A ``max_`` of 0 or None
-    is no limit:
+    Any thread may call any method. A finaliser or a signal handler may call `discard`, `stats` and `leases`, and also
+    `ret` if there is no `retter`. User code runs without a lock, so it does not hold up other threads. A pool is a
+    context manager, whose end calls `shutdown`.
 
-    - `max_size` (0): objects at most, those being made or closed included
-    - `min_size` (1): objects kept, idle or not
-    - `timeout` (30.0): seconds that `get` waits while all are out; 0 tries once, None waits for ever
-    - `max_use` (0): leases after which an object is closed
-    - `max_delay` (0.0): seconds unused after which an idle object is closed, above `min_size`
-    - `max_lifetime` (0.0): seconds after which an object is closed, idle, or on return; up to a tenth earlier
-    - `max_using_delay` (0.0): seconds after which a lease is warned about
-    - `max_using_delay_kill` (0.0): seconds after which the object is taken away from who has it
-    - `max_waiting` (0): callers that wait at most: the next one gets `PoolFull` at once
-    - `close` (None): ends an object: a function, or the name of its method
-    - `health` (None): tells whether an object is alive; false or an exception: it is closed, and not lent
-    - `health_delay` (0.5): seconds unused after which `health` is asked before an object is lent; 0: each time, except
-      for the caller that the object was made for
-    - `opener` (None): called with each new object; an exception: it is closed, and raised to the caller
-    - `getter` (None): called before an object is lent; an exception: likewise
-    - `retter` (None): called when an object is given back; an exception: it is closed, and logged
-    - `tracer` (None): tells an object, as a text, in logs, errors and statistics, beside its type and number
-    - `stats` (None): tells more of it in the statistics, as JSON-compatible data
-    - `delay` (0.0): seconds from one background round to the next; 0: as the limits ask for
-    - `name` (None): of the pool, in logs, errors and statistics; None: ``pool-1``, ``pool-2``...
-    - `log_level` (None): of this pool's messages alone, which are logged as ``ProxyPatternPool.<name>`` then
+    These are the parameters, with their defaults; all but the first two are keyword-only. Durations are in seconds.
+    For a ``max_`` parameter, 0 or None means no limit.
+
+    - `max_size` (0): the maximum number of objects, including those being made or closed
+    - `min_size` (1): the number of objects that the pool keeps, idle or in use
+    - `timeout` (30.0): how long `get` waits while all objects are in use; 0 tries once, None waits without a limit
+    - `max_use` (0): the number of leases after which an object is closed
+    - `max_delay` (0.0): how long an object may be idle before it is closed, unless `min_size` needs it
+    - `max_lifetime` (0.0): the age at which an object is closed, idle or on return; up to a tenth earlier at random
+    - `max_using_delay` (0.0): the length of a lease after which the pool logs a warning
+    - `max_using_delay_kill` (0.0): the length of a lease after which the object is taken away and closed
+    - `max_waiting` (0): the maximum number of waiting callers; the next caller gets `PoolFull` at once
+    - `close` (None): ends an object; a function, or the name of a method of the object
+    - `health` (None): returns whether an object is alive; if it returns false or raises, the object is closed, not lent
+    - `health_delay` (0.5): how long an object may be unused before `health` is called ahead of a lease; 0 calls it
+      ahead of each lease, except for an object just made for the caller
+    - `opener` (None): called with each new object; if it raises, the object is closed, and the caller gets the error
+    - `getter` (None): called before an object is lent; if it raises, the same happens
+    - `retter` (None): called when an object is returned; if it raises, the object is closed, and the error is logged
+    - `tracer` (None): returns a str that describes an object in logs, errors and `leases`, beside its type and number
+    - `stats` (None): returns JSON-compatible data of an object, for the statistics
+    - `delay` (0.0): the time from one background round to the next; 0 means whenever a limit needs a round
+    - `name` (None): the pool's name in logs, errors and statistics; None means ``pool-1``, ``pool-2``...
+    - `log_level` (None): the level of this pool's messages alone, which then go to ``ProxyPatternPool.<name>``
     """
 
-    _is_patched = False  # for good once true: this very pool was given a `get` or `ret` of its own
+    _is_patched = False  # true, and never false again, once this one pool was given a `get` or `ret` of its own
 
     def __init__(
         self, fun: Callable[[int], T], max_size: int | None = 0, **parameters: Unpack[PoolParameters[T]]
@@ -71,7 +74,7 @@ class Pool(PoolFace[T]):
 
     @classmethod
     def _unopened(cls, config: PoolConfig[T]) -> Self:
-        """Make a pool which creates nothing, not even `min_size` objects, before its first use."""
+        """Make a pool that creates nothing before its first use, not even `min_size` objects."""
         pool = cls.__new__(cls)
         pool._open(config)
         return pool
@@ -79,13 +82,13 @@ class Pool(PoolFace[T]):
     def _open(self, config: PoolConfig[T]) -> None:
         config.check_plain()
         self._use(Engine(config, config.limits(), {}))
-        # the name of `shutdown` in earlier releases. A method would make a descriptor of each pool: a pool that is a
-        # class attribute could not be hidden by an attribute of an instance. A `__getattr__` would make `get` slower
+        # The name of `shutdown` in earlier releases. As a method, it would make each pool a descriptor: an instance
+        # could not have an attribute of the name under which its class has a pool. A `__getattr__` would slow `get`.
         vars(self)["__delete__"] = partial(_end, weakref.ref(self))
         renew_after_fork(self)
 
     def _use(self, engine: Engine[T]) -> None:
-        self._engine = engine  # of this process
+        self._engine = engine  # of the current process
         self._report = engine.report
 
     def _renew(self) -> None:
@@ -99,28 +102,41 @@ class Pool(PoolFace[T]):
     # -- using it
 
     def get(self, timeout: float | Default | None = CONFIGURED) -> T:
-        """Take an object, to be given back with `ret` or `discard`.
+        """Take an object, which `ret` or `discard` gives back.
 
-        Waits at most `timeout` seconds (0: not at all; None: for ever; by default, as the pool was told to) while
-        all `max_size` objects are out, in the order of arrival; then raises `TimeOut`, whose cause is the last
-        creation error, if any; or at once `PoolFull`, when `max_waiting` others wait. What `fun`, `opener` or `getter`
-        raise when it is this caller's turn is raised here, with a note that names the pool. `PoolClosed` after
-        `shutdown`.
+        While all `max_size` objects are in use, waits at most `timeout` seconds (0: not at all; None: without a limit;
+        by default, the pool's own `timeout`). Callers are served in the order of arrival. The time that this caller's
+        own call of `fun` takes is not limited. A waiting greenlet leaves its thread to its hub.
+
+        An exception may interrupt the waiting, for example KeyboardInterrupt, or the kill of a greenlet. An object that
+        was already on its way then goes to the next caller. A finaliser or a signal handler must not call `get`: it may
+        wait for the very thread that it has interrupted.
+
+        The possible errors are:
+
+        - `TimeOut` if no object came in time; its cause is the last creation error, if any
+        - `PoolFull`, at once, if `max_waiting` callers are waiting already
+        - `PoolClosed` after `shutdown`
+        - `PoolException` if `fun` returns an object that is in the pool already
+        - the exception of `fun`, `opener` or `getter`, when this caller runs it, with a note that names the pool
         """
         if timeout is not CONFIGURED:
             timeout = checked_timeout(timeout)
         engine = self._engine
-        take, clock = engine.take, engine.clock  # two loads and two calls: the calls of attributes would cost more
+        take, clock = engine.take, engine.clock  # two loads and two calls: calls of attributes would cost more
         slot = take(clock(), me.thread)
         if slot is None:
             slot = Request(engine, timeout).wait()
         return slot.obj
 
     def ret(self, obj: T) -> None:
-        """Give an object back. Never blocks, and never calls `close`: safe in a finaliser or a signal handler.
+        """Give an object back. Never blocks, except in the `retter`, and never calls `close`.
 
-        With a `retter` it takes the time which that one takes, and is safe where that one is. What is not out (given
-        back twice, taken away, or never ours) is counted, logged as a warning, and changes nothing.
+        Without a `retter`, `ret` is safe in finalisers and signal handlers. With a `retter`, `ret` takes as long as the
+        `retter` does, and is only as safe in finalisers and signal handlers as the `retter` is.
+
+        The return of an object that is not out is counted and logged as a warning, and changes nothing. Such an object
+        was returned before, was taken away, or never belonged to the pool.
         """
         engine = self._engine
         try:
@@ -131,7 +147,11 @@ class Pool(PoolFace[T]):
             engine.report_bad_return(obj)
 
     def discard(self, obj: T) -> None:
-        """Give an object back broken: it is closed in the background, not lent again. Never blocks; else as `ret`."""
+        """Give back a broken object, which is closed in the background and never lent again.
+
+        Never blocks, and does not call the `retter`: safe in finalisers and signal handlers. The discard of an object
+        that is not out is counted, logged, and changes nothing, as in `ret`.
+        """
         engine = self._engine
         try:
             engine.machine.discard(obj, engine.clock())
@@ -140,10 +160,13 @@ class Pool(PoolFace[T]):
             engine.report_bad_return(obj)
 
     def obj(self, timeout: float | Default | None = CONFIGURED) -> Lease[T]:
-        """Borrow an object for a ``with`` block, at whose end it is returned, whatever ended it. Waits as `get`.
+        """Borrow an object for a ``with`` block. The end of the block returns it, even after an exception.
 
-        A subclass that overrides `get` or `ret` sees a call of both for each block; so does a patch of the class or of
-        the pool. What an overridden `get` returns may be a wrapper: the end of the block passes it to `ret`.
+        Entering the block waits and raises as `get` does. The returned lease may be used again after its block, but not
+        for two blocks at the same time: the second one gets `PoolException`.
+
+        If a subclass overrides `get` or `ret`, each block calls both of them. The same holds for a patch of the class
+        or of the pool. An overridden `get` may return a wrapper, which the end of the block passes to `ret`.
         """
         if timeout is not CONFIGURED:
             timeout = checked_timeout(timeout)
@@ -153,36 +176,39 @@ class Pool(PoolFace[T]):
         return MethodLease(self, timeout)
 
     def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
-        """Change the sizes; None leaves one as it is, and a `max_size` of 0 is no limit. Does not wait for objects.
+        """Change the sizes. None leaves a size unchanged; a `max_size` of 0 means no limit. Does not wait for objects.
 
-        A larger pool serves who waits at once. In a smaller one the idle objects beyond its size are closed now, in the
-        background, and those in use when they come back. TypeError or ValueError as for a new pool.
+        A larger pool serves waiting callers at once. In a smaller pool, surplus idle objects are closed now, in the
+        background. Surplus objects in use are closed when they come back. Raises TypeError or ValueError as the
+        constructor does.
         """
         engine = self._engine
         engine.locked.run(engine.machine.resize, min_size, max_size)
         engine.finish()
 
     def refresh(self) -> None:
-        """Replace all objects: none that exists now is lent again. Does not wait for anything.
+        """Replace all objects: no object that exists now is lent again. Does not wait.
 
-        Idle ones are closed one at a time in the background, and those in use when they come back. What `min_size`
-        asks for is made again then, the others when they are needed.
+        Idle objects are closed one at a time in the background, objects in use when they come back. As many as
+        `min_size` needs are then made again; further ones are made when callers need them.
         """
         engine = self._engine
         engine.locked.run(engine.machine.refresh)
         engine.finish()
 
     def shutdown(self, delay: float = 0.0) -> None:
-        """End the pool, for good. Whoever waits is sent away with `PoolClosed`, idle objects are closed, here and now.
+        """Close the pool forever. Waiting callers get `PoolClosed`, and this call closes the idle objects.
 
-        Then waits at most `delay` seconds for those in use. Those which come back later are closed then, in the
-        background, never while they are used. What is being closed in the background already is waited for, 5 seconds
-        at most; what is being made or checked there, half a second. Doing it twice does no harm.
+        It then waits at most `delay` seconds for the objects in use. An object that comes back later is closed in the
+        background. No object is closed while it is in use.
+
+        It also waits for the pool's worker thread: at most 5 seconds for a running `close`, and half a second for a
+        running `fun` or `health`. A second call is allowed.
         """
         self._engine.shutdown(delay)
 
     def _give_left(self, trail: object) -> None:
-        """Return the objects that ended owners on a trail have left. Never blocks."""
+        """Take back the objects that ended owners on a trail have left. Never blocks, except in the `retter`."""
         self._engine.give_left(trail)
 
     def __enter__(self) -> Self:
@@ -195,22 +221,23 @@ class Pool(PoolFace[T]):
 
 
 def _end(reference: weakref.ref[Pool[T]]) -> None:
-    """Shut down a pool, which must not refer to itself in order to have this called."""
+    """Shut down a pool. The reference is weak: a pool that refers to itself would wait for the cyclic collector."""
     pool = reference()
     if pool is not None:
         pool.shutdown()
 
 
-#: The methods that a `Lease` does without: where they are others, they are called.
+#: The methods that a `Lease` bypasses. If a pool has others, a `MethodLease` calls them.
 GET: Final = Pool.get
 RET: Final = Pool.ret
 
 
 def _set_attribute(pool: Pool[T], name: str, value: object) -> None:
-    """Set an attribute, and note a `get` or `ret`: a look for them would cost each block a tenth of its time."""
+    """Set an attribute, and note if it is `get` or `ret`. Looking for them would slow each block by a tenth."""
     object.__setattr__(pool, name, value)
     if name in ("get", "ret"):
         pool._is_patched = True
 
 
-Pool.__setattr__ = _set_attribute  # type: ignore[assignment, method-assign]  # here: type checkers know the attributes
+# set here: a `__setattr__` in the class would make type checkers accept any attribute
+Pool.__setattr__ = _set_attribute  # type: ignore[assignment, method-assign]  # on purpose, see above

@@ -224,7 +224,7 @@ BREAKS = [
     Break(
         "who gives up leaves the queue",
         "it stays",
-        "PoolMachine._unqueue",
+        "SlotTable._unqueue",
         "            self.waiters.remove(waiter)\n        except ValueError:",
         "            self.waiters.index(waiter)\n        except ValueError:",
         "threads/test_limits.py::test_a_waiter_that_has_given_up_does_not_count",

@@ -167,7 +167,7 @@ def test_a_waiter_for_an_object_of_the_ended_program_is_sent_away(end: str) -> N
             time.sleep(0.001)
         {end}
     """)
-    assert result.stdout == "pool-1: the program has ended, and so has everybody who had an object\n"
+    assert result.stdout == "pool-1: the program has ended, and so have all threads that had an object\n"
     assert result.returncode == {"": 0, "sys.exit(3)": 3, "1 / 0": 1}[end]
 
 
@@ -233,12 +233,12 @@ def test_a_waiter_for_an_ended_thread_goes_on_while_the_program_does() -> None:
         first.start()
         first.join()
         looks = 0
-        give_up = Request._give_up_if_deserted
+        give_up = Request._give_up_if_alone
         def look(request):
             global looks
             looks += 1
             give_up(request)
-        Request._give_up_if_deserted = look
+        Request._give_up_if_alone = look
         second = threading.Thread(target=lambda: print("served", pool.get()))
         second.start()
         while looks < 3:
@@ -259,12 +259,12 @@ def test_a_waiter_for_a_living_thread_goes_on_after_the_main_thread() -> None:
         _parking.RECHECK = 0.01
         pool = Pool(lambda n: n, 1, timeout=20)
         looks = 0
-        give_up = Request._give_up_if_deserted
+        give_up = Request._give_up_if_alone
         def look(request):
             global looks
             looks += not threading.main_thread().is_alive()
             give_up(request)
-        Request._give_up_if_deserted = look
+        Request._give_up_if_alone = look
         def hold():
             with pool.obj():
                 held.set()
