@@ -185,7 +185,7 @@ def test_what_is_made_twice_is_not_closed_while_the_first_one_uses_it(run_loop: 
     run_loop(watched(main()))
 
 
-# -- keepers
+# -- the tasks of the objects
 
 
 def test_objects_live_in_tasks_of_their_own_in_an_empty_context(run_loop: Run) -> None:
@@ -232,7 +232,7 @@ def test_the_task_of_an_object_is_told_by_pool_and_number(run_loop: Run) -> None
 
     async def main() -> None:
         async with AsyncPool(name, 2, name="db") as pool, pool.obj() as first, pool.obj() as second:
-            assert (first, second) == ("db: keeper of object 0", "db: keeper of object 1")
+            assert (first, second) == ("db: task of object 0", "db: task of object 1")
 
     run_loop(watched(main()))
 

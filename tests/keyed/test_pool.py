@@ -293,7 +293,7 @@ def test_its_task_is_told_by_pool_and_number(run_loop: Run) -> None:
 
     async def main() -> None:
         async with AsyncKeyedPool(name, name="db") as pool, pool.get("secret") as first, pool.get("other") as second:
-            assert (first, second) == ("db: keeper of instance 0", "db: keeper of instance 1")
+            assert (first, second) == ("db: task of instance 0", "db: task of instance 1")
 
     run_loop(main())
 

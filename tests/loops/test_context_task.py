@@ -52,9 +52,9 @@ class Manager:
         self.contexts.append(request_id.get())
 
 
-async def ended(keeper: ContextTask[Any], error: BaseException | None = None) -> None:
-    keeper.release(error)
-    await keeper.ended()
+async def ended(context_task: ContextTask[Any], error: BaseException | None = None) -> None:
+    context_task.release(error)
+    await context_task.ended()
 
 
 def test_an_object_is_entered_and_exited_by_one_task_in_an_empty_context(run_loop: Run) -> None:
@@ -63,12 +63,12 @@ def test_an_object_is_entered_and_exited_by_one_task_in_an_empty_context(run_loo
     async def main() -> None:
         request_id.set("mine")
         manager = Manager()
-        keeper = ContextTask(manager)
-        assert await keeper.entered() is manager
-        await ended(keeper)
+        context_task = ContextTask(manager)
+        assert await context_task.entered() is manager
+        await ended(context_task)
         assert manager.tasks[0] is manager.tasks[1] is not asyncio.current_task()
         assert manager.contexts == ["nobody's"] * 2
-        assert (manager.exits, manager.reason, keeper.failure()) == (1, None, None)
+        assert (manager.exits, manager.reason, context_task.failure()) == (1, None, None)
 
     run_loop(main())
 
@@ -77,15 +77,15 @@ def test_a_waiter_that_is_cancelled_leaves_the_entering_to_the_others(run_loop: 
     async def main() -> None:
         manager = Manager()
         manager.may_enter.clear()
-        keeper = ContextTask(manager)
-        first, second = (asyncio.create_task(keeper.entered()) for _ in range(2))
+        context_task = ContextTask(manager)
+        first, second = (asyncio.create_task(context_task.entered()) for _ in range(2))
         await manager.begun.wait()
         first.cancel()
         await asyncio.wait([first])
         manager.may_enter.set()
         assert first.cancelled()
         assert await second is manager
-        await ended(keeper)
+        await ended(context_task)
 
     run_loop(main())
 
@@ -93,33 +93,33 @@ def test_a_waiter_that_is_cancelled_leaves_the_entering_to_the_others(run_loop: 
 def test_a_waiter_for_the_end_that_is_cancelled_does_not_stop_the_exit(run_loop: Run) -> None:
     async def main() -> None:
         manager = Manager()
-        keeper = ContextTask(manager)
-        await keeper.entered()
+        context_task = ContextTask(manager)
+        await context_task.entered()
         manager.may_exit.clear()
-        keeper.release()
-        waiter = asyncio.create_task(keeper.ended())
+        context_task.release()
+        waiter = asyncio.create_task(context_task.ended())
         await asyncio.sleep(0)
         waiter.cancel()
         await asyncio.wait([waiter])
         manager.may_exit.set()
-        await keeper.ended()
+        await context_task.ended()
         assert waiter.cancelled()
         assert manager.exits == 1
 
     run_loop(main())
 
 
-def test_cancelling_all_tasks_does_not_reach_a_keeper(run_loop: Run) -> None:
+def test_cancelling_all_tasks_does_not_reach_a_context_task(run_loop: Run) -> None:
     """Otherwise a server that stops its requests would lose the connections that their `finally` blocks need."""
 
     async def main() -> None:
         manager = Manager()
-        keeper = ContextTask(manager)
-        await keeper.entered()
+        context_task = ContextTask(manager)
+        await context_task.entered()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         await asyncio.sleep(0)
         assert manager.exits == 0
-        await ended(keeper)
+        await ended(context_task)
 
     run_loop(main())
 
@@ -127,15 +127,15 @@ def test_cancelling_all_tasks_does_not_reach_a_keeper(run_loop: Run) -> None:
 @pytest.mark.parametrize("error", [ValueError("no server"), SystemExit(3)])
 def test_what_entering_raises_reaches_all_who_wait(run_loop: Run, error: BaseException) -> None:
     async def main() -> None:
-        keeper = ContextTask(Manager(entering=error))
+        context_task = ContextTask(Manager(entering=error))
         for is_first in (True, False):
             with pytest.raises(type(error)) as caught:
-                await keeper.entered()
+                await context_task.entered()
             assert caught.value.args == error.args
             assert (caught.value is error) == is_first
-        await keeper.ended()  # it has, and there is nothing to raise twice
-        keeper.release()
-        assert keeper.failure() is error
+        await context_task.ended()  # it has, and there is nothing to raise twice
+        context_task.release()
+        assert context_task.failure() is error
 
     run_loop(main())
 
@@ -143,12 +143,12 @@ def test_what_entering_raises_reaches_all_who_wait(run_loop: Run, error: BaseExc
 def test_what_exiting_raises_reaches_who_waits_for_it(run_loop: Run) -> None:
     async def main() -> None:
         error = ValueError("cannot say goodbye")
-        keeper = ContextTask(Manager(exiting=error))
-        await keeper.entered()
-        assert keeper.failure() is None
+        context_task = ContextTask(Manager(exiting=error))
+        await context_task.entered()
+        assert context_task.failure() is None
         with pytest.raises(ValueError, match="goodbye"):
-            await ended(keeper)
-        assert keeper.failure() is error
+            await ended(context_task)
+        assert context_task.failure() is error
 
     run_loop(main())
 
@@ -158,11 +158,11 @@ def test_an_object_is_exited_with_what_it_is_released_with(run_loop: Run) -> Non
 
     async def main() -> None:
         manager, error = Manager(), RuntimeError("broken")
-        keeper = ContextTask(manager)
-        await keeper.entered()
-        keeper.release(error)
-        keeper.release()  # too late
-        await keeper.ended()  # does not raise what is known
+        context_task = ContextTask(manager)
+        await context_task.entered()
+        context_task.release(error)
+        context_task.release()  # too late
+        await context_task.ended()  # does not raise what is known
         assert manager.reason is error
 
     run_loop(main())
@@ -173,9 +173,9 @@ def test_a_group_that_tells_the_reason_again_has_not_failed(run_loop: Run) -> No
 
     async def main() -> None:
         broken = RuntimeError("broken")
-        keeper = ContextTask(asyncio.TaskGroup())
-        await keeper.entered()
-        await ended(keeper, broken)
+        context_task = ContextTask(asyncio.TaskGroup())
+        await context_task.entered()
+        await ended(context_task, broken)
 
         other = ContextTask(Manager(exiting=ExceptionGroup("", [broken, ValueError("new")])))
         await other.entered()
@@ -206,14 +206,14 @@ def test_releasing_what_is_being_entered_cancels_that(run_loop: Run, begun: bool
     async def main() -> None:
         manager = Manager()
         manager.may_enter.clear()
-        keeper = ContextTask(manager)
-        waiter = asyncio.create_task(keeper.entered())
+        context_task = ContextTask(manager)
+        waiter = asyncio.create_task(context_task.entered())
         if begun:
             await manager.begun.wait()
-        keeper.release()
-        with pytest.raises(RuntimeError, match=r"^the entering of something of type Manager was cancelled$"):
+        context_task.release()
+        with pytest.raises(RuntimeError, match=r"^entering something of type Manager was cancelled$"):
             await waiter
-        await keeper.ended()
+        await context_task.ended()
         assert manager.begun.is_set() == begun
         assert manager.exits == 0
 
@@ -231,9 +231,9 @@ def test_an_entering_that_is_released_but_succeeds_is_exited(run_loop: Run) -> N
     async def main() -> None:
         manager = Stubborn()
         manager.may_enter.clear()
-        keeper = ContextTask(manager)
+        context_task = ContextTask(manager)
         await manager.begun.wait()
-        await ended(keeper)
+        await ended(context_task)
         assert manager.exits == 1
 
     run_loop(main())
@@ -244,14 +244,14 @@ def test_its_maker_is_told_before_those_who_wait(run_loop: Run) -> None:
         events: list[str] = []
 
         async def wait_for_it() -> None:
-            await keeper.entered()
+            await context_task.entered()
             events.append("waiter")
 
-        keeper = ContextTask(
+        context_task = ContextTask(
             Manager(), on_entered=lambda: events.append("entered"), on_ended=lambda: events.append("ended")
         )
         await wait_for_it()
-        await ended(keeper)
+        await ended(context_task)
         assert events == ["entered", "waiter", "ended"]
 
     run_loop(main())
@@ -263,8 +263,8 @@ def test_a_manager_that_cancels_its_task_is_exited_at_once(run_loop: Run) -> Non
     async def main() -> None:
         told = asyncio.Event()
         group = asyncio.TaskGroup()
-        keeper = ContextTask(group, on_ended=told.set)
-        await keeper.entered()
+        context_task = ContextTask(group, on_ended=told.set)
+        await context_task.entered()
 
         async def child() -> None:
             raise ValueError("the child has failed")
@@ -272,7 +272,7 @@ def test_a_manager_that_cancels_its_task_is_exited_at_once(run_loop: Run) -> Non
         group.create_task(child())
         await told.wait()
         with pytest.raises(ExceptionGroup) as caught:
-            await keeper.ended()
+            await context_task.ended()
         assert [str(error) for error in caught.value.exceptions] == ["the child has failed"]
 
     run_loop(main())
@@ -281,12 +281,12 @@ def test_a_manager_that_cancels_its_task_is_exited_at_once(run_loop: Run) -> Non
 def test_a_cancelled_hold_is_no_failure_of_the_exit(run_loop: Run) -> None:
     async def main() -> None:
         manager, told = Manager(), asyncio.Event()
-        keeper = ContextTask(manager, on_ended=told.set)
-        await keeper.entered()
+        context_task = ContextTask(manager, on_ended=told.set)
+        await context_task.entered()
         task: Any = manager.tasks[0]
         task.cancel()
         await told.wait()
-        await keeper.ended()
+        await context_task.ended()
         assert isinstance(manager.reason, asyncio.CancelledError)
 
     run_loop(main())
@@ -301,14 +301,14 @@ def test_a_failure_that_nobody_has_seen_is_reported_by_the_loop(run_loop: Run, w
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context["message"]))
         told = asyncio.Event()
-        keeper = ContextTask(Manager(**{when: ValueError(when)}), on_ended=told.set)
+        context_task = ContextTask(Manager(**{when: ValueError(when)}), on_ended=told.set)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        keeper.release()
+        context_task.release()
         await told.wait()
         if asked:
-            assert str(keeper.failure()) == when
-        del keeper, told
+            assert str(context_task.failure()) == when
+        del context_task, told
         await asyncio.sleep(0)
         gc.collect()
 
@@ -316,8 +316,8 @@ def test_a_failure_that_nobody_has_seen_is_reported_by_the_loop(run_loop: Run, w
     assert reports == [] if asked else ["Future exception was never retrieved"]
 
 
-def test_keepers_that_are_released_with_one_exception_end_each_in_its_own_time(run_loop: Run) -> None:
-    """Otherwise the first keeper that ends would end the exits of the others in mid-`await`, and tell nobody."""
+def test_context_tasks_that_are_released_with_one_exception_end_each_in_its_own_time(run_loop: Run) -> None:
+    """Otherwise the first context_task that ends would end the exits of the others in mid-`await`, and tell nobody."""
     broken = OSError("broken")
     ended: list[int] = []
 
@@ -333,31 +333,31 @@ def test_keepers_that_are_released_with_one_exception_end_each_in_its_own_time(r
 
     async def main() -> None:
         tasks = [ContextTask(Slow(number)) for number in range(3)]
-        for keeper in tasks:
-            await keeper.entered()
-        for keeper in tasks:
-            keeper.release(broken)
-        await settle(lambda: all(keeper._task.done() for keeper in tasks))
-        for keeper in tasks:
-            await keeper.ended()
+        for context_task in tasks:
+            await context_task.entered()
+        for context_task in tasks:
+            context_task.release(broken)
+        await settle(lambda: all(context_task._task.done() for context_task in tasks))
+        for context_task in tasks:
+            await context_task.ended()
 
     run_loop(main())
     assert ended == [0, 1, 2]
 
 
-def test_a_keeper_that_has_failed_is_no_work_for_the_garbage_collector(run_loop: Run) -> None:
+def test_a_context_task_that_has_failed_is_no_work_for_the_garbage_collector(run_loop: Run) -> None:
     """Otherwise what has failed would stay in memory, with all that it refers to, until the collector comes by."""
     references: list[weakref.ref[Any]] = []
 
     async def fail(manager: Manager) -> None:
-        keeper = ContextTask(manager)
-        references.append(weakref.ref(keeper))
+        context_task = ContextTask(manager)
+        references.append(weakref.ref(context_task))
         await manager.begun.wait()
         await turns()
-        keeper.release(RuntimeError("broken"))
-        await settle(keeper._task.done)
+        context_task.release(RuntimeError("broken"))
+        await settle(context_task._task.done)
         await turns()
-        assert keeper.failure() is not None
+        assert context_task.failure() is not None
 
     async def main() -> None:
         await fail(Manager(entering=OSError("down")))
