@@ -1,5 +1,5 @@
 """Everything that lives as long as an event loop.
 
-That is: tasks that cancel-all does not reach, the contexts that they hold open, and the functions that run when the
-loop ends.
+A program that cancels all tasks does not reach the tasks of this folder. They hold contexts open. Functions that are
+registered here run when the loop ends.
 """

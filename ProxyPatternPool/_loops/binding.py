@@ -1,7 +1,7 @@
 """LoopBinding: the event loop that a pool belongs to.
 
-A pool may be made where no loop runs, at the import of a module for instance. So it belongs to the loop in which it is
-first used, and when that loop has ended, to that of its next use. In each loop it has another engine.
+A pool may be made where no loop runs, at the import of a module for instance. So it belongs to the loop of its first
+use. When that loop has ended, the pool belongs to the loop of its next use. It has a new engine in each loop.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final
 from ProxyPatternPool._errors import PoolException
 from ProxyPatternPool._process import FreshLock
 
-#: Held while a pool is bound, for two threads may begin at the same time. One for all: it is held for a moment.
+#: Held while a pool is bound, since two threads may begin at the same time. One for all pools: it is held for a moment.
 BINDING: Final = FreshLock()
 
 
 class LoopBinding:
-    """The loop of one pool, and whether the pool's ``async with`` block goes on there. `name` is the pool's."""
+    """A record of one pool's loop, and of whether the pool's ``async with`` block goes on. `name` is the pool's."""
 
     def __init__(self, name: str) -> None:
         self.loop: AbstractEventLoop | None = None  # until it ends; changes while `BINDING` is held
@@ -28,7 +28,10 @@ class LoopBinding:
         self._name = name
 
     def bind(self, begin: Callable[[AbstractEventLoop], object]) -> None:
-        """Belong to the running loop; `begin(loop)` makes the engine of a new one. `PoolException` as `check`."""
+        """Bind the pool to the running loop. For a new loop, `begin(loop)` makes the engine.
+
+        Raises `PoolException` as `check` does.
+        """
         loop = get_running_loop()
         with BINDING.lock:
             if self.loop is loop:
@@ -39,9 +42,9 @@ class LoopBinding:
             self.loop = loop
 
     def check(self, begin: Callable[[None], object]) -> None:
-        """Raise `PoolException` when the pool belongs to another loop than the running one, and that has not ended.
+        """Raise `PoolException` if the pool belongs to another loop than the running one, and that loop has not ended.
 
-        `begin(None)` makes the engine of a pool whose loop has ended without telling.
+        If the pool's loop was closed without notice, `begin(None)` makes an engine without a loop.
         """
         with BINDING.lock:
             if self.loop is not None and asyncio._get_running_loop() is not self.loop:
@@ -52,30 +55,33 @@ class LoopBinding:
         if self.loop is not None and not self.loop.is_closed():
             raise PoolException(
                 f"{self._name}: the pool belongs to another event loop, which has not ended: make a pool per loop, or "
-                "use this one in its own loop, from elsewhere by asyncio.run_coroutine_threadsafe"
+                "use this one in its own loop, from other threads with asyncio.run_coroutine_threadsafe"
             )
 
     def release(self, begin: Callable[[None], object]) -> None:
-        """Belong to no loop; `begin(None)` makes an engine for that."""
-        with BINDING.lock:  # or another thread could bind the pool in between
+        """Unbind the pool from its loop. `begin(None)` makes an engine without a loop."""
+        with BINDING.lock:  # otherwise another thread could bind the pool in between
             self.loop, self._entered = None, False
             begin(None)
 
     def enter(self) -> None:
-        """Begin the ``async with`` block of the pool: there is one at a time."""
+        """Begin the pool's ``async with`` block. `PoolException` if one goes on: there is one at a time."""
         if self._entered:
             raise PoolException(f"{self._name}: the pool has been entered already")
         self._entered = True
 
     def leave(self) -> None:
-        """End the ``async with`` block of the pool."""
+        """End the pool's ``async with`` block. `PoolException` if there is none."""
         if not self._entered:
             raise PoolException(f"{self._name}: the pool has not been entered, or has been left already")
         self._entered = False
 
 
 def clock_of(loop: AbstractEventLoop | None, given: Callable[[], float] = monotonic) -> Callable[[], float]:
-    """Return the clock that was given, or else that of the loop's timers, by the shortest way."""
+    """Return `given`, unless that is the default: then return the clock of the loop's timers.
+
+    The timers of most loops use `monotonic`, which is faster to call than the loop's method.
+    """
     if loop is None or given is not monotonic or type(loop).time is asyncio.BaseEventLoop.time:
         return given
     return loop.time

@@ -1,12 +1,12 @@
-"""Keeper: the task that enters an asynchronous context manager, holds what it gives, and exits it.
+"""ContextTask: a task that enters an asynchronous context manager, holds its object, and exits it.
 
 Some context managers must be exited by the task that has entered them: those of anyio, `asyncio.TaskGroup`,
-`asyncio.timeout`. And an object that many use must not depend on which of them came first: neither on that one's being
-cancelled, nor on its context variables. So each object that is entered has a task of its own.
+`asyncio.timeout`. And an object that several tasks use must not depend on the first of these tasks. Neither that
+task's cancellation nor its context variables may affect the object. So each object that is entered has its own task.
 
-A keeper is a hidden task: cancelling all tasks does not reach it, and whoever made it must release it, at the latest
-at the end of the loop. There is one that may cancel it all the same: the manager itself, as a task group does when
-a child of it has failed. Then the object is exited at once, with that `CancelledError`, as ``async with`` would do.
+A context task is a system task: a program that cancels all tasks does not reach it. Its maker must release it, at the
+latest at the end of the loop. Only the manager itself may cancel it, as a task group does when a child has failed. Then
+the object is exited at once, with that `CancelledError`, as ``async with`` would do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ T = TypeVar("T")
 
 
 class EnteringCancelled(RuntimeError):
-    """The entering was cancelled, by `release` or by the manager itself: who waits for it has not been."""
+    """An error that tells waiting tasks of a cancelled entering. These tasks have not been cancelled themselves.
+
+    Either `release` or the manager itself has cancelled the entering.
+    """
 
 
 def _nothing() -> None:
@@ -33,11 +36,15 @@ def _nothing() -> None:
 
 
 class ContextTask(Generic[T]):
-    """Begins at once to enter `manager`; belongs to the running loop, and is used in that one alone.
+    """A task that begins at once to enter `manager`. It belongs to the running loop, and is used only there.
 
-    `on_entered()` is called as soon as the object is there, before anybody who waits for it goes on; `on_left()` when
-    the manager ends it, and not `release`; `on_ended()` when it has been exited, or could not be entered. They are
-    called in the loop, and must not raise. `name` is the task's, for debuggers; by default it tells the manager's type.
+    The loop calls three functions, which must not raise:
+
+    - `on_entered()`: as soon as the object exists, before any task that waits for it goes on
+    - `on_left()`: when the manager ends the object, and not `release`
+    - `on_ended()`: when the object has been exited, or could not be entered
+
+    `name` is the task's name, for debuggers. By default it contains the manager's type.
     """
 
     def __init__(
@@ -54,37 +61,37 @@ class ContextTask(Generic[T]):
         self._on_entered = on_entered
         self._on_left = on_left
         self._on_ended = on_ended
-        self.left = False  # the object is being exited, though nobody has released it
-        self._value: asyncio.Future[T] = loop.create_future()  # what __aenter__ has returned or raised
+        self.left = False  # the object is being exited, although it was not released
+        self._value: asyncio.Future[T] = loop.create_future()  # the result or exception of __aenter__
         self._entered = Outcome(self._value)
-        self._released: asyncio.Future[None] = loop.create_future()  # the object is to be exited
-        self._end: asyncio.Future[None] = loop.create_future()  # what __aexit__ has raised, if anything
+        self._released: asyncio.Future[None] = loop.create_future()  # done when the object is to be exited
+        self._end: asyncio.Future[None] = loop.create_future()  # done after __aexit__, with its exception, if any
         self._ended = Outcome(self._end)
-        self._reason: BaseException | None = None  # what the object is exited with
-        self._raised: BaseException | None = None  # what came out of the manager
-        self._task = spawn_system_task(self._keep(), name or f"keeper of {type(manager).__name__}")
-        # and not at the end of _keep: a task may end before it has begun. By default, the context of whoever makes the
-        # keeper would be kept, with all that the variables of that one refer to
+        self._reason: BaseException | None = None  # the exception that the object is exited with
+        self._raised: BaseException | None = None  # the exception that the manager has raised
+        self._task = spawn_system_task(self._run(), name or f"task of {type(manager).__name__}")
+        # A callback, and not the end of `_run`: a task may end before it has begun. In an empty context: by default,
+        # the context of the caller would be kept, with all objects that its variables refer to
         self._task.add_done_callback(self._finish, context=Context())
 
     @property
     def obj(self) -> T:
-        """The object, once it is there."""
+        """The object, once it is entered."""
         return self._value.result()
 
     async def entered(self) -> T:
-        """Wait until the object is there, and return it; raise what `__aenter__` raises.
+        """Wait until the object is entered, and return it.
 
-        Any number of tasks may wait; each of them is raised an exception object of its own. Being cancelled does not
-        cancel the entering, which goes on for the other tasks. When the entering is cancelled, by `release` or by the
-        manager itself: `EnteringCancelled`.
+        Raises the exception of `__aenter__`, or `EnteringCancelled` if `release` or the manager itself has cancelled
+        the entering. Any number of tasks may wait: each raises an exception object of its own. Being cancelled does not
+        cancel the entering, which goes on for the other tasks.
         """
         return await self._entered.wait()
 
     def release(self, error: BaseException | None = None) -> None:
-        """Have the object exited, with that error; have the entering cancelled, if it still goes on. Does not wait.
+        """Have the object exited with `error`. If it is still being entered, cancel that. Does not wait.
 
-        Only the first call counts.
+        Only the first call has an effect.
         """
         if not self._released.done():
             self._reason = error
@@ -93,39 +100,40 @@ class ContextTask(Generic[T]):
                 self._task.cancel()
 
     async def ended(self) -> None:
-        """Wait until the object has been exited; raise what `__aexit__` raises, unless it is what `release` was given.
+        """Wait until the object has been exited. Raise the exception of `__aexit__`, unless `release` was given it.
 
-        Being cancelled cancels nothing but the waiting. An entering that fails, ends, and raises nothing here.
+        Being cancelled ends only the waiting. An entering that has failed counts as ended, and raises nothing here.
         """
         await self._ended.wait()
 
     def abandon(self) -> None:
-        """Wait no more for an end that does not come: the loop is about to be closed, and is not to complain of it.
+        """Give the task up: the loop is about to be closed, and must not report that the task has not ended.
 
-        Nor of what may still be raised by then.
+        Nor must the loop report an exception that the task may still raise.
         """
         abandon(self._task)
-        self._on_ended = self.failure  # asked for, for nobody: or the loop would report it
+        self._on_ended = self.failure  # retrieves the exception, or else the loop would report it
 
     def failure(self) -> BaseException | None:
-        """Return what `entered` or `ended` raises, if anything so far; it counts as told then.
+        """Return the exception that `entered` or `ended` raises, if there is one so far. It then counts as retrieved.
 
-        What nobody waits for, and nobody asks for here, the loop reports as an exception that was never retrieved.
+        An exception that no task waits for, and that this method has not returned, is reported by the loop as never
+        retrieved.
         """
         outcomes = [outcome.exception() for outcome in (self._value, self._end) if outcome.done()]
         return next((error for error in outcomes if error is not None), None)
 
-    async def _keep(self) -> None:
+    async def _run(self) -> None:
         try:
             await self._hold()
-        except BaseException as error:  # an interrupt, too, goes to who waits, and not into the middle of the loop
+        except BaseException as error:  # an interrupt, too: for the waiting tasks, not the loop
             self._raised = error
         del self
 
-    # Each of these frames stays in the traceback of what is raised, and the keeper refers to that: so the frames let go
-    # of the keeper. Otherwise such a cycle would keep what has failed, and all that were told of it, until the garbage
-    # collector comes by. Rejected: clearing the frames of the traceback. An exception that another keeper raises, too,
-    # has the frames of that keeper, which may still be exiting its object: clearing them ends it in the middle of that.
+    # Each of these frames stays in the traceback of an exception, and `self` refers to the exception. So the frames
+    # drop `self`. Otherwise the cycle would keep the failed manager, and all tasks that raise the exception, until the
+    # garbage collector runs. Rejected: clearing the frames of the traceback. An exception that another context task
+    # raises, too, has the frames of that task, which may still be exiting its object. Clearing would end that halfway.
 
     async def _hold(self) -> None:
         try:
@@ -155,9 +163,7 @@ class ContextTask(Generic[T]):
         if isinstance(raised, CancelledError) or is_only(raised, self._reason):
             raised = None
         if not self._value.done():
-            cancelled = EnteringCancelled(
-                f"the entering of something of type {type(self._manager).__name__} was cancelled"
-            )
+            cancelled = EnteringCancelled(f"entering something of type {type(self._manager).__name__} was cancelled")
             self._value.set_exception(cancelled if raised is None else raised)
             self._end.set_result(None)
         elif raised is None:
@@ -168,7 +174,7 @@ class ContextTask(Generic[T]):
 
 
 def is_only(raised: BaseException | None, reason: BaseException | None) -> bool:
-    """Tell whether this is the reason and nothing new, perhaps as a group of tasks tells it, in an exception group."""
+    """Tell whether an exception is `reason` and nothing else. A task group wraps it in an exception group."""
     if isinstance(raised, BaseExceptionGroup):
         return raised.split(lambda error: error is reason)[1] is None
     return raised is reason

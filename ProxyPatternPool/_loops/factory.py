@@ -1,4 +1,4 @@
-"""Making: what a function returns, be it a context manager or an awaitable, as one context manager for a keeper."""
+"""FactoryContext: the call of a function, and its result, as one context manager for a context task."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ T = TypeVar("T")
 
 
 class FactoryContext(Generic[T]):
-    """Calls the function when it is entered, so that its code runs where the object is kept, and in that context.
+    """A context manager that calls a function when it is entered.
 
-    An asynchronous context manager is entered, and exited. Anything else that can be awaited, is awaited: the result
-    is the object, and nothing ends it. What is both, is entered. What is neither: `TypeError`.
+    So the function runs in the task of the object, and in that task's context variables.
+
+    If the function returns an asynchronous context manager, that is entered, and exited at the end. Another awaitable
+    is awaited: its result is the object, and nothing ends it. A result that is both is entered. `TypeError` for a
+    result that is neither.
     """
 
     def __init__(self, call: Callable[[], object]) -> None:
         self._call = call
-        self._manager: Any = None  # what is to be exited
+        self._manager: Any = None  # to be exited
         self.obj: T  # once entered
 
     async def __aenter__(self) -> T:
         made: Any = self._call()
-        del self._call  # what it was called with may be large, and is not needed as long as the object
+        del self._call  # its arguments may be large, and the object may live for long
         if hasattr(type(made), "__aenter__") and hasattr(type(made), "__aexit__"):
             self.obj = await type(made).__aenter__(made)
             self._manager = made
@@ -46,7 +49,7 @@ class FactoryContext(Generic[T]):
         return await type(self._manager).__aexit__(self._manager, kind, error, trace)
 
     def _as_it_is(self, made: Any) -> T:
-        """Return what is neither, if it may be the object itself."""
+        """Return a result that is neither, if it may be the object itself. Otherwise raise `TypeError`."""
         raise TypeError(f"fun must return an asynchronous context manager or an awaitable, not {described(made)}")
 
 
@@ -54,10 +57,10 @@ Hook = Callable[[T], object]
 
 
 class PooledContext(FactoryContext[T]):
-    """Makes the object, tells `on_made`, calls `opener`; at the end `close`, which replaces the exit.
+    """A context manager that makes the object, then calls `on_made` and `opener`. Its exit is `close`, if there is one.
 
-    What `fun` returns is the object itself if it is neither an asynchronous context manager nor an awaitable; but not
-    what only a forgotten call or a forgotten `async` can have left there: `TypeError`.
+    A result that is neither an asynchronous context manager nor an awaitable is the object itself. `TypeError` for a
+    result that only a forgotten call or a forgotten `async` explains.
     """
 
     def __init__(
@@ -67,13 +70,13 @@ class PooledContext(FactoryContext[T]):
         self._on_made = on_made
         self._opener = opener
         self._given = close
-        self._close: Hook[T] | None = None  # not before the object is known to be nobody else's
+        self._close: Hook[T] | None = None  # `close`, once the object is known to be in no other slot
 
     async def __aenter__(self) -> T:
         await super().__aenter__()
         try:
             self._claim()
-            opener, self._opener = self._opener, None  # it may refer to the pool, which this must not keep
+            opener, self._opener = self._opener, None  # it may refer to the pool, which must not be kept
             if opener is not None:
                 awaited_result("opener", await outcome(opener(self.obj)))
         except BaseException as error:
@@ -82,17 +85,17 @@ class PooledContext(FactoryContext[T]):
         return self.obj
 
     def _claim(self) -> None:
-        """Have the object known as this one's: from here on it is to be closed."""
+        """Register the object with the pool. From here on it has to be closed."""
         try:
             self._on_made(self.obj)
         except BaseException:
             if self._manager is self.obj:
-                self._manager = None  # it is somebody else's: not to be exited while that one uses it
+                self._manager = None  # the object of another slot, which must not be exited while it is in use
             raise
         self._close = self._given
 
     async def _undo(self, error: BaseException) -> None:
-        """Close what is not fit for use. What that raises is noted on the error, which is what matters."""
+        """Close an object that is not fit for use. If that fails, too, add a note to `error`, which matters more."""
         try:
             await self.__aexit__(type(error), error, error.__traceback__)
         except Exception as another:
@@ -112,5 +115,5 @@ class PooledContext(FactoryContext[T]):
 
 
 async def outcome(result: object) -> object:
-    """Return what a hook has returned, or what that gives when it is awaited: hooks may be plain or `async`."""
+    """Return a hook's result, and await it if it is an awaitable: hooks may be plain or ``async`` functions."""
     return await result if isawaitable(result) else result

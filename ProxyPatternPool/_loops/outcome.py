@@ -11,17 +11,17 @@ T = TypeVar("T")
 
 
 class Outcome(Generic[T]):
-    """The result of a future. Its exception is an object of its own for each task that waits.
+    """The result of a future. If it is an exception, each task that waits raises an object of its own.
 
-    `asyncio.Future.result` raises one object in all tasks; `_shared_error` says what that leads to.
+    `asyncio.Future.result` raises one object in all tasks. `_shared_error` describes the consequences.
     """
 
     def __init__(self, future: asyncio.Future[T]) -> None:
         self.future = future
-        self._error: SharedError | None = None  # as soon as a task is told of it
+        self._error: SharedError | None = None  # from when a first task has retrieved it
 
     async def wait(self) -> T:
-        """Wait for the result and return it, or raise the exception. Being cancelled does not cancel the future."""
+        """Wait for the result, and return it or raise the exception. Being cancelled does not cancel the future."""
         await self.come()
         return self.result()
 

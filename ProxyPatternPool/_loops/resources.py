@@ -1,7 +1,7 @@
-"""LoopResources: the objects that a pool has in one event loop, and its tasks there.
+"""LoopResources: the objects and tasks of a pool in one event loop.
 
-The loop refers to the resources, and they refer to the pool's engine by a weak reference only. So an engine that its
-pool has let go of is collected, although there are objects to be closed; they end soon, at the latest with the loop.
+The loop refers to the resources, and these have only a weak reference to the pool's engine. So an engine without a pool
+is collected, although some of its objects are still open. They are closed soon after, at the latest with the loop.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ K_contra = TypeVar("K_contra", contravariant=True)
 T = TypeVar("T")
 U = TypeVar("U")
 
-#: Settles a task that has ended or is given up, see `failure`.
+#: A function that settles a task which has ended, or was given up, see `failure`.
 Settle = Callable[[Task[Any]], object]
 
 
 class ResourceOwner(Protocol[K_contra]):
-    """An engine. Each method is called in the loop; none raises, except `on_loop_ended`. An item is one object's."""
+    """An engine. The loop calls its methods; none raises, except `on_loop_ended`. An item stands for one object."""
 
     def on_entered(self, item: K_contra, /) -> None:
         """Note that the object is made and open."""
@@ -42,15 +42,15 @@ class ResourceOwner(Protocol[K_contra]):
         ...
 
     def on_ended(self, item: K_contra, error: BaseException | None, left: bool, /) -> None:
-        """Note that the object is closed, or could not be made, and what has been raised. `left`: on its own."""
+        """Note that the object is closed, or could not be made, with the error raised. `left`: it ended on its own."""
         ...
 
     def on_time(self) -> None:
-        """Do the work of `schedule`."""
+        """Do the work that is due at the time given to `schedule`."""
         ...
 
     def on_loop_ending(self) -> None:
-        """Close everything: no task uses it any more."""
+        """Close all objects: no task uses them any more."""
         ...
 
     def on_loop_ended(self) -> None:
@@ -61,9 +61,9 @@ class ResourceOwner(Protocol[K_contra]):
 class LoopResources(Generic[K, T]):
     """The objects of one engine, by the item that the engine's machine has for each.
 
-    `loop` is None for an engine that has begun in none: it has no objects. `lost(item)` returns the exception that
-    closes an object which is in use when the loop ends, and None for an object which is not in use. `name` is the
-    pool's, for texts.
+    `loop` is None for an engine without a loop, which has no objects. If an object is in use when the loop ends,
+    `lost(item)` returns the exception that closes it, and otherwise None. `name` is the pool's, for logs and names of
+    tasks.
     """
 
     def __init__(
@@ -77,31 +77,33 @@ class LoopResources(Generic[K, T]):
         self.loop = loop
         self.tasks: dict[K, ContextTask[T]] = {}  # one per object, from before the creation until after the close
         self.entering: set[K] = set()  # the items of `tasks` whose objects are being made
-        self.ending = False  # the loop is ending: no work begins that no task asks for
+        self.ending = False  # the loop is ending: no work begins that no task has asked for
         self.timed = False  # `schedule` was called
         self._hooks: dict[Task[Any], Settle] = {}  # the hooks that run
-        self._cancelled: set[Task[Any]] = set()  # the hooks that were cancelled; once each, for they may tidy up
+        self._cancelled: set[Task[Any]] = set()  # of the hooks; each is cancelled once, since it may tidy up
         self._owner = ref(owner)
-        self._kept: object = None  # the owner, while it is to live without its pool
+        self._kept: object = None  # the owner, while it has to live without its pool
         self._lost = lost
         self._name = name
         self._log = log
         self._timer: asyncio.Handle | None = None  # the only one
         self._notifier = Notifier()  # of any change
-        self._listed = False  # in the exits of the loop, where it comes after what the first object is made of
+        # `_end` is in the exits of the loop. It is added when the first object exists. So it runs before the exits of
+        # all that the object is made of
+        self._listed = False
         self._unlist: list[Callable[[], object]] = [] if loop is None else [before_end(self._end_work)]
 
     # -- objects
 
     def open(self, item: K, manager: AbstractAsyncContextManager[T, Any], kind: str) -> None:
-        """Have an object made, by a task of its own. `kind` names the object in the task's name."""
+        """Have an object made, by a task of its own. The task's name contains `kind`, a name of the object."""
         self.entering.add(item)
         self.tasks[item] = ContextTask(
             manager,
             on_entered=partial(self._on_entered, item),
             on_left=partial(self._on_left, item),
             on_ended=partial(self._on_ended, item),
-            name=f"{self._name}: keeper of {kind}",
+            name=f"{self._name}: task of {kind}",
         )
 
     def has(self, item: K) -> bool:
@@ -110,21 +112,21 @@ class LoopResources(Generic[K, T]):
         return task is not None and not task.left
 
     def close(self, item: K, error: BaseException | None) -> bool:
-        """Have the object closed, with an error if it is not fit for use; False when it is gone already."""
+        """Have the object closed, with an error if it is not fit for use. Return False if it is gone already."""
         task = self.tasks.get(item)
         if task is not None:
             task.release(error)
         return task is not None
 
     def cancel_creations(self) -> None:
-        """Cancel what is still being made."""
+        """Cancel the creations that still go on."""
         for item in list(self.entering):
             self.tasks[item].release()
 
     def _on_entered(self, item: K) -> None:
         owner = self._owner()
         if owner is None or item not in self.tasks:
-            return  # the engine was collected, or the object given up: it is released, or will be in a moment
+            return  # the engine was collected, or the object was given up: it is released now, or in a moment
         self.entering.remove(item)
         if not self._listed:
             self._listed = True
@@ -140,7 +142,7 @@ class LoopResources(Generic[K, T]):
         self._drop(item, self.tasks[item].failure())
 
     def _drop(self, item: K, error: BaseException | None) -> None:
-        """Forget an object that has ended, or is given up."""
+        """Remove an object that has ended, or was given up."""
         task = self.tasks.pop(item)
         self.entering.discard(item)
         owner = self._owner()
@@ -153,9 +155,9 @@ class LoopResources(Generic[K, T]):
     # -- hooks
 
     def run(self, hook: Coroutine[Any, Any, U], context: Context, settle: Callable[[Task[U]], object]) -> Task[U]:
-        """Run a hook in a task of its own, which no caller's end cancels; `settle(task)` is called when it has ended.
+        """Run a hook in a task of its own, and call `settle(task)` when it has ended. No caller's end cancels it.
 
-        At the end of the loop `settle` is called although the task may go on.
+        At the end of the loop, `settle` is called even if the task goes on.
         """
         task = spawn_system_task(hook, f"{self._name} hook", context)
         self._hooks[task] = settle
@@ -163,7 +165,7 @@ class LoopResources(Generic[K, T]):
         return task
 
     def cancel_after(self, task: Task[Any], seconds: float) -> None:
-        """Let a hook go on for that long, and cancel it then: its caller has stopped waiting."""
+        """Cancel a hook that has not ended after `seconds`: its caller has stopped waiting."""
         timer = asyncio.get_running_loop().call_later(seconds, self._cancel, task, context=Context())
         task.add_done_callback(lambda _: timer.cancel())
 
@@ -175,21 +177,21 @@ class LoopResources(Generic[K, T]):
     def _hook_ended(self, task: Task[Any]) -> None:
         settle = self._hooks.pop(task, None)
         self._cancelled.discard(task)
-        if settle is not None:  # or else it was given up
+        if settle is not None:  # otherwise the hook was given up
             settle(task)
             self.changed()
 
     # -- time
 
     def schedule(self, seconds: float) -> None:
-        """Call the owner's `on_time` in so many seconds, and not at an earlier time that was asked for."""
+        """Have the owner's `on_time` called in `seconds`. This replaces the time of any previous call."""
         self.stop_timer()
         self.timed = True
-        # in an empty context: a timer would keep the variables of the request that starts it, when cancelled too
+        # in an empty context: a timer keeps the variables of the request that starts it, even when it was cancelled
         self._timer = asyncio.get_running_loop().call_later(seconds, self._on_time, context=Context())
 
     def stop_timer(self) -> None:
-        """Call `on_time` no more."""
+        """Stop calling `on_time`."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -201,24 +203,24 @@ class LoopResources(Generic[K, T]):
     # -- waiting
 
     def changed(self) -> None:
-        """Have the tasks that wait until something holds look again."""
+        """Have the tasks in `wait_for` check their conditions again."""
         self._notifier.notify_all()
         if self._owner() is None and not self.tasks:
             self._leave()
 
     async def wait_for(self, condition: Callable[[], object], timeout: float | None = None) -> None:
-        """Wait until the condition holds, or that many seconds. Being cancelled cancels the waiting only."""
+        """Wait until the condition holds, at most `timeout` seconds. Being cancelled ends only the waiting."""
         await self._notifier.wait_for(condition, timeout)
 
     async def end_work(self) -> None:
-        """Wait for creations that were cancelled, and for hooks; cancel those which take more than `GRACE`."""
+        """Wait for creations, which were cancelled, and for hooks. Cancel hooks that take longer than `GRACE`."""
         await self.wait_for(self._is_idle, GRACE)
         for task in self._hooks:
             self._cancel(task)
         await self.wait_for(lambda: not self._hooks, GRACE)
 
     def _cancel_work(self) -> bool:
-        """Cancel what goes on, or has come in its place meanwhile; True when there is nothing."""
+        """Cancel all creations and hooks, those that began meanwhile included. Return True if there are none."""
         self.cancel_creations()
         for task in self._hooks:
             self._cancel(task)
@@ -228,7 +230,7 @@ class LoopResources(Generic[K, T]):
         return not self._hooks and not self.entering
 
     def _give_up_work(self) -> None:
-        """Do without what goes on nevertheless."""
+        """Give up the creations and hooks that go on although they were cancelled."""
         while self.entering:
             item = next(iter(self.entering))
             task = self.tasks[item]
@@ -242,11 +244,11 @@ class LoopResources(Generic[K, T]):
     # -- the end
 
     def keep_owner(self, owner: ResourceOwner[K] | None) -> None:
-        """Have the loop keep the owner, or no longer keep it."""
+        """Keep the owner alive as long as the loop. With None, stop that."""
         self._kept = owner
 
     def outlive_owner(self) -> None:
-        """Close what no task uses: the owner is being collected, by any thread."""
+        """Close the objects that no task uses: the owner is being collected, by any thread."""
         call_soon(self.loop, self._close_unused)
 
     def _close_unused(self) -> None:
@@ -260,7 +262,7 @@ class LoopResources(Generic[K, T]):
             unlist()
 
     async def _end_work(self) -> None:
-        """Before anything is closed which it may need: give up what is still being made, and what hooks do."""
+        """End all creations and hooks, before any object is closed that they may need."""
         self.ending = True
         await self.wait_for(self._cancel_work, GRACE)
         self._give_up_work()
@@ -268,14 +270,14 @@ class LoopResources(Generic[K, T]):
             self._finish()
 
     async def _end(self) -> None:
-        """Close everything: no task uses it any more. What was in use is closed as broken: its user did not finish."""
+        """Close all objects. An object that was in use is closed as broken, since its user did not finish."""
         for item, task in list(self.tasks.items()):
             if (error := self._lost(item)) is not None:
                 task.release(error)
         owner = self._owner()
         if owner is not None:
             owner.on_loop_ending()
-        await self._end_work()  # it may have begun since: exits run one after the other, and tasks may go on
+        await self._end_work()  # more may have begun since: exits run one after the other, and tasks may go on
         for task in list(self.tasks.values()):
             task.release()
         await self.wait_for(lambda: not self.tasks)
@@ -290,7 +292,10 @@ class LoopResources(Generic[K, T]):
 
 
 def call_soon(loop: AbstractEventLoop | None, function: Callable[..., object], *arguments: object) -> None:
-    """Have a loop call a function in its next turn: from any thread, in a finaliser, too. Not if it is closed."""
+    """Have a loop call a function in its next turn. Safe from any thread, and in finalisers.
+
+    Does nothing if the loop is closed, or None.
+    """
     if loop is not None:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(function, *arguments, context=Context())

@@ -1,15 +1,15 @@
-"""The end of an event loop, and what is run then.
+"""The end of an event loop, and the exits that run then.
 
-A loop tells nobody that it ends, but two of its methods are called then: ``shutdown_asyncgens``, by `asyncio.run`,
-`asyncio.Runner` and everything alike, when all tasks have been cancelled and have finished; and ``close``, which may be
-all that there is. Both are replaced on the instance, which asyncio and uvloop allow.
+A loop announces its end to no other code, but two of its methods are called then. `asyncio.run`, `asyncio.Runner` and
+the like call ``shutdown_asyncgens`` when all tasks have been cancelled and have finished. Some programs call only
+``close``. Both methods are replaced on the instance, which asyncio and uvloop allow.
 
-Rejected: a suspended asynchronous generator, for ``shutdown_asyncgens`` to finish. It would be finished at the same
-time as every other one, and those of ``@asynccontextmanager`` are among them: objects would be torn down in any order,
-by another task than theirs, without what follows their ``yield``. So exits run first, and the generators that the
-program has left suspended are finished after that.
+Rejected: a suspended asynchronous generator that ``shutdown_asyncgens`` finishes. It would be finished at the same time
+as all other generators, those of ``@asynccontextmanager`` included. Objects would be torn down in any order, by another
+task than theirs, and the code after their ``yield`` would not run. So exits run first. The generators that the program
+has left suspended are finished after that.
 
-What is known of a loop is kept in its `LoopState`.
+The `LoopState` of a loop holds its `LoopEnd`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ Exit = Callable[[], Awaitable[object]]
 
 
 def at_end(function: Exit) -> Callable[[], object]:
-    """Have `function()` awaited at the end of the running loop; return what takes that back.
+    """Have `function()` awaited at the end of the running loop. Return a function that takes this back.
 
-    Last in, first out; all of them, whatever any of them raises. What is added while they run, runs too.
+    The last function added runs first. All of them run, even if some raise. Those added meanwhile run, too.
     """
     return _add(_loop_end().exits, function)
 
 
 def before_end(function: Exit) -> Callable[[], object]:
-    """As `at_end`, but before everything that is there: for what is still being made, perhaps out of that."""
+    """Have `function()` awaited before all functions of `at_end`. Otherwise the same as `at_end`.
+
+    Such a function ends creations, which may use objects that the others close.
+    """
     return _add(_loop_end().first, function)
 
 
@@ -56,9 +59,9 @@ def _loop_end() -> LoopEnd:
 
 
 class LoopEnd:
-    """The end of one loop. Errors go to the loop's exception handler, all in one; a bare `close` raises them.
+    """The end of one loop. The loop's exception handler gets all errors in one group; a bare `close` raises the group.
 
-    A forked child that ends its parent's loop runs none of the exits: they are for the parent's objects.
+    A forked child that ends its parent's loop runs none of the exits, since these close the parent's objects.
     """
 
     def __init__(self, loop: Any) -> None:
@@ -72,16 +75,16 @@ class LoopEnd:
 
     def _begin(self) -> None:
         self.exits: dict[object, Exit] = {}  # in the order of registration: the last one runs first
-        self.first: dict[object, Exit] = {}  # those which run before them
-        self._task: asyncio.Task[None] | None = None  # what runs them; there is never a second one beside it
-        self._errors: list[BaseException] = []  # what they have raised, and nobody has been told
+        self.first: dict[object, Exit] = {}  # run before `exits`, likewise
+        self._task: asyncio.Task[None] | None = None  # runs the exits; there is never a second one beside it
+        self._errors: list[BaseException] = []  # that the exits have raised, not yet reported
 
     def _renew(self) -> None:
-        keep(vars(self).copy())  # and with the loop, all that hangs on it
+        keep(vars(self).copy())  # the loop, and all objects that it refers to
         self._begin()
 
     async def shutdown_asyncgens(self) -> None:
-        """Stand in for the loop's own method: all tasks have ended, the loop is still open."""
+        """Run the exits, then the loop's own method. All tasks have ended, and the loop is still open."""
         await self._run_exits()
         interrupt, errors = self._take_errors()
         self._report(errors)
@@ -90,13 +93,16 @@ class LoopEnd:
             raise interrupt
 
     def close(self) -> None:
-        """Stand in for the loop's own method: it may be all that tells of the end, or come after an interrupt there."""
+        """Run the exits that have not run, then the loop's own method.
+
+        There are some if ``shutdown_asyncgens`` was not called, or was interrupted.
+        """
         if not self._is_due() or self._loop.is_running() or gc.is_finalized(self._loop):
-            self._close()  # raises if it is running; a loop that nobody has closed runs nothing in its finaliser
+            self._close()  # raises if the loop is running; a loop that its finaliser closes runs no exits
             return
         if asyncio._get_running_loop() is not None:
             raise RuntimeError(
-                "cannot run what is due at the end of this loop while another event loop is running here"
+                "cannot close this event loop while another one is running here: functions are to run at its end"
             )
         try:
             self._finish()
@@ -116,7 +122,7 @@ class LoopEnd:
             raise _grouped(errors)
 
     async def _run_exits(self) -> None:
-        """Run what there is. When `close` comes after an interrupted `shutdown_asyncgens`, it goes on with that."""
+        """Run all exits. After an interrupted `shutdown_asyncgens`, `close` goes on with the same task."""
         if self._task is None or self._task.done():
             self._task = spawn_system_task(self._run(), "the end of the loop")
         await asyncio.wait((self._task,))
@@ -126,13 +132,13 @@ class LoopEnd:
             _, function = exits.popitem()
             try:
                 await function()
-            except BaseException as error:  # told when all of them have run
+            except BaseException as error:  # reported when all exits have run
                 if isinstance(error, GeneratorExit) and not self._loop.is_running():
-                    raise  # nobody will go on with this: the loop was closed under it
+                    raise  # this task never goes on: the loop was closed while it was suspended
                 self._errors.append(error)
 
     def _take_errors(self) -> tuple[BaseException | None, list[BaseException]]:
-        """Return what has been raised: the first interrupt, which must arrive as what it is, and all others."""
+        """Return the first interrupt, which must be raised as it is, and all other exceptions of the exits."""
         errors, self._errors = self._errors, []
         interrupts = (error for error in errors if not isinstance(error, (Exception, CancelledError)))
         interrupt = next(interrupts, None)

@@ -1,7 +1,7 @@
-"""LoopState: everything that the library keeps for one event loop, in one attribute of the loop.
+"""LoopState: the library's data of one event loop, in one attribute of the loop.
 
-Nothing else refers to it, so it goes with the loop. A mapping by loop, even a weak one, would keep alive every loop
-that one of its values refers to.
+No other object refers to it, so it is freed with the loop. Rejected: a mapping by loop. Even with weak keys, it would
+keep each loop alive that a value refers to.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 
 class LoopState:
-    """The parts of the state, each for one module: this one cannot import their types."""
+    """A record with one part for each module that uses it. This module cannot import the types of the parts."""
 
     __slots__ = ("end", "entries", "local")
 
     def __init__(self) -> None:
-        self.end: Any = None  # the `LoopEnd`, from when there is something to run at the end
-        self.local: Any = None  # what `loop_local` keeps, from its first use
+        self.end: Any = None  # the `LoopEnd`, once a function has to run at the end
+        self.local: Any = None  # the data of `loop_local`, from its first use
         self.entries: dict[object, Any] = {}  # the objects of proxies with the scope LOOP
 
 
 def state_of(loop: AbstractEventLoop) -> LoopState:
-    """Return the state of a loop, always the same."""
+    """Return the state of a loop. Always returns the same object for a loop."""
     holder: Any = loop
     try:
         state: LoopState = holder._ProxyPatternPool

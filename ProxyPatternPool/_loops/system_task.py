@@ -1,10 +1,11 @@
-"""A task of the library's own: what a program cancels when it cancels all tasks is not among them.
+"""A system task: a task of the library's own, which a program that cancels all tasks does not reach.
 
-`asyncio.run` cancels every task of the loop before it ends, as do web servers and test runners, each in its own
-moment. What holds an object must outlive the tasks that use it, their ``finally`` blocks included; so it is taken off
-the list that `asyncio.all_tasks` reads, with the function that the documentation gives to those who manage tasks
-themselves. Rejected: letting it be cancelled and waiting for all others; who cancels waits for *it*, and some
-programs cancel everything in mid-life without ending anything.
+`asyncio.run` cancels every task of the loop before it ends. Web servers and test runners do the same, each at its own
+time. A task that holds an object must outlive the tasks that use the object, their ``finally`` blocks included. So it
+is removed from the list that `asyncio.all_tasks` reads, by the function that asyncio documents for task managers.
+
+Rejected: letting the task be cancelled, and waiting for all others there. The program that has cancelled it waits for
+*it*, and some programs cancel all tasks in mid-life without ending the loop.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ T = TypeVar("T")
 def spawn_system_task(coroutine: Coroutine[Any, Any, T], name: str, context: Context | None = None) -> asyncio.Task[T]:
     """Start a task in the running loop, by default in an empty context.
 
-    What is shared must not see one user's context variables. Nobody but its maker knows it: who starts it brings it to
-    an end.
+    A task that serves several callers must not see the context variables of one. The caller has to end the task, since
+    no other code knows of it.
     """
-    # not through the loop's task factory: an eager one would run the coroutine inside the caller's code
+    # without the loop's task factory: an eager one would run the coroutine inside the caller's code
     if context is None:
         context = Context()
     task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name, context=context)
@@ -33,12 +34,12 @@ def spawn_system_task(coroutine: Coroutine[Any, Any, T], name: str, context: Con
 
 
 def failure(task: asyncio.Task[Any]) -> BaseException | None:
-    """Return what a task has raised, if anything: a CancelledError also for one that has not ended, and is given up."""
+    """Return the exception that a task has raised, or None. A task that was given up counts as cancelled."""
     if not task.done() or task.cancelled():
         return CancelledError()
     return task.exception()
 
 
 def abandon(task: asyncio.Task[Any]) -> None:
-    """Wait no more for an end that does not come: the loop is about to be closed, and is not to complain of it."""
+    """Give a task up: the loop is about to be closed, and must not report that the task has not ended."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does for its own

@@ -322,7 +322,7 @@ def test_an_object_that_a_hook_does_not_release_is_closed_as_broken(
     assert not problems
     assert isinstance(source.parts[0].error, PoolException)
     source.check_all_gone()
-    assert "has ended by itself" not in caplog.text
+    assert "has ended on its own" not in caplog.text
 
 
 def test_a_hook_that_is_cut_off_may_tidy_up(run_loop: Run) -> None:

@@ -185,7 +185,7 @@ def test_an_object_made_twice_is_not_closed_while_a_caller_uses_it(run_loop: Run
     run_loop(watched(main()))
 
 
-# -- context tasks
+# -- the tasks of the objects
 
 
 def test_objects_live_in_tasks_of_their_own_in_an_empty_context(run_loop: Run) -> None:
@@ -232,7 +232,7 @@ def test_the_task_of_an_object_is_told_by_pool_and_number(run_loop: Run) -> None
 
     async def main() -> None:
         async with AsyncPool(name, 2, name="db") as pool, pool.obj() as first, pool.obj() as second:
-            assert (first, second) == ("db: keeper of object 0", "db: keeper of object 1")
+            assert (first, second) == ("db: task of object 0", "db: task of object 1")
 
     run_loop(watched(main()))
 
@@ -298,7 +298,7 @@ def test_an_object_that_ends_by_itself_is_not_lent_again(
         await pool.shutdown()
 
     run_loop(watched(main()))
-    assert any("has ended by itself" in text for text in caplog.messages)
+    assert any("has ended on its own" in text for text in caplog.messages)
 
 
 @pytest.mark.parametrize("state", ["idle", "retter"])
@@ -329,7 +329,7 @@ def test_an_object_that_takes_its_time_to_end_is_not_lent_meanwhile(
     async def end(client: list[int]) -> None:
         if client == [0]:
             die.set()
-            await settle(lambda: "db: list object number 0 has ended by itself" in caplog.messages)
+            await settle(lambda: "db: list object number 0 has ended on its own" in caplog.messages)
 
     async def main() -> None:
         pool = AsyncPool(client, 2, name="db", retter=end if state == "retter" else None)

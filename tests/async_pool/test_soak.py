@@ -109,8 +109,8 @@ class Soak:
         elif what < 0.03 and (idle := self.pool._avail):
             dying = self.random.choice(idle)
             self.dying.add(dying)  # it may be lent before it knows
-            context_task: Any = dying.tasks[0]
-            context_task.cancel()  # as its task group would do
+            task: Any = dying.tasks[0]
+            task.cancel()  # as its task group would do
 
     async def run(self) -> None:
         """Start users, cancel many at some time, some of them twice; then see that nothing is left."""

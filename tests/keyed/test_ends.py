@@ -174,7 +174,7 @@ def test_an_entering_that_is_not_to_be_cancelled_does_not_keep_the_loop_from_end
         if "late" in ends:
             go.set()
             await settle(lambda: source.calls[-1] != "enter a" or ("badly" in ends and not source.alive))
-            await turns()  # until its context task has told so
+            await turns()  # until its task has told so
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))

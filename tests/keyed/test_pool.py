@@ -293,7 +293,7 @@ def test_its_task_is_told_by_pool_and_number(run_loop: Run) -> None:
 
     async def main() -> None:
         async with AsyncKeyedPool(name, name="db") as pool, pool.get("secret") as first, pool.get("other") as second:
-            assert (first, second) == ("db: keeper of instance 0", "db: keeper of instance 1")
+            assert (first, second) == ("db: task of instance 0", "db: task of instance 1")
 
     run_loop(main())
 
@@ -443,7 +443,7 @@ def test_an_entering_failure_without_a_waiter_is_logged_once(run_loop: Run, capl
         assert pool.stats()["nentering_errors"] == 1
 
     run_loop(main())
-    assert caplog.messages == ["db: entering an instance failed, after all had stopped waiting"]
+    assert caplog.messages == ["db: entering an instance failed, and no caller waits for it"]
 
 
 def test_an_entering_that_is_cancelled_from_inside_cancels_no_caller(run_loop: Run) -> None:
@@ -454,7 +454,7 @@ def test_an_entering_that_is_cancelled_from_inside_cancels_no_caller(run_loop: R
 
     async def main() -> None:
         pool: Pool = AsyncKeyedPool(Source(entering), name="db")
-        with pytest.raises(PoolException, match="db: the entering of an instance was cancelled"):
+        with pytest.raises(PoolException, match="db: entering an instance was cancelled"):
             await use(pool, 1)
 
     run_loop(main())
@@ -493,7 +493,7 @@ def test_an_instance_that_ends_by_itself_is_replaced(
             assert pool.stats()["nclosed"] == {"lost": 1}
 
     run_loop(main())
-    assert caplog.messages == ["db: an instance has ended by itself"]
+    assert caplog.messages == ["db: an instance has ended on its own"]
     assert "connection lost" in caplog.text
 
 
@@ -589,7 +589,7 @@ def test_discarding_what_is_not_there_changes_nothing(run_loop: Run, caplog: pyt
 
     run_loop(main())
     assert caplog.messages == [
-        f"db: something of type {kind} was discarded which is not here (wanted is the object, not its arguments)"
+        f"db: discarded something of type {kind} that the pool does not have (give it the object, not its arguments)"
         for kind in ("AsyncInstance", "str")
     ]
 
@@ -620,7 +620,7 @@ def test_an_instance_may_end_by_itself_whether_discarded_or_not(
             assert pool.stats()["nclosed"] == {"lost": 1}
 
     run_loop(main())
-    assert caplog.messages == ["db: an instance has ended by itself"]
+    assert caplog.messages == ["db: an instance has ended on its own"]
 
 
 # -- time
@@ -1124,8 +1124,8 @@ async def asynchronous_generator(_key: str) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("parameters", "error", "told"),
     [
-        ({"fun": 1}, TypeError, "fun must be callable, not 1"),
-        ({"key": 1}, TypeError, "key must be callable, not 1"),
+        ({"fun": 1}, TypeError, "fun must be a callable, not 1"),
+        ({"key": 1}, TypeError, "key must be a callable or None, not 1"),
         ({"fun": asynchronous_generator}, TypeError, "fun must not be an asynchronous generator, but is <function "),
         (
             {"key": turns},
@@ -1143,7 +1143,7 @@ async def asynchronous_generator(_key: str) -> AsyncIterator[str]:
         ({"timeout": -0.5}, ValueError, "timeout must be a finite number of seconds from 0, not -0.5"),
         ({"max_size": -1}, ValueError, "max_size must not be negative, but is -1"),
         ({"max_size": 1.5}, TypeError, "max_size must be an int, not 1.5"),
-        ({"name": 1}, TypeError, "name must be a text, not 1"),
+        ({"name": 1}, TypeError, "name must be a str, not 1"),
         ({"size": 1}, TypeError, "unexpected keyword argument 'size'"),
     ],
 )

@@ -109,7 +109,7 @@ def test_a_waiter_for_the_end_that_is_cancelled_does_not_stop_the_exit(run_loop:
     run_loop(main())
 
 
-def test_cancelling_all_tasks_does_not_reach_a_keeper(run_loop: Run) -> None:
+def test_cancelling_all_tasks_does_not_reach_a_context_task(run_loop: Run) -> None:
     """Otherwise a server that stops its requests would lose the connections that their `finally` blocks need."""
 
     async def main() -> None:
@@ -211,7 +211,7 @@ def test_releasing_what_is_being_entered_cancels_that(run_loop: Run, begun: bool
         if begun:
             await manager.begun.wait()
         context_task.release()
-        with pytest.raises(RuntimeError, match=r"^the entering of something of type Manager was cancelled$"):
+        with pytest.raises(RuntimeError, match=r"^entering something of type Manager was cancelled$"):
             await waiter
         await context_task.ended()
         assert manager.begun.is_set() == begun

@@ -298,7 +298,7 @@ def test_a_loop_that_cannot_run_its_exits_here_stays_open(new_loop: NewLoop) -> 
         at_end(diary.exit("exit"))
 
     async def close_other() -> None:
-        with pytest.raises(RuntimeError, match="another event loop is running"):
+        with pytest.raises(RuntimeError, match="while another one is running here"):
             other.close()
         assert not other.is_closed()
 
