@@ -167,7 +167,7 @@ class KeyedEngine(Generic[T]):
         """Do what the machine has left in its outboxes."""
         machine = self.machine
         while machine.to_wake:
-            cast(KeyedWaiter[T], machine.to_wake.popleft()).wake()
+            cast("KeyedWaiter[T]", machine.to_wake.popleft()).wake()
         while machine.starts:
             self._make(machine.starts.popleft())
         while machine.stops:
