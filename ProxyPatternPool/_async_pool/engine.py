@@ -107,7 +107,7 @@ class Engine(Generic[T]):
             if machine.due():
                 machine.match(self.clock())
             if waiter := popped(machine.to_wake):
-                self._serve(cast(TaskWaiter[T], waiter))
+                self._serve(cast("TaskWaiter[T]", waiter))
             elif slot := popped(machine.to_close):
                 self._dispose(slot)
             elif overdue := popped(machine.overdue):

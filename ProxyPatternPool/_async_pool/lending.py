@@ -65,7 +65,7 @@ class Request(Generic[T]):
         if waiter.error is not None:
             raise waiter.error
         if waiter.ready:
-            return cast(Slot[T], waiter.slot)
+            return cast("Slot[T]", waiter.slot)
         if machine.is_shut_down:
             raise report.closed_error()
         why = ""

@@ -169,7 +169,7 @@ class KeyedEngine(Generic[T]):
         """Empty the outboxes of the machine, and do the work that they ask for."""
         machine = self.machine
         while machine.to_wake:
-            cast(KeyedWaiter[T], machine.to_wake.popleft()).wake()
+            cast("KeyedWaiter[T]", machine.to_wake.popleft()).wake()
         while machine.starts:
             self._make(machine.starts.popleft())
         while machine.stops:

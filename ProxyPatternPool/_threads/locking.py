@@ -88,7 +88,7 @@ class LockedMachine(Generic[T]):
                     break
         finally:
             while waiter := popped(machine.to_wake):
-                woken = cast(ParkedWaiter[T], waiter).parker.unpark()
+                woken = cast("ParkedWaiter[T]", waiter).parker.unpark()
                 if not woken and not self.attempt(machine.cancel, waiter):
                     machine.wake_later(waiter)  # its thread has ended; the holder of the lock pumps next
                     break
