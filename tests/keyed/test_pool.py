@@ -168,7 +168,7 @@ def test_an_error_of_a_key_reaches_the_caller_as_it_is(run_loop: Run) -> None:
         pool: Pool = AsyncKeyedPool(Source(), key=lambda *args: list(args), name="db")  # type: ignore[arg-type]  # that is the point
         with pytest.raises(TypeError, match="unhashable") as caught:
             await use(pool, 1)
-        assert caught.value.__notes__ == ["db: raised by key, or by what it has returned"]
+        assert caught.value.__notes__ == ["db: raised by key, or by the key that it has returned"]
         pool = AsyncKeyedPool(Source())
         strange = Strange()
         await use(pool, strange)
