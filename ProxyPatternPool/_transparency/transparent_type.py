@@ -117,8 +117,14 @@ def shape_of(obj: object) -> Shape:
         names.add("__mro_entries__")
         if hasattr(obj, "__class_getitem__"):
             names.add("__getitem__")
-    operations = {name: getattr(kind, name, ...) is not None for name in names}
-    return Shape(operations, _patterns(obj), getattr(kind, "__dataclass_fields__", None))
+    operations = frozenset((name, getattr(kind, name, ...) is not None) for name in names)
+    return Shape(_operations(operations), _patterns(obj), getattr(kind, "__dataclass_fields__", None))
+
+
+@lru_cache(maxsize=64)
+def _operations(items: frozenset[tuple[str, bool]]) -> dict[str, bool]:
+    """Return a dict of the items that shapes share: it takes nearly a kilobyte. No code changes it."""
+    return dict(items)
 
 
 def _has_memory(obj: Any) -> bool:
