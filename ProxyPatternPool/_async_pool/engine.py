@@ -1,10 +1,12 @@
 """Engine: everything that an `AsyncPool` has of one event loop.
 
-Reading it: every change of state is a move of the machine; after each, `act` does what the machine has left in its
-outboxes. All of that is synchronous, so it needs no lock: a loop runs one thing at a time. What takes time owns its
-slot in a task that no caller can cancel: a creation and a close run in the task of their object, hooks in tasks of
-their own. A caller only waits, for one future, and is woken when it has an object that is fit for use. So being
-cancelled, or running out of time, ends a caller's waiting and nothing else: what was on its way goes to another waiter.
+How to read it: every change of state is a move of the machine. After each move, `act` empties the machine's outboxes.
+All of that is synchronous, and needs no lock, since a loop runs one thing at a time.
+
+Work that takes time runs in a task that no caller can cancel, and that owns the slot. A creation and a close run in the
+task of their object, hooks in tasks of their own. A caller only waits for one future, until it has an object that is
+fit for use. So a cancellation or a timeout ends a caller's waiting, and nothing else. The object that was on its way
+goes to another waiter.
 
 The pool holds its engine, and the engine does not know the pool. When the loop has ended, the pool makes another
 engine; a task that still has this one keeps its machine, and disturbs no other.
@@ -43,15 +45,15 @@ from ProxyPatternPool._shared_error import copied
 
 T = TypeVar("T")
 
-#: Why an object ends that is in good order. An object that ends for another reason is exited with an exception.
+#: The reasons to close an object that is in good order. For any other reason, it is exited with an exception.
 FIT = {Reason.MAX_USE, Reason.MAX_DELAY, Reason.MAX_LIFETIME, Reason.RESIZE, Reason.REFRESH, Reason.SHUTDOWN}
 
 
 class Engine(Generic[T]):
-    """A machine, the objects and tasks that it has in one loop, and the moves that these make.
+    """A driver of one machine in one loop, with the machine's objects and tasks.
 
-    `loop` is None for a pool that has begun in none: such an engine has no objects, but its machine may be resized,
-    refreshed and shut down. `on_end()` returns what is to be called when the loop has ended, or None.
+    `loop` is None while the pool belongs to no loop. Such an engine has no objects, but its machine may be resized,
+    refreshed and shut down. `on_end()` returns the function to call when the loop has ended, or None.
     """
 
     def __init__(
@@ -63,8 +65,8 @@ class Engine(Generic[T]):
         on_end: Callable[[], Callable[[], object] | None],
     ) -> None:
         self.loop = loop
-        # In which the loop runs. A caller in this thread is in the loop, while a task of the loop runs: to ask for the
-        # running loop costs a system call on 3.11
+        # The loop's thread. A caller in this thread is in the loop while a task of the loop runs. Rejected: asking for
+        # the running loop, which costs a system call on 3.11
         self.thread = 0 if loop is None else get_ident()
         self.closed = closed  # by `shutdown`, for good
         self.clock = clock_of(loop, config.clock)
@@ -87,20 +89,20 @@ class Engine(Generic[T]):
             self.machine.shutdown(self.clock())
 
     def __del__(self) -> None:
-        # Until now the loop has referred to no hook; now it keeps `close`, and what `close` is a method of, until the
-        # objects are closed. Rejected: a callback of the weak reference, or `weakref.finalize` of the pool: these would
-        # have to refer to `close` all the time
+        # Until now the loop has referred to no hook. Now it keeps `close`, and the object that `close` is a method of,
+        # until the objects are closed. Rejected: a callback of the weak reference, or `weakref.finalize` of the pool.
+        # These would have to refer to `close` all the time
         self._close_hook.leave(self.closer)
         self.resources.outlive_owner()
 
     # -- doing what the machine has decided
 
     def act(self) -> None:
-        """Do what the machine has left in its outboxes."""
+        """Empty the outboxes of the machine, and do the work that they ask for."""
         machine, pending = self.machine, self.pending
         while True:
             if pending.creating and machine.idle:
-                # what has come back serves the waiter that has been waiting for a creation for longest
+                # an object has come back: it serves the waiter that has waited for a creation for longest
                 machine.requeue(pending.pop_first(), self.clock())
             if machine.due():
                 machine.match(self.clock())
@@ -123,27 +125,27 @@ class Engine(Generic[T]):
             self.resources.schedule(0.0)
 
     def follow_up(self) -> None:
-        """Act on a change of the limits, now and in a round."""
+        """Act on a change of the limits, now and at the next `on_time`."""
         if self.loop is not None:
             self.resources.schedule(0.0)
             self.act()
 
     def on_time(self) -> None:
-        """Do what time asks for."""
+        """Do the work that is due by the clock, and schedule the next call."""
         when = self.machine.sweep(self.clock())
         self.act()
         if when < inf:
             self.resources.schedule(max(0.0, when - self.clock()))
 
     def _may_refill(self) -> bool:
-        """Tell whether to make what no waiter has asked for: one after the other, except the first objects."""
+        """Tell whether a refill may begin. Refills run one after the other, except those of the first objects."""
         return not self.resources.ending and (self.pending.filling is not None or not self.pending.refilling)
 
     def _serve(self, waiter: TaskWaiter[T]) -> None:
-        """Do for a waiter what is still to be done with its slot."""
+        """Begin the work that is left for a waiter's slot: the creation, or the preparation of its object."""
         slot = waiter.slot
         if slot is None:
-            waiter.wake()  # the pool is closed
+            waiter.wake()  # the pool is closed, and the waiter finds that out
         elif slot.state is CREATING:
             self.creating[slot] = waiter
             self._create(slot)
@@ -152,7 +154,7 @@ class Engine(Generic[T]):
             self._lend(self.pending.first_come(slot, waiter), slot, doubtful)
 
     def _dispose(self, slot: Slot[T]) -> None:
-        """Have the object of a CLOSING slot closed, unless that is done."""
+        """Have the object of a CLOSING slot closed, unless it is closed already."""
         assert slot.reason is not None
         error: PoolException | None = None
         if slot.reason not in FIT:
@@ -164,19 +166,19 @@ class Engine(Generic[T]):
     def _create(self, slot: Slot[T]) -> None:
         config = self.config
         self.machine.create(slot, self.clock())
-        opening: PooledContext[T] = PooledContext(
+        context: PooledContext[T] = PooledContext(
             partial(config.make, slot.number),
             on_made=partial(_on_made, ref(self), slot),
             opener=config.opener,
             close=None if config.close is None else self._close_hook,
         )
-        self.resources.open(slot, opening, f"object {slot.number}")
+        self.resources.open(slot, context, f"object {slot.number}")
 
-    # -- what comes of a creation
+    # -- outcomes of a creation
 
     def on_made(self, slot: Slot[T], obj: T) -> None:
-        """Note the object of a slot, which is still to be opened. `PoolException` when another slot has it."""
-        if slot in self.machine.registry:  # or else it was given up with its loop, and is closed in a moment
+        """Record a slot's object, which is still to be opened. `PoolException` if another slot has the same object."""
+        if slot in self.machine.registry:  # otherwise it was given up with its loop, and is closed in a moment
             try:
                 self.machine.made(slot, obj, random.random(), self.clock())
             except AlreadyPooled:
@@ -188,7 +190,7 @@ class Engine(Generic[T]):
         self.pending.refilling.discard(slot)
         waiter = self.creating.pop(slot, None)
         if waiter is None:
-            machine.stocked(slot, now)  # and closed, if the pool was: no waiter waits for creations any more
+            machine.stocked(slot, now)  # a closed pool closes the object: it has no waiters for creations
         else:
             waiter = self.pending.first_come(slot, waiter)
             machine.delivered(slot, waiter.holder, now)
@@ -196,12 +198,12 @@ class Engine(Generic[T]):
         self.act()
 
     def on_left(self, slot: Slot[T]) -> None:
-        """Lend an object no more that ends on its own, as one does whose task group is cancelled."""
+        """Stop lending an object that ends on its own. An object does so when its task group is cancelled."""
         machine, now = self.machine, self.clock()
-        self.report.log.warning("%s: %s has ended by itself", self.report.name, self.report.describe(slot.obj, slot))
+        self.report.log.warning("%s: %s has ended on its own", self.report.name, self.report.describe(slot.obj, slot))
         if machine.reserve_use(slot.use) or machine.reserve_idle(slot, now):
             machine.checked(slot, False, now)
-        # else a hook has it, and finds out
+        # otherwise a hook has the object: when the hook ends, the object is found to be gone, and closed
         self.act()
 
     def on_ended(self, slot: Slot[T], error: BaseException | None, left: bool) -> None:
@@ -214,12 +216,12 @@ class Engine(Generic[T]):
             if slot.state is CLOSING:
                 self.machine.closed(slot, self.clock())
         if self.machine.inspecting:
-            self.resources.schedule(0.0)  # after a `refresh`, it is the next one's turn
+            self.resources.schedule(0.0)  # after a `refresh`, the next object's turn has come
         self.act()
 
     def _failed(self, slot: Slot[T], error: BaseException) -> None:
-        """Give the waiter for an object the reason why there is none. When there is no waiter, log it."""
-        cancelled = isinstance(error, EnteringCancelled)  # the waiter was not
+        """Fail the waiter of an object that could not be made. Without a waiter, log the error."""
+        cancelled = isinstance(error, EnteringCancelled)  # the creation, not the waiter
         if cancelled and (self.machine.is_shut_down or self.resources.ending):
             error = self.report.closed_error()
         elif cancelled:
@@ -239,7 +241,7 @@ class Engine(Generic[T]):
             self.report.log_failed_creation(slot.number, error, UNWANTED if self.pending.filling else outlook)
 
     def _back_off(self) -> str:
-        """Have the next refill wait, and return what the log says of that."""
+        """Delay the next refill. Return the text that tells the log of the delay."""
         self.machine.back_off(random.random(), self.clock())
         self.resources.schedule(0.0)
         return self.report.outlook()
@@ -249,10 +251,10 @@ class Engine(Generic[T]):
         waiter.error = error
         waiter.wake()
 
-    # -- what comes of a hook
+    # -- outcomes of a hook
 
     def _lend(self, waiter: TaskWaiter[T], slot: Slot[T], doubtful: bool) -> None:
-        """Let the waiter have the object; if need be, when it has been checked, and shown to the `getter`."""
+        """Give the object to the waiter, if need be after a check and the `getter`."""
         if self.hooks.prepares or doubtful:
             self.pending.preparing[slot] = waiter
             self.hooks.prepare(waiter, slot, doubtful, partial(self._prepared, waiter, slot, slot.use))
@@ -273,13 +275,13 @@ class Engine(Generic[T]):
             waiter.ready = True
             waiter.wake()
         elif not waiter.gone:
-            machine.requeue(waiter, now)  # but not when the pool was closed: then it has been woken, and will see
+            machine.requeue(waiter, now)  # a closed pool refuses it, and has woken it already
         if waiter.gone:
             machine.cancel(waiter, now)
         self.act()
 
     def _check(self, slot: Slot[T]) -> None:
-        """Check an object which is idle, if it still is."""
+        """Check an object, if it is still idle."""
         if self.machine.reserve_idle(slot, self.clock()):
             self.pending.checking = True
             self.hooks.check(slot, partial(self._checked, slot))
@@ -290,7 +292,7 @@ class Engine(Generic[T]):
         self.act()
 
     def tidy(self, slot: Slot[T], context: Context) -> Task[None]:
-        """Have the retter tidy up a RESERVED object, and put it back."""
+        """Have the `retter` tidy up a RESERVED object, and put it back."""
         return self.hooks.tidy(slot, context, partial(self._tidied, slot))
 
     def _tidied(self, slot: Slot[T], reason: Reason | None) -> None:
@@ -298,14 +300,14 @@ class Engine(Generic[T]):
         self.act()
 
     def refuse_return(self, obj: T) -> None:
-        """Count and log that an object was given back that is not out."""
+        """Count and log a return of an object that is not lent."""
         self.machine.refuse_return()
         self.report.log_bad_return(obj, self.machine.known.get(id(obj)))
 
     # -- beginning and end
 
     async def fill(self) -> None:
-        """Make `min_size` objects, all at the same time; if one fails, or the caller is cancelled, close the pool."""
+        """Make `min_size` objects, all at the same time. If one fails, or the caller is cancelled, close the pool."""
         errors = self.pending.filling = list[BaseException]()
         try:
             self.machine.match(self.clock())
@@ -316,7 +318,7 @@ class Engine(Generic[T]):
         except Exception:
             await self.shutdown(0.0)
             raise
-        except BaseException:  # the caller waits for nothing more
+        except BaseException:  # a cancelled caller does not wait for the close
             self.closed = True
             self.end()
             raise
@@ -324,7 +326,7 @@ class Engine(Generic[T]):
             self.pending.filling = None
 
     async def shutdown(self, delay: float) -> None:
-        """Close the pool for good, and wait at most `delay` seconds for the objects in use, then for all closes."""
+        """Close the pool for good. Wait at most `delay` seconds for the objects in use, then for all closes."""
         self.closed = True
         self.end()
         await self.resources.wait_for(lambda: not self._has(LEASED, RESERVED), delay)
@@ -332,7 +334,7 @@ class Engine(Generic[T]):
         await self.resources.wait_for(lambda: not self._has(CLOSING))
 
     def shutdown_soon(self) -> None:
-        """Close the pool as `shutdown` does, without waiting; from any thread, while the pool cannot be bound."""
+        """Have the pool closed as by `shutdown`. Never waits. Safe from any thread that holds `BINDING`."""
         self.closed = True
         if self.loop is None:
             self.machine.shutdown(self.clock())
@@ -343,19 +345,19 @@ class Engine(Generic[T]):
         return any(slot.state in states for slot in self.machine.registry)
 
     def end(self) -> None:
-        """Shut the machine down, and send away all waiters."""
+        """Shut the machine down, and fail all waiters."""
         self.machine.shutdown(self.clock())
         for waiter in self.creating.values():
             self._fail(waiter, self.report.closed_error())
         self.creating.clear()
         for waiter in self.pending.preparing.values():
-            waiter.wake()  # but the slot stays its own until the hook has ended
+            waiter.wake()  # it keeps the slot until the hook has ended
         self.resources.cancel_creations()
         self.act()
         self.resources.stop_timer()
 
     def on_loop_ending(self) -> None:
-        """Close everything: no task uses it any more, and what is in use is given up."""
+        """Close all objects, those in use included: no task uses them any more."""
         self.end()
         for slot in list(self.machine.leased.values()):
             self.machine.reserve_use(slot.use)
@@ -368,11 +370,11 @@ class Engine(Generic[T]):
 
 
 def _take_nothing(_now: float, _holder: object) -> None:
-    """Stand in for `take` where each object is shown to the `getter` first."""
+    """Stand in for `take` in a pool with a `getter`, which each object has to pass first."""
 
 
 def _name_of(holder: object) -> str:
-    """Return what logs and errors call the holder of a lease."""
+    """Return the name of the holder of a lease, for logs and errors."""
     if isinstance(holder, Owner):
         return str(holder)
     task = cast("ref[asyncio.Task[Any]] | None", holder)
@@ -381,14 +383,14 @@ def _name_of(holder: object) -> str:
 
 
 def _lost(name: str, slot: Slot[Any]) -> PoolException | None:
-    """Return what an object is closed with whose user did not finish before the loop ended."""
+    """Return the error that closes an object which is in use when the loop ends. None if it is not in use."""
     if slot.state is not LEASED:
         return None
     return PoolException(f"{name}: the event loop has ended, and the object was not given back")
 
 
 def _on_made(engine: ref[Engine[T]], slot: Slot[T], obj: T) -> None:
-    """Tell the engine, if there is still one: the task that makes an object must not keep it."""
+    """Call the engine's `on_made`, if the engine still exists: the task of an object must not keep the engine."""
     alive = engine()
     if alive is not None:
         alive.on_made(slot, obj)

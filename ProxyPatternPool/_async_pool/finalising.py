@@ -1,7 +1,7 @@
-"""Uses that end in a finaliser: in any thread, in the middle of anything, where nothing can be awaited.
+"""Uses that end in a finaliser, which may run in any thread, between any two steps, and cannot await.
 
-The loop ends them in its next turn, unless it is closed. It does not keep the engine for that: the engine may be
-collected together with the task that has the object.
+The loop ends such a use in its next turn, unless the loop is closed. It does not keep the engine for that: the engine
+may be collected together with the task that has the object.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 def give_soon(engine: Engine[T], slot: Slot[T], use: int) -> None:
-    """Have a use ended, and its object tidied up, if it is not over by then."""
+    """Have the loop end a use, and tidy up its object, if the use is not over by then."""
     _end_soon(engine, slot, use, _give)
 
 
 def discard_soon(engine: Engine[T], slot: Slot[T], use: int) -> None:
-    """Have a use ended, and its object closed with an exception, if it is not over by then."""
+    """Have the loop end a use, and close its object with an exception, if the use is not over by then."""
     _end_soon(engine, slot, use, _discard)
 
 
@@ -41,10 +41,10 @@ def _end(
     use: int,
     end: Callable[[Engine[T], int], None],
 ) -> None:
-    """End a use in its loop. If the engine has been collected, too, the object is closed as its task has left it."""
+    """End a use, in its loop. If the engine has been collected, too, close the object as its task has left it."""
     alive = engine()
     if alive is None:
-        resources.close(slot, PoolException("the task that had it has been collected, and so has its pool"))
+        resources.close(slot, PoolException("the task that had the object was collected, and so was the pool"))
     else:
         end(alive, use)
 

@@ -1,7 +1,7 @@
 """HookRunner: runs the hooks of a pool in an event loop, each in a task of its own.
 
-A hook owns its slot while it runs. Its outcome is settled when its task has ended, and not in the coroutine: a task may
-be cancelled before it has begun, and a task that ignores being cancelled is given up with its loop.
+A hook owns its slot while it runs. Its outcome is settled when its task has ended, and not in the coroutine, for two
+reasons. A task may be cancelled before it has begun. And a task that ignores being cancelled is given up with its loop.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ProxyPatternPool._report import PoolReport
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
-#: Seconds for which a hook goes on when its caller has stopped waiting.
+#: Seconds for which a hook may go on after its caller has stopped waiting.
 PATIENCE = 5.0
 
 
 class HookRunner(Generic[T]):
-    """Runs `health`, `getter` and `retter`, and tells the log of their failures. It makes no move of the machine."""
+    """A runner of `health`, `getter` and `retter`, which logs their failures. It makes no move of the machine."""
 
     def __init__(self, config: PoolConfig[T], report: PoolReport[T], resources: LoopResources[Slot[T], T]) -> None:
         self._getter = nothing if config.getter is None else config.getter
@@ -40,8 +40,8 @@ class HookRunner(Generic[T]):
         self._health = nothing if config.health is None else config.health
         self._report = report
         self._resources = resources
-        self.prepares = config.getter is not None  # each object is shown to a hook before it is lent
-        self.tidies = config.retter is not None  # and when it comes back
+        self.prepares = config.getter is not None  # a hook runs before each lease
+        self.tidies = config.retter is not None  # a hook runs after each lease
 
     async def _call(self, name: str, hook: Callable[[T], object], slot: Slot[T]) -> None:
         awaited_result(name, await outcome(hook(slot.obj)))
@@ -51,9 +51,9 @@ class HookRunner(Generic[T]):
     def prepare(
         self, waiter: TaskWaiter[T], slot: Slot[T], doubtful: bool, settle: Callable[[Task[None]], None]
     ) -> None:
-        """Have an object checked if it is `doubtful`, and shown to the `getter`; then call `settle`.
+        """Start a task that checks an object if it is `doubtful`, then calls the `getter`. At its end, call `settle`.
 
-        `waiter.unfit` is the hook that the object has failed, None when it may be lent.
+        By then `waiter.unfit` names the hook that the object has failed. None means that it may be lent.
         """
         waiter.unfit = Reason.HEALTH if doubtful else Reason.GETTER
         waiter.task = self._resources.run(self._prepare(waiter, slot), waiter.context, settle)
@@ -66,10 +66,10 @@ class HookRunner(Generic[T]):
         waiter.unfit = None
 
     def unprepared(self, waiter: TaskWaiter[T], slot: Slot[T], error: BaseException, task: Task[None]) -> BaseException:
-        """Return what a waiter is told of the error of a hook. When the waiter is gone, the log is told."""
+        """Return the error that a waiter raises when a hook has failed. If the waiter is gone, log it."""
         assert waiter.unfit is not None
         self._report.note(error, waiter.unfit.value)
-        cancelled = isinstance(error, CancelledError)  # the waiter was not
+        cancelled = isinstance(error, CancelledError)  # the hook, not the waiter
         if waiter.gone and cancelled:
             self._log_given_up("preparing", slot, task)
         elif waiter.gone:
@@ -78,28 +78,28 @@ class HookRunner(Generic[T]):
         return PoolException(f"{self._report.name}: a hook was cancelled") if cancelled else error
 
     def _log_given_up(self, work: str, slot: Slot[T], task: Task[None]) -> None:
-        """Log that a hook was cancelled; not for a hook that has ended because its loop ends."""
+        """Log that a hook was cancelled, unless it has ended because its loop ends."""
         if not (self._resources.ending and task.done()):
             what = self._report.describe(slot.obj, slot)
             self._report.log.warning("%s: %s %s did not end: given up", self._report.name, work, what)
 
     async def _is_healthy(self, slot: Slot[T]) -> bool:
-        """Ask `health`. Its Exception is logged, and means no; any other exception is passed on."""
+        """Return the answer of `health`. Its Exception is logged, and means no. Any other exception is passed on."""
         try:
             answer = await outcome(self._health(slot.obj))
             healthy = bool(answer)
         except Exception as error:
             self._report.log_failed_check(slot, error)
             return False
-        awaited_result("health", answer)  # it is no answer: the caller has to know
+        awaited_result("health", answer)  # a forgotten await is no answer, and its error goes to the caller
         if not healthy:
             self._report.log_bad_health(slot)
         return healthy
 
-    # -- while it is idle
+    # -- while an object is idle
 
     def check(self, slot: Slot[T], settle: Callable[[bool], object]) -> None:
-        """Have an object checked that no waiter waits for, then call `settle(healthy)`."""
+        """Start the check of an object that no waiter waits for. At its end, call `settle(healthy)`."""
         self._resources.run(self._is_healthy(slot), Context(), partial(self._checked, slot, settle))
 
     def _checked(self, slot: Slot[T], settle: Callable[[bool], object], task: Task[bool]) -> None:
@@ -109,10 +109,10 @@ class HookRunner(Generic[T]):
             self._report.log.error("%s: checking %s failed", self._report.name, what, exc_info=error)
         settle(error is None and task.result() and self._resources.has(slot))
 
-    # -- when it comes back
+    # -- when an object comes back
 
     def tidy(self, slot: Slot[T], context: Context, settle: Callable[[Reason | None], object]) -> Task[None]:
-        """Have the retter tidy an object up, then call `settle` with the reason to close it, or None."""
+        """Start the `retter` for an object. At its end, call `settle` with the reason to close the object, or None."""
         hook = self._call("retter", self._retter, slot)
         return self._resources.run(hook, context, partial(self._tidied, slot, settle))
 
@@ -127,9 +127,9 @@ class HookRunner(Generic[T]):
         settle(Reason.RETTER if error is not None else None if alive else Reason.HEALTH)
 
     async def outlast(self, task: Task[None]) -> None:
-        """Wait until an object has been tidied up. When the caller is cancelled, that goes on for `PATIENCE`.
+        """Wait until an object has been tidied up. After a cancellation, the `retter` goes on for `PATIENCE` seconds.
 
-        The log tells of the retter's Exception; any other exception is passed on.
+        An Exception of the `retter` is logged, see `tidy`. Any other exception is raised here.
         """
         try:
             await asyncio.wait((task,))
@@ -142,28 +142,29 @@ class HookRunner(Generic[T]):
 
 
 class HasCloser(Protocol[T_contra]):
-    """An engine, as far as it ends objects."""
+    """An engine, as far as it closes objects."""
 
     @property
     def closer(self) -> Callable[[T_contra], object]:
-        """The function that ends an object."""
+        """The function that closes an object."""
         ...
 
 
 class CloseHook(Generic[T]):
-    """Calls the pool's `close`, whether the engine is still there or not.
+    """A function that calls the pool's `close`, even if the engine has been collected.
 
-    The loop keeps this until all objects are closed, and so it refers to `close` by way of the engine, weakly. `close`
-    may be a method of the object that has the pool: that object, and so the pool, would live as long as the loop.
+    The loop keeps it until all objects are closed. So it refers to `close` through a weak reference to the engine.
+    `close` may be a method of the object that has the pool: that object, and so the pool, would live as long as the
+    loop.
     """
 
     def __init__(self, engine: HasCloser[T], resources: LoopResources[Slot[T], T]) -> None:
         self._engine = ref(engine)
-        self._left: Callable[[T], object] | None = None  # the `close` of an engine that is gone
+        self._left: Callable[[T], object] | None = None  # the `close` of an engine that was collected
         self._resources = resources
 
     def leave(self, closer: Callable[[T], object]) -> None:
-        """Keep `close` from now on: the engine is being collected, by any thread."""
+        """Keep `close` from now on. The engine is being collected, by any thread."""
         self._left = closer
 
     async def __call__(self, obj: T) -> object:

@@ -18,22 +18,22 @@ from ProxyPatternPool._errors import PoolException
 
 T = TypeVar("T")
 
-#: The key of a use that is over: no lease has it.
+#: The key of a use that is over. No lease in the machine has this key.
 OVER = 0
 
 
 class Lender(Protocol[T]):
     """An `AsyncPool`, as its leases know it."""
 
-    _engine: Engine[T]  # of the loop that the pool belongs to
+    _engine: Engine[T]  # of the pool's loop
 
     @property
     def name(self) -> str:
-        """The pool's."""
+        """The pool's name."""
         ...
 
     def _take_idle(self) -> Slot[T] | None:
-        """Lease an idle object, if there is one that needs no preparation, in the running loop's engine."""
+        """Bind the pool, and lease an idle object that needs no preparation. None if there is none."""
         ...
 
     async def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
@@ -41,12 +41,12 @@ class Lender(Protocol[T]):
         ...
 
     async def ret(self, obj: T) -> None:
-        """Give it back."""
+        """Give an object back."""
         ...
 
 
 class AsyncLease(Generic[T]):
-    """One use of an object: a context manager which returns just that use, and not what came of the object later."""
+    """A context manager for one use of an object. Its end gives back that use, and no later use of the same object."""
 
     __slots__ = ("_engine", "_entered", "_pool", "_slot", "_timeout", "_use")
 
@@ -54,7 +54,7 @@ class AsyncLease(Generic[T]):
         self._pool = pool
         self._timeout = timeout
         self._entered = False
-        self._engine: Engine[T]  # that the object is of, once entered
+        self._engine: Engine[T]  # of the object, once entered
         self._slot: Slot[T] | None = None  # between entering and leaving
         self._use = OVER  # which of the slot's leases it is
 
@@ -84,8 +84,8 @@ class AsyncLease(Generic[T]):
             return
         engine = self._engine
         if kind is GeneratorExit or get_ident() != engine.thread or current_task(engine.loop) is None:
-            # the task is collected, perhaps in the middle of what the pool does, and cannot wait for anything; or the
-            # block is left in another loop, or in no task
+            # The task is collected, perhaps in the middle of a move of the pool, and cannot await. Or the block is left
+            # in another loop, or outside any task
             give_soon(engine, slot, self._use)
         elif not engine.tidies:
             if engine.machine.give_use(self._use, engine.clock()) or engine.creating:
@@ -105,33 +105,33 @@ class AsyncLease(Generic[T]):
         return self._slot is not None and self._engine.machine.holds(self._use)
 
     def check(self) -> None:
-        """Raise `PoolException` when the object was taken away."""
+        """Raise `PoolException` if the pool has taken the object away."""
         if self._slot is not None and self._slot.was_killed(self._use):
             raise self._engine.report.killed_error()
 
     def hand_to(self, holder: object) -> None:
-        """Pass the object on to another holder than the task."""
+        """Make `holder` the holder of the object, in place of the task."""
         self._engine.machine.hand_to(self._use, holder)
 
     def end(self, failed: bool = False) -> None:
-        """Have the loop return the object, or close it if its use has `failed`. Never waits; safe in finalisers."""
+        """Have the loop return the object, or close it if its use has `failed`. Never waits. Safe in finalisers."""
         if self._slot is not None and self.is_out():
             (discard_soon if failed else give_soon)(self._engine, self._slot, self._use)
-        self._use = OVER  # its task, which still keeps it, may not be the one that ends it
+        self._use = OVER  # the task still has this lease, but another thread may be ending it
 
 
 class IndirectLease(AsyncLease[T]):
-    """A use of a pool whose `get` or `ret` is overridden: the object goes through these methods.
+    """A lease of a pool whose `get` or `ret` is overridden. It takes and gives back the object through these methods.
 
-    An overridden `get` may return another object than the pool's, such as a wrapper. `ret` is called if it `returns`:
-    the pool's own `ret` would not know a wrapper.
+    An overridden `get` may return another object than the pool's, such as a wrapper. `returns` tells whether `ret` is
+    overridden, and to be called: the pool's own `ret` would not know a wrapper.
     """
 
     __slots__ = ("_obj", "_returns")
 
     def __init__(self, pool: Lender[T], timeout: float | Default | None, returns: bool) -> None:
         super().__init__(pool, timeout)
-        self._obj: T  # what `get` has returned
+        self._obj: T  # the result of `get`
         self._returns = returns
 
     async def __aenter__(self) -> T:
@@ -141,7 +141,7 @@ class IndirectLease(AsyncLease[T]):
         self._entered = True
         try:
             begin = pool._engine.clock()
-            timeout = self._timeout  # an overridden `get` may take none
+            timeout = self._timeout  # an overridden `get` may have no such parameter
             self._obj = obj = await (pool.get() if isinstance(timeout, Default) else pool.get(timeout))
         except BaseException:
             self._entered = False
@@ -152,7 +152,7 @@ class IndirectLease(AsyncLease[T]):
         return obj
 
     def _taken_slot(self, obj: T, begin: float) -> Slot[T] | None:
-        """Return the slot of the object; if that is not the pool's, the slot that the task has leased meanwhile."""
+        """Return the object's slot. If it is not the pool's, return the slot that the task has leased meanwhile."""
         leased, me = list(self._engine.machine.leased.values()), current_task()
         own = [slot for slot in leased if slot.obj is obj]
         meanwhile = [slot for slot in leased if slot.since >= begin and _is_held_by(slot.holder, me)]
@@ -171,7 +171,7 @@ class IndirectLease(AsyncLease[T]):
                 await self._pool.ret(self._obj)
             except BaseException:
                 if slot is not None:
-                    give_soon(self._engine, slot, self._use)  # `ret` may not have come so far
+                    give_soon(self._engine, slot, self._use)  # `ret` may have failed before the return
                 raise
 
     def is_out(self) -> bool:

@@ -1,4 +1,4 @@
-"""Request: how a task waits for an object."""
+"""Request: the wait of a task for an object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Request(Generic[T]):
-    """One waiting of one task, in the engine's loop; `timeout` as given to `AsyncPool.get`."""
+    """A task's wait for an object, in the engine's loop. `timeout` is the argument of `AsyncPool.get`."""
 
     def __init__(self, engine: Engine[T], timeout: float | Default | None) -> None:
         loop = get_running_loop()
@@ -28,7 +28,7 @@ class Request(Generic[T]):
         self._waiter: TaskWaiter[T] = TaskWaiter(loop, task and ref(task))
 
     async def wait(self) -> Slot[T]:
-        """Wait until a slot is served whose object is fit for use. One handler settles whatever goes wrong."""
+        """Wait for a slot whose object is fit for use, and return it. One handler settles all errors."""
         engine, waiter, patience = self._engine, self._waiter, self._patience
         entered = engine.machine.enter(waiter, False, engine.clock())
         engine.act()
@@ -49,7 +49,7 @@ class Request(Generic[T]):
                 timer.cancel()
 
     async def _own_preparations(self) -> None:
-        """Wait for the hooks that have what was idle, and for nothing else."""
+        """Wait for the hooks that have an object which was idle, and for nothing else."""
         waiter, changed = self._waiter, True
         while changed and self._engine.pending.is_with(waiter) and not waiter.future.done():
             task = cast("asyncio.Task[None]", waiter.task)
@@ -57,10 +57,10 @@ class Request(Generic[T]):
             changed = bool(done)
 
     def _served_slot(self) -> Slot[T]:
-        """Return what has come, or raise why nothing has."""
+        """Return the slot that the waiter was served. Without one, raise the error that says why."""
         waiter, machine, report = self._waiter, self._engine.machine, self._engine.report
         if not waiter.ready and waiter.error is None and waiter.slot is None:
-            machine.time_out(waiter, True, self._engine.clock())  # it may just be served
+            machine.time_out(waiter, True, self._engine.clock())  # it may be served in this moment
             self._engine.act()
         if waiter.error is not None:
             raise waiter.error
@@ -75,7 +75,7 @@ class Request(Generic[T]):
         raise report.timeout_error(self._patience or 0.0, why)
 
     def _cancel(self) -> None:
-        """Want nothing any more. What is being made or prepared goes on, and finds that the waiter is gone."""
+        """Stop waiting. A creation or a hook goes on for other waiters, and finds that this one is gone."""
         engine, waiter = self._engine, self._waiter
         waiter.gone = True
         if engine.pending.is_with(waiter):

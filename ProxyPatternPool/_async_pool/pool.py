@@ -1,4 +1,4 @@
-"""AsyncPool: the pool for asyncio, as its callers see it: a thin face over the engine of each event loop."""
+"""AsyncPool: the pool for asyncio, as its callers see it. It is a thin face over the engine of each event loop."""
 
 from __future__ import annotations
 
@@ -32,25 +32,30 @@ CONFIGURED: Final = Default.TIMEOUT
 
 
 class AsyncPool(PoolFace[T]):
-    """At least `min_size` and at most `max_size` objects, each lent to one task at a time.
+    """A pool for asyncio: at least `min_size` and at most `max_size` objects, each lent to one task at a time.
 
-    `fun(n)` makes object number ``n`` (0, 1, 2...). If it returns an asynchronous context manager, that is entered, and
-    exited to end the object; otherwise, if it returns an awaitable, the object is what that gives; else, what `fun` has
-    returned.
+    `fun(n)` makes object number ``n`` (0, 1, 2...). It returns one of three things:
 
-    It may be made anywhere. It belongs to the event loop of its first use, until that one ends: then its objects are
-    closed, and it starts anew in the next one. All methods are to be called in that loop, by its tasks or callbacks;
-    only `stats`, `leases` and `repr` also by other threads, which use `asyncio.run_coroutine_threadsafe` for the
-    others. Nothing here is for finalisers or signal handlers: these use ``loop.call_soon_threadsafe``.
+    - an asynchronous context manager, which is entered; its exit closes the object
+    - another awaitable, whose result is the object
+    - the object itself
 
-    The parameters and their defaults are those of `Pool`, ``help(Pool)`` lists them; what is different:
+    A pool may be made anywhere. It belongs to the event loop of its first use. When that loop ends, the pool's objects
+    are closed, and the pool starts anew in the next loop.
 
-    - `min_size`: made by ``async with pool``, or in the background of the first `get`, and not by the constructor
-    - `timeout`: covers the creation and the check of the object, too, and not the queue alone
+    Call all methods in the pool's loop, from tasks or callbacks. Other threads may call only `stats`, `leases` and
+    `repr`; for the other methods they use `asyncio.run_coroutine_threadsafe`. No method is safe in a finaliser or in a
+    signal handler: use ``loop.call_soon_threadsafe`` there.
+
+    The parameters and their defaults are those of `Pool`, which ``help(Pool)`` lists. These differ:
+
+    - `min_size`: the constructor makes no objects; ``async with pool`` makes them, or the first `get` has them made in
+      the background
+    - `timeout`: covers not only the queue, but also the creation and the check of the object
     - `close`: replaces the exit of a context manager
-    - `opener`, `getter`, `retter`, `health`, `close`: may be plain functions or ``async`` ones; a plain one must not
-      block: it stops the whole loop
-    - `tracer`, `stats`: plain functions
+    - `opener`, `getter`, `retter`, `health`, `close`: plain or ``async`` functions; a plain one must not block, since
+      it would stop the whole loop
+    - `tracer`, `stats`: plain functions only
     """
 
     @overload
@@ -81,7 +86,7 @@ class AsyncPool(PoolFace[T]):
 
     @classmethod
     def _configured(cls, config: PoolConfig[T]) -> Self:
-        """Make a pool of parameters which have been checked."""
+        """Make a pool with parameters that have been checked."""
         pool = cls.__new__(cls)
         pool._set_up(config)
         return pool
@@ -95,16 +100,16 @@ class AsyncPool(PoolFace[T]):
     # -- the engine
 
     def _use_engine(self, engine: Engine[T]) -> None:
-        self._engine = engine  # of the loop that the pool belongs to; of none before its first use, and after its end
+        self._engine = engine  # of the pool's loop; before the first use, and after the loop's end, one without a loop
         self._report = engine.report
 
     def _begin(self, loop: AbstractEventLoop | None) -> None:
-        """Have an engine for this loop: without objects, but with the sizes of the last one, and closed if that was."""
+        """Make the engine for a loop: without objects, with the last engine's sizes, and closed if that was closed."""
         last = self._engine
         self._use_engine(Engine(self._config, last.machine.limits, last.closed, loop, WeakMethod(self._on_loop_ended)))
 
     def _bind(self) -> Engine[T]:
-        """Belong to the running loop. `PoolException` when another one has the pool, and has not ended."""
+        """Bind the pool to the running loop. `PoolException` if it belongs to another loop that has not ended."""
         self._binding.bind(self._begin)
         return self._engine
 
@@ -118,16 +123,21 @@ class AsyncPool(PoolFace[T]):
     # -- using it
 
     async def get(self, timeout: float | Default | None = CONFIGURED) -> T:
-        """Take an object, to be given back with `ret` or `discard`.
+        """Take an object. The caller has to give it back with `ret` or `discard`.
 
-        Waits at most `timeout` seconds (0: takes what is idle, or nothing; None: for ever; by default, as the pool was
-        told to), in the order of arrival, the creation and the checking of the object included; then raises `TimeOut`,
-        whose cause is the last creation error, if any; or at once `PoolFull`, when `max_waiting` others wait. With a
-        timeout of 0, `health` and `getter` have 5 seconds for what is idle: there is nothing else to wait for. What
-        `fun`, `opener` or `getter` raise when it is this caller's turn is raised here, with a note that names the pool.
-        `PoolClosed` after `shutdown`; `PoolException` in another loop than the pool's.
+        Waits at most `timeout` seconds (0: takes an idle object or none; None: without a limit; by default, the pool's
+        own `timeout`). This covers the queue, the creation and the check. Callers are served in the order of arrival.
+        With a timeout of 0, `get` waits only for the `health` and `getter` of an idle object, which have 5 seconds.
 
-        Who is cancelled stops waiting, and no more: what was on its way, or is being made, goes to the next one.
+        The errors are:
+
+        - `TimeOut` after that time; its cause is the last error of a creation, if there was one
+        - `PoolFull` at once, if `max_waiting` callers are waiting
+        - `PoolClosed` after `shutdown`
+        - `PoolException` in another loop than the pool's
+        - an exception of `fun`, `opener` or `getter` in this caller's turn, with a note that names the pool
+
+        Cancelling a caller only ends its waiting. An object that is being made or prepared goes to the next caller.
         """
         if timeout is not CONFIGURED:
             timeout = self._config.patience(timeout)
@@ -137,11 +147,13 @@ class AsyncPool(PoolFace[T]):
         return slot.obj
 
     async def ret(self, obj: T) -> None:
-        """Give an object back. Never waits, and never for `close`, but for the `retter`, if there is one.
+        """Give an object back. Never waits, not even for `close`, except for the `retter`.
 
-        Being cancelled then does not stop the `retter`, which goes on for at most 5 seconds; after that, the object is
-        closed. What is not out (given back twice, taken away, or never ours) is counted, logged as a warning, and
-        changes nothing. `PoolException` in another loop than the pool's.
+        If the caller is cancelled in that wait, the `retter` goes on for at most 5 seconds. After that time, the object
+        is closed.
+
+        An object that is not lent (given back twice, taken away, or never the pool's) changes nothing. It is counted,
+        and logged as a warning. `PoolException` in another loop than the pool's.
         """
         engine = self._engine
         if get_ident() != engine.thread or current_task(engine.loop) is None:
@@ -155,7 +167,10 @@ class AsyncPool(PoolFace[T]):
             engine.refuse_return(obj)
 
     async def discard(self, obj: T) -> None:
-        """Give an object back broken: it is closed in the background, with an exception. Never waits; else as `ret`."""
+        """Give back a broken object, which is closed in the background, with an exception. Never waits.
+
+        An object that is not lent is treated as in `ret`. `PoolException` in another loop than the pool's.
+        """
         engine = self._bind()
         try:
             engine.machine.discard(obj, engine.clock())
@@ -164,11 +179,13 @@ class AsyncPool(PoolFace[T]):
             engine.refuse_return(obj)
 
     def obj(self, timeout: float | Default | None = CONFIGURED) -> AsyncLease[T]:
-        """Borrow an object for an ``async with`` block, at whose end it is returned, whatever ended it. Waits as `get`.
+        """Borrow an object for an ``async with`` block, and give it back when the block ends, even by an exception.
 
-        It is returned as `ret` does, and nothing can prevent that: neither a `ret` of the object in the block, nor a
-        second cancellation at its end. In an asynchronous generator that is closed there, and in a task that is
-        collected, it is returned in the loop's next turn. If a subclass overrides `get` or `ret`, the block calls them.
+        Waits and raises as `get` does when the block is entered, and as `ret` does when it ends. A second cancellation
+        at the end does not prevent the return. After a `ret` in the block, the end of the block changes nothing.
+
+        A block cannot wait if it ends because its asynchronous generator is closed, or its task is collected. Then the
+        loop returns the object in its next turn. If a subclass overrides `get` or `ret`, the block calls them.
         """
         if timeout is not CONFIGURED:
             timeout = self._config.patience(timeout)
@@ -178,10 +195,10 @@ class AsyncPool(PoolFace[T]):
         return IndirectLease(self, timeout, kind.ret is not RET)
 
     def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
-        """Change the sizes; None leaves one as it is, and a `max_size` of 0 is no limit. Does not wait for objects.
+        """Change the sizes. None leaves a size as it is, and a `max_size` of 0 is no limit. Does not wait for objects.
 
-        A larger pool serves who waits at once. In a smaller one the idle objects beyond its size are closed now, and
-        those in use when they come back. TypeError or ValueError as for a new pool.
+        A larger pool serves waiting callers at once. In a smaller pool, idle objects beyond the size are closed now,
+        and objects in use when they come back. TypeError or ValueError as for a new pool.
         """
         self._binding.check(self._begin)
         engine = self._engine
@@ -194,28 +211,32 @@ class AsyncPool(PoolFace[T]):
         engine.follow_up()
 
     def refresh(self) -> None:
-        """Replace all objects: none that exists now is lent again. Does not wait for anything.
+        """Replace all objects: none that exists now is lent again. Does not wait.
 
-        Idle ones are closed one at a time, and those in use when they come back. What `min_size` asks for is made again
-        then, the others when they are needed.
+        Idle objects are closed one at a time, objects in use when they come back. New objects are made up to `min_size`
+        then, and beyond that when callers need them.
         """
         self._binding.check(self._begin)
         self._engine.machine.refresh(self._engine.clock())
         self._engine.follow_up()
 
     async def shutdown(self, delay: float = 0.0) -> None:
-        """End the pool, for good. Whoever waits is sent away with `PoolClosed`, what is being made is cancelled.
+        """Close the pool for good. Waiting callers raise `PoolClosed`, and creations are cancelled.
 
-        Idle objects are closed, all at the same time. Waits at most `delay` seconds for those in use, then for all that
-        is being closed; those which come back later are closed then, never while they are used. Hooks are cancelled
-        after 1 second; what has been cancelled and goes on nevertheless is waited for 1 second. Being cancelled ends
-        the waiting only; twice is once.
+        Closes all idle objects at the same time. Waits at most `delay` seconds for the objects in use, then until all
+        closes have ended. An object that comes back later is closed then, and never while it is in use.
+
+        Running hooks are cancelled after 1 second. The pool waits 1 second for a creation or hook that goes on although
+        it was cancelled. Being cancelled ends only the waiting. A second call only waits.
         """
         delay = checked_seconds("delay", delay)
         await self._bind().shutdown(delay)
 
     async def __aenter__(self) -> Self:
-        """Make the first `min_size` objects, or none: what that raises is raised here, and the pool is closed."""
+        """Make the first `min_size` objects, all at the same time. If one fails, close the pool and raise the error.
+
+        Being cancelled closes the pool, too. `PoolClosed` after `shutdown`.
+        """
         engine = self._bind()
         if engine.machine.is_shut_down:
             raise engine.report.closed_error()
@@ -232,7 +253,7 @@ class AsyncPool(PoolFace[T]):
     # -- for leases and proxies
 
     def _take_idle(self) -> Slot[T] | None:
-        """Lease an idle object, if there is one that needs no preparation."""
+        """Lease an idle object that needs no preparation. None if there is none."""
         engine = self._engine
         task = current_task(engine.loop) if get_ident() == engine.thread else None
         if task is None:
@@ -241,11 +262,11 @@ class AsyncPool(PoolFace[T]):
         return engine.take(engine.clock(), task and ref(task))
 
     def _shutdown_soon(self) -> None:
-        """Close the pool as `shutdown` does, without waiting; from any thread: its loop does it in its next turn."""
+        """Have the loop close the pool in its next turn, as `shutdown` does. Never waits. Safe from any thread."""
         with BINDING.lock:
             self._engine.shutdown_soon()
 
 
-#: What `obj` calls directly, unless they are overridden.
+#: The methods that `obj` bypasses, unless a subclass overrides them.
 GET: Final[object] = AsyncPool.get
 RET: Final[object] = AsyncPool.ret

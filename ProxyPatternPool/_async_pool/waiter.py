@@ -1,4 +1,4 @@
-"""TaskWaiter: stands for a task in the queue of a pool. Its one future is done when there is something to look at."""
+"""TaskWaiter: stands for a task in the queue of a pool. Its one future is done when the task has to go on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _numbers = count()  # of waiters, in the order of arrival
 
 
 class TaskWaiter(Waiter[T], Woken):
-    """A task in the queue, and then until its object is made, checked, and fit for use."""
+    """A task in the queue, and from then on until its object is made, checked, and fit for use."""
 
     __slots__ = ("context", "error", "future", "gone", "number", "ready", "task", "unfit")
 
@@ -27,7 +27,7 @@ class TaskWaiter(Waiter[T], Woken):
         self.future = loop.create_future()
         self.context = copy_context()  # for hooks
         self.ready = False  # the slot may be used
-        self.unfit: Reason | None = None  # why not yet: the hook that has its object
+        self.unfit: Reason | None = None  # the hook that the object has not passed yet
         self.error: BaseException | None = None  # why there is no object
         self.gone = False  # the task has stopped waiting
         self.task: asyncio.Task[Any] | None = None  # prepares the object

@@ -320,7 +320,7 @@ def test_what_a_hook_does_not_let_go_of_is_closed_as_broken(leave: Leave, caplog
     assert not problems
     assert isinstance(source.parts[0].error, PoolException)
     source.check_all_gone()
-    assert "has ended by itself" not in caplog.text
+    assert "has ended on its own" not in caplog.text
 
 
 def test_a_hook_that_is_cut_off_may_tidy_up(run_loop: Run) -> None:

@@ -298,7 +298,7 @@ def test_an_object_that_ends_by_itself_is_not_lent_again(
         await pool.shutdown()
 
     run_loop(watched(main()))
-    assert any("has ended by itself" in text for text in caplog.messages)
+    assert any("has ended on its own" in text for text in caplog.messages)
 
 
 @pytest.mark.parametrize("state", ["idle", "retter"])
@@ -329,7 +329,7 @@ def test_an_object_that_takes_its_time_to_end_is_not_lent_meanwhile(
     async def end(client: list[int]) -> None:
         if client == [0]:
             die.set()
-            await settle(lambda: "db: list object number 0 has ended by itself" in caplog.messages)
+            await settle(lambda: "db: list object number 0 has ended on its own" in caplog.messages)
 
     async def main() -> None:
         pool = AsyncPool(client, 2, name="db", retter=end if state == "retter" else None)
