@@ -1,10 +1,12 @@
 """Engine: everything that an `AsyncKeyedPool` has of one event loop.
 
-Reading it: every change of state is a move of the machine; after each, `act` does what the machine has left in its
-outboxes. All of that is synchronous. Timers run in empty contexts: else they would keep the variables of the request
-that happens to start them, a cancelled timer even until its time has come. A task waits in four places: for an
-instance (`wait`), for the end of one (`left`), for those in use and for those being closed (`finish`); being cancelled
-there ends the waiting and nothing else, because what is waited for goes on in the tasks of the instances.
+How to read it: every change of state is a move of the machine. After each move, `act` empties the machine's outboxes.
+All of that is synchronous. Timers run in empty contexts. Otherwise a timer would keep the variables of the request that
+starts it: a cancelled one does so until its time has come.
+
+A caller waits in four places. It waits for an instance in `wait`, and for the close of one in `left`. In `shutdown` it
+waits for the instances in use, then for those being closed. Being cancelled there ends only the waiting. Creations and
+closes go on in the tasks of the instances.
 
 The pool holds its engine, and the engine does not know the pool. While the engine has instances, the loop keeps it.
 """
@@ -47,10 +49,10 @@ class KeyedWaiter(Waiter[T], Woken):
 
 
 class KeyedEngine(Generic[T]):
-    """A machine, the instances and tasks that it has in one loop, and the moves that these make.
+    """A driver of one machine in one loop, with the machine's instances and tasks.
 
-    `loop` is None for a pool that has begun in none: such an engine has no instances, and no method of it is called but
-    those of `machine` and `report`. `on_end()` returns what is to be called when the loop has ended, or None.
+    `loop` is None while the pool belongs to no loop. Such an engine has no instances, and only its `machine` and
+    `report` are used. `on_end()` returns the function to call when the loop has ended, or None.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class KeyedEngine(Generic[T]):
         self.key_of = config.key_of
         self.join = self.machine.join
         self.leave = self.machine.leave
-        self.needs_timer = 0.0 < self.machine.ttl < inf  # there is no timer, and what becomes idle needs one
+        self.needs_timer = 0.0 < self.machine.ttl < inf  # no timer runs, and an instance that becomes idle needs one
         self._config = config
         self._errors: list[BaseException] | None = None  # from closing, while a task collects them
         self._on_end = on_end
@@ -80,12 +82,12 @@ class KeyedEngine(Generic[T]):
             self.machine.shutdown(self.clock())
 
     def __del__(self) -> None:
-        self.resources.outlive_owner()  # there is no instance, but an entry in the exits of the loop
+        self.resources.outlive_owner()  # no instance is left, but an entry in the exits of the loop
 
     # -- waiting
 
     async def wait(self, key: Hashable, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Instance[T]:
-        """Wait for an instance that is not open yet; on return, be its user."""
+        """Wait for an instance that is not open yet, and return it. The caller is its user then."""
         loop, patience = asyncio.get_running_loop(), self._config.timeout
         waiter: KeyedWaiter[T] = KeyedWaiter(loop)
         if not self.machine.ask(key, partial(self._config.fun, *args, **kwargs), waiter, self.clock()):
@@ -109,22 +111,22 @@ class KeyedEngine(Generic[T]):
             try:
                 raise waiter.error.take()
             finally:
-                waiter.error = None  # its traceback leads to this frame, which has the waiter
+                waiter.error = None  # its traceback refers to this frame, which refers to the waiter
         why = self.report.why(waiter.instance)
         if not self.machine.time_out(waiter, self.clock()):
             raise self.report.closed_error()
         raise self.report.timeout_error(why, self.clock())
 
     def _cancel(self, waiter: KeyedWaiter[T]) -> None:
-        """Want nothing any more. If the waiter was served just now, the instance is there for others, or makes room."""
+        """Stop waiting. If the waiter has just been served, the instance becomes idle, or makes room for another."""
         if not self.machine.withdraw(waiter, self.clock()) and waiter.served:
             self.leave(waiter.instance, self.clock())
         self.act()
 
     async def left(self, instance: Instance[T]) -> None:
-        """Go on after the last user has left. If the instance is closed at once, see that done, as its own user would.
+        """Act after the last user has left. If the instance is closed at once, wait for that.
 
-        What closing raises is logged, not raised: it depends on chance which user is the last one.
+        An exception of the close is logged, not raised: it depends on chance which user is the last one.
         """
         self.act()
         if instance.state is State.CLOSING and instance.reason in (Reason.TTL, Reason.SHUTDOWN):
@@ -132,9 +134,9 @@ class KeyedEngine(Generic[T]):
                 await self.resources.tasks[instance].ended()
 
     async def shutdown(self, delay: float) -> None:
-        """Close the pool for good. Wait at most `delay` seconds for the users, then for all that is being closed.
+        """Close the pool for good. Wait at most `delay` seconds for the users, then for all closes.
 
-        Raises what closing has raised meanwhile.
+        Raises the exceptions of these closes, in one group.
         """
         machine, resources, errors = self.machine, self.resources, list[BaseException]()
         self.closed = True
@@ -164,7 +166,7 @@ class KeyedEngine(Generic[T]):
     # -- doing what the machine has decided
 
     def act(self) -> None:
-        """Do what the machine has left in its outboxes."""
+        """Empty the outboxes of the machine, and do the work that they ask for."""
         machine = self.machine
         while machine.to_wake:
             cast(KeyedWaiter[T], machine.to_wake.popleft()).wake()
@@ -178,32 +180,32 @@ class KeyedEngine(Generic[T]):
             self.resources.schedule(machine.due() - self.clock())
 
     def _exit_error(self, instance: Instance[T]) -> PoolException | None:
-        """Return what an instance is exited with that is not in good order: with None, a driver would commit."""
+        """Return the error that closes a broken instance. With None, a driver would commit."""
         if instance.reason is Reason.DISCARD:
             return PoolException(f"{self.report.name}: instance {instance.number} is given up: discarded")
         return _lost(self.report.name, instance)
 
     def on_time(self) -> None:
-        """Close what has expired. The timer may ring too early, never too late."""
+        """Close the instances that have expired. The timer may be early, and is never late."""
         self.needs_timer = True
         self.machine.expire(self.clock())
         self.act()
 
     def _make(self, instance: Instance[T]) -> None:
         self.resources.keep_owner(self)
-        making: FactoryContext[T] = FactoryContext(self.machine.begin(instance))
-        keep_in_children(making)  # with the object: no destructor of it must run in a forked child
+        context: FactoryContext[T] = FactoryContext(self.machine.begin(instance))
+        keep_in_children(context)  # with the object, whose destructor must not run in a forked child
         # named by its number, and not by its key, which may be a secret
-        self.resources.open(instance, making, f"instance {instance.number}")
+        self.resources.open(instance, context, f"instance {instance.number}")
 
-    # -- what comes of it
+    # -- outcomes
 
     def on_entered(self, instance: Instance[T]) -> None:
         self.machine.entered(instance, self.resources.tasks[instance].obj, self.clock())
         self.act()
 
     def on_left(self, instance: Instance[T]) -> None:
-        """Nothing: its users have it until it has ended."""
+        """Do nothing: the users of an instance keep it until it has ended."""
 
     def on_ended(self, instance: Instance[T], error: BaseException | None, left: bool) -> None:
         if instance.state is State.ENTERING:
@@ -214,21 +216,21 @@ class KeyedEngine(Generic[T]):
         else:
             self.machine.lost(instance, self.clock(), failed=not left and error is not None)
             if left:
-                log.warning("%s: an instance has ended by itself", self.report.name, exc_info=error)
-            else:  # it was given up while it was entered, and has come nevertheless
+                log.warning("%s: an instance has ended on its own", self.report.name, exc_info=error)
+            else:  # it was given up while it was entered, and was made nevertheless
                 self._note_closing(error)
         self.act()
         if not self.machine.registry:
             self.resources.keep_owner(None)
 
     def _failed(self, instance: Instance[T], error: BaseException) -> None:
-        """Pass on why there is no object; log it when no waiter is left, and it was not the pool's own doing."""
+        """Pass the error of a creation on to the waiters. Without waiters, log it, unless the pool has cancelled it."""
         if isinstance(error, EnteringCancelled):
-            error = PoolException(f"{self.report.name}: the entering of an instance was cancelled")
+            error = PoolException(f"{self.report.name}: entering an instance was cancelled")
         elif instance.waiters:
             note_once(error, f"{self.report.name}: raised by fun")
         else:
-            what = "%s: entering an instance failed, after all had stopped waiting"
+            what = "%s: entering an instance failed, and no caller waits for it"
             log.error(what, self.report.name, exc_info=error)
         self.machine.failed(instance, error, self.clock())
 
@@ -241,7 +243,7 @@ class KeyedEngine(Generic[T]):
     # -- the end of the loop
 
     def on_loop_ending(self) -> None:
-        """Close everything, and collect what that raises: no user runs any more."""
+        """Close all instances, and collect the exceptions of that. No user runs any more."""
         self._errors = self._errors or []
         self.machine.abandon(self.clock())
         self.act()
@@ -254,8 +256,8 @@ class KeyedEngine(Generic[T]):
 
 
 def _lost(name: str, instance: Instance[Any]) -> PoolException | None:
-    """Return what an instance is closed with whose users have not left when the loop ends."""
+    """Return the error that closes an instance which has users when the loop ends. None if it has no users."""
     if not instance.users:
         return None
-    why = "its users have not left when the event loop ended"
+    why = "its users had not left when the event loop ended"
     return PoolException(f"{name}: instance {instance.number} is given up: {why}")

@@ -1,6 +1,6 @@
-"""Instance: what a keyed pool shares under one key, the phases of its life, and who waits for it.
+"""Instance: an object that a keyed pool shares under one key, with its state, its users and its waiters.
 
-Plain data. `machine` says what may follow what.
+Plain data. The moves between the states are in `machine`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class State(Enum):
-    """Where an instance is in its life."""
+    """The state of an instance. `machine` says what each one means."""
 
     QUEUED = "queued"
     ENTERING = "entering"
@@ -26,7 +26,7 @@ class State(Enum):
 
 
 class Reason(Enum):
-    """Why an instance is closed; the value is the key under which it is counted."""
+    """The reason to close an instance. The value is its key in the statistics."""
 
     TTL = "ttl"
     MAX_SIZE = "max_size"
@@ -40,7 +40,7 @@ QUEUED, ENTERING, OPEN, BROKEN, CLOSING, GONE = State
 
 
 class Instance(Generic[T]):
-    """What is shared under one key."""
+    """An object that is shared under one key, or is to be shared."""
 
     __slots__ = (
         "call",
@@ -60,15 +60,15 @@ class Instance(Generic[T]):
     def __init__(self, number: int, key: Hashable, call: Any) -> None:
         self.number = number  # also its place in the queue
         self.key = key
-        self.call = call  # what the first caller has asked with, for the driver, until `begin`
+        self.call = call  # the function that makes the object, until `begin`
         self.state = QUEUED
-        self.since = 0.0  # when it began to be entered, in use, or idle
+        self.since = 0.0  # when it began to be entered, to be in use, or to be idle
         self.obj: T  # from OPEN on
         self.users = 0
-        self.uses = 0  # users that there are and have been
-        self.waiters: dict[Waiter[T], None] = {}  # who wants it, before it is OPEN
-        self.successor: Instance[T] | None = None  # BROKEN, CLOSING: what will follow under this key, if it is wanted
-        self.predecessor: Instance[T] | None = None  # in ``successors``: the one whose heir it is
+        self.uses = 0  # present and past users
+        self.waiters: dict[Waiter[T], None] = {}  # before it is OPEN
+        self.successor: Instance[T] | None = None  # BROKEN, CLOSING: the next instance of this key, if callers wait
+        self.predecessor: Instance[T] | None = None  # in ``successors``: the instance before this one
         self.reason: Reason | None = None  # set with CLOSING
 
     def __repr__(self) -> str:
@@ -76,12 +76,12 @@ class Instance(Generic[T]):
 
 
 class Waiter(Generic[T]):
-    """Somebody who waits for an instance. The driver's subclass adds how it is woken."""
+    """A caller that waits for an instance. The driver's subclass adds the way to wake it."""
 
     __slots__ = ("error", "instance", "served", "since")
 
     def __init__(self) -> None:
-        self.instance: Instance[T]  # what it waits for, set by `ask`
+        self.instance: Instance[T]  # set by `ask`
         self.since = 0.0
         self.served = False  # it is a user of the instance now, and has to `leave` it
-        self.error: SharedError | None = None  # or that is why not
+        self.error: SharedError | None = None  # the reason why it was not served, if that is an exception

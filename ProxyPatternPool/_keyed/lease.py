@@ -1,4 +1,4 @@
-"""KeyedLease: one use of an instance of a keyed pool, the hot path: a hit costs no task, no future, no generator."""
+"""KeyedLease: one use of an instance of a keyed pool. It is the hot path: a hit needs no task, future or generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ProxyPatternPool._keyed.instance import Instance
 
 T = TypeVar("T")
 
-#: Stands for the instance of a use that still waits for it.
+#: Stands for the instance while a use still waits for it.
 COMING: Final[Instance[Any]] = Instance(-1, None, None)
 
 
@@ -22,15 +22,18 @@ class Lender(Protocol[T]):
     """An `AsyncKeyedPool`, as its leases know it."""
 
     _config: KeyedConfig
-    _engine: KeyedEngine[T]  # of the loop that the pool belongs to
+    _engine: KeyedEngine[T]  # of the pool's loop
 
     def _bind(self) -> KeyedEngine[T]:
-        """Return the engine of the running loop."""
+        """Bind the pool to the running loop, and return its engine."""
         ...
 
 
 class KeyedLease(Generic[T]):
-    """An asynchronous context manager: inside it, the instance is not closed. It may be used again, but not nested."""
+    """An asynchronous context manager, inside which the instance is not closed.
+
+    It may be entered again after its end, but not while it is in use: then `PoolException`.
+    """
 
     __slots__ = ("_args", "_engine", "_instance", "_kwargs", "_pool")
 
@@ -38,7 +41,7 @@ class KeyedLease(Generic[T]):
         self._pool = pool
         self._args = args
         self._kwargs = kwargs
-        self._engine: KeyedEngine[T]  # that the instance is of, once entered
+        self._engine: KeyedEngine[T]  # of the instance, once entered
         self._instance: Instance[T] | None = None  # between entering and leaving
 
     async def __aenter__(self) -> T:
@@ -49,7 +52,7 @@ class KeyedLease(Generic[T]):
         if get_running_loop() is not engine.loop:
             engine = pool._bind()
         try:
-            key: Hashable = self._args  # as `key_of` does, whose call would cost a tenth of a hit
+            key: Hashable = self._args  # the same as `key_of`, whose call would cost a tenth of a hit
             if engine.has_key or self._kwargs:
                 key = engine.key_of(self._args, self._kwargs)
             instance = engine.join(key, engine.clock())

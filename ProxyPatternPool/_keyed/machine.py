@@ -1,23 +1,25 @@
 """KeyedMachine: the state machine behind `AsyncKeyedPool`.
 
-It decides and never acts: it does not await, read a clock, log, or run user code, but for the hash and the equality of
-keys, which is what a dictionary is about. These may raise, or change their minds: `join` and `ask` pass on what they
-raise, and have changed nothing; all other moves rely on `known` for nothing. The driver tells it what happened and when
-(``now``, in seconds), and finds what is to be done in its outboxes: waiters to wake, instances to enter, instances to
-end. One event loop has it: nothing here is locked, since nothing can come between two lines.
+The machine decides, and never acts. It does not await, read a clock, log, or run user code, except the hash and the
+equality of keys, which a dictionary needs. These may raise, or change. `join` and `ask` pass on such an exception, and
+have changed nothing then. All other moves rely on `known` for nothing.
 
-An instance is what the pool shares under one key, from the moment somebody wants it::
+The driver tells the machine what happened, and when (``now``, in seconds). It finds its work in the outboxes: waiters
+to wake, instances to enter, instances to close. The machine belongs to one event loop. It needs no lock, since no other
+code runs between two of its lines.
+
+An instance is the shared object of one key, from the first request for it::
 
     QUEUED    in ``queue``, waiting for room; or in ``successors``, waiting for the end of its predecessor
     ENTERING  in ``entering``: the driver makes its object
-    OPEN      its users have it; without any, it is in ``idle``
-    BROKEN    in ``broken``: its users have it, and nobody else will
-    CLOSING   in ``closing``: the driver ends its object
-    GONE      nobody has it
+    OPEN      lent to its users; without users, in ``idle``
+    BROKEN    in ``broken``: lent to its users, and never to others
+    CLOSING   in ``closing``: the driver closes its object
+    GONE      closed, or never made
 
-All but the first and the last count against ``max_size``. There are never two of a key that do, so what is asked for
-while it is broken, or being closed, is made again afterwards, when its turn comes: ``queue`` is in the order of the
-first asking.
+All but the first and the last state count against ``max_size``. Of the instances of one key, at most one counts. So a
+request for a key whose instance is broken, or being closed, gets a new instance after that, when its turn comes. The
+order in ``queue`` is that of the first requests.
 """
 
 from __future__ import annotations
@@ -50,9 +52,9 @@ T = TypeVar("T")
 
 
 class KeyedMachine(Generic[T]):
-    """Which instance serves which key, what is entered, and what is closed, when and why.
+    """A state machine that decides which instance serves a key, and when an instance is entered and closed.
 
-    `max_size` of 0 is no limit; `ttl` of None is infinity.
+    A `max_size` of 0 is no limit. A `ttl` of None is infinity.
     """
 
     def __init__(self, *, max_size: int = 0, ttl: float | None = None) -> None:
@@ -60,32 +62,32 @@ class KeyedMachine(Generic[T]):
         self.ttl = inf if ttl is None else ttl
 
         # State.
-        # one for each key, QUEUED to CLOSING; empty when closed. GONE is as good as nothing: a key was not found again
+        # One for each key, QUEUED to CLOSING; empty when closed. An instance that is GONE counts as none. It stays here
+        # if its key was not found again
         self.known: dict[Hashable, Instance[T]] = {}
-        self.registry: set[Instance[T]] = set()  # ENTERING to CLOSING: its length is the pool's size
+        self.registry: set[Instance[T]] = set()  # ENTERING to CLOSING: the size of the pool
         self.entering: set[Instance[T]] = set()
-        self.idle: OrderedDict[Instance[T], None] = OrderedDict()  # OPEN, no users; first who rests longest
+        self.idle: OrderedDict[Instance[T], None] = OrderedDict()  # OPEN, without users; the longest idle first
         self.broken: set[Instance[T]] = set()
         self.closing: set[Instance[T]] = set()
         self.queue: list[Instance[T]] = []  # QUEUED for room, by number
-        self.successors: set[Instance[T]] = (
-            set()
-        )  # QUEUED behind one that is BROKEN or CLOSING, and will leave room for it
-        self.waiting: set[Waiter[T]] = set()  # for QUEUED and ENTERING ones
+        # QUEUED behind an instance of the same key that is BROKEN or CLOSING, and will leave room for it
+        self.successors: set[Instance[T]] = set()
+        self.waiting: set[Waiter[T]] = set()  # for QUEUED and ENTERING instances
         self.is_shut_down = False
-        self.hasty = not self.ttl  # nothing stays idle: that, or it is closed
-        self.numbers = 0  # of the next instance
+        self.hasty = not self.ttl  # no instance stays idle: the `ttl` is 0, or the pool is closed
+        self.numbers = 0  # the number of the next instance
         self.counters = KeyedCounters()
 
         # Outboxes. Filled by moves, emptied by the driver after each of them.
-        self.to_wake: deque[Waiter[T]] = deque()  # to be woken: served, failed, or sent away by the end of the pool
-        self.starts: deque[Instance[T]] = deque()  # ENTERING: make the object, then say `entered` or `failed`
-        self.stops: deque[Instance[T]] = deque()  # CLOSING: end the object, then say `ended`. ENTERING: give it up
+        self.to_wake: deque[Waiter[T]] = deque()  # served or failed, or the pool is closed
+        self.starts: deque[Instance[T]] = deque()  # ENTERING: make the object, then call `entered` or `failed`
+        self.stops: deque[Instance[T]] = deque()  # CLOSING: close the object, then call `ended`. ENTERING: give it up
 
     # -- users
 
     def join(self, key: Hashable, now: float) -> Instance[T] | None:
-        """Become a user of the key's instance, if it is open."""
+        """Make the caller a user of the key's instance, and return it. None if it is not open."""
         instance = self.known.get(key)
         if instance is None or instance.state is not OPEN:
             return None
@@ -97,11 +99,11 @@ class KeyedMachine(Generic[T]):
         return instance
 
     def leave(self, instance: Instance[T], now: float) -> bool:
-        """Be a user no more. True when there is something in the outboxes; `due` may have changed all the same."""
+        """Remove one user of an instance. Return True if the outboxes have work. `due` may change in any case."""
         users = instance.users - 1
         if users:
             if users < 0:
-                raise IllegalMove(f"{instance!r} has no user who could leave")
+                raise IllegalMove(f"{instance!r} has no user that could leave")
             instance.users = users
             return False
         instance.users = 0
@@ -110,12 +112,15 @@ class KeyedMachine(Generic[T]):
             self.idle[instance] = None
             if self.hasty or self.queue:
                 self._disturb_idle(now)
-        elif instance.state is BROKEN:  # and was not taken away
+        elif instance.state is BROKEN:  # and has not ended on its own
             self._close_instance(instance, Reason.DISCARD)
-        return bool(self.stops)  # only by closing something it could have made room
+        return bool(self.stops)  # room is only made by a close, so no other outbox has work
 
     def ask(self, key: Hashable, call: Any, waiter: Waiter[T], now: float) -> bool:
-        """Wait for the key's instance, which is not open: `join` has told. False, and nothing changed, when closed."""
+        """Add a waiter for the key's instance, which `join` has not found open. `call` makes the object.
+
+        Returns False, and changes nothing, after `shutdown`.
+        """
         if self.is_shut_down:
             return False
         instance = self.known.get(key)
@@ -132,9 +137,9 @@ class KeyedMachine(Generic[T]):
         return True
 
     def withdraw(self, waiter: Waiter[T], now: float) -> bool:
-        """Wait no more. False, and nothing changed, when it has been answered already.
+        """Remove a waiter. Return False, and change nothing, if it has been answered already.
 
-        What is being entered goes on: it will be idle.
+        An instance that is being entered goes on without its waiters, and becomes idle.
         """
         instance = waiter.instance
         if waiter not in instance.waiters:
@@ -146,15 +151,15 @@ class KeyedMachine(Generic[T]):
         return True
 
     def time_out(self, waiter: Waiter[T], now: float) -> bool:
-        """Wait no more, for the time is over. As `withdraw`."""
+        """Remove a waiter whose timeout is over, and count that. Otherwise the same as `withdraw`."""
         withdrawn = self.withdraw(waiter, now)
         self.counters.timeouts += withdrawn
         return withdrawn
 
     def discard(self, obj: object) -> bool:
-        """Let nobody else use the instances that have this object: close what is idle, the others when they are left.
+        """Stop lending the instances with this object. An idle one is closed now, one in use when its users have left.
 
-        False, and nothing changed, when there is none.
+        Returns False, and changes nothing, if no instance has the object.
         """
         found = [instance for instance in self.registry if instance.state is not ENTERING and instance.obj is obj]
         for instance in sorted(found, key=_number):
@@ -168,12 +173,12 @@ class KeyedMachine(Generic[T]):
     # -- what the driver reports
 
     def begin(self, instance: Instance[T]) -> Any:
-        """The object begins to be made: return what the first caller has asked with, which is not kept."""
+        """Return the function that makes the object, and drop it: the driver begins to make the object."""
         call, instance.call = instance.call, None
         return call
 
     def entered(self, instance: Instance[T], obj: T, now: float) -> None:
-        """The object has been made: everyone who waits for it has it."""
+        """Record that the object has been made. Its waiters are its users now."""
         self._check(instance, ENTERING)
         self.entering.remove(instance)
         self.counters.entered += 1
@@ -182,13 +187,13 @@ class KeyedMachine(Generic[T]):
         instance.obj = obj
         instance.since = now
         instance.uses = len(instance.waiters)
-        instance.users = instance.uses or 1  # somebody may have waited for it and gone
+        instance.users = instance.uses or 1  # its waiters may all have gone
         self._answer(instance, now, served=True)
         if not instance.uses:
             self.leave(instance, now)
 
     def failed(self, instance: Instance[T], error: BaseException, now: float) -> None:
-        """The object could not be made: every waiter gets the error, and it is forgotten."""
+        """Record that the object could not be made. Every waiter gets the error, and the instance is gone."""
         self._check(instance, ENTERING)
         self.entering.remove(instance)
         self.counters.entering_errors += 1
@@ -196,7 +201,7 @@ class KeyedMachine(Generic[T]):
         self._remove(instance, now)
 
     def ended(self, instance: Instance[T], now: float, *, failed: bool = False) -> None:
-        """The object has been ended, well or, having `failed`, badly: its room is free, and its key."""
+        """Record that the object has been closed, or that its close has `failed`. Its room and its key are free."""
         self._check(instance, CLOSING)
         self.counters.closing_errors += failed
         self.closing.remove(instance)
@@ -205,7 +210,10 @@ class KeyedMachine(Generic[T]):
         self._remove(instance, now)
 
     def lost(self, instance: Instance[T], now: float, *, failed: bool = False) -> None:
-        """The object has ended on its own, whoever uses it, `failed` or not: the next caller gets another."""
+        """Record that the object has ended on its own, perhaps in use, and perhaps with a `failed` exit.
+
+        The next caller gets a new instance.
+        """
         self._check(instance, OPEN, BROKEN)
         self.counters.closing_errors += failed
         self.idle.pop(instance, None)
@@ -216,20 +224,20 @@ class KeyedMachine(Generic[T]):
     # -- time, and the end
 
     def due(self) -> float:
-        """Tell when to `expire` next: infinity while nothing is idle, or nothing ever expires."""
+        """Return the time of the next `expire`. Infinity if no instance is idle, or without a `ttl`."""
         for instance in self.idle:
             return instance.since + self.ttl
         return inf
 
     def expire(self, now: float) -> None:
-        """Close what has been idle for `ttl`."""
+        """Close the instances that have been idle for `ttl` seconds."""
         while self.due() <= now:
             self._close_instance(next(iter(self.idle)), Reason.TTL)
 
     def shutdown(self, now: float) -> None:
-        """Send everybody away, give up what is being entered, close what is idle, and later what is left by its users.
+        """Close the machine for good. Fail all waiters, give up what is being entered, and close idle instances.
 
-        For good; twice is once.
+        Instances in use are closed when their users have left. A second call changes nothing.
         """
         if self.is_shut_down:
             return
@@ -240,25 +248,28 @@ class KeyedMachine(Generic[T]):
             instance.state = GONE
         self.queue.clear()
         self.successors.clear()
-        self.known.clear()  # so that `join` finds nothing any more, and pays nothing for it
+        self.known.clear()  # so `join` finds no instance, and needs no check of its own
         self.stops.extend(sorted(self.entering, key=_number))
         self._close_idle(Reason.SHUTDOWN)
 
     def abandon(self, now: float) -> None:
-        """Shut down, and close what is in use, too: its users will never run again."""
+        """Shut down, and close instances in use, too: their users will never run again."""
         self.shutdown(now)
         for instance in sorted(self.registry - self.entering - self.closing, key=_number):
             self._close_instance(instance, Reason.SHUTDOWN)
 
     def detach(self) -> None:
-        """Have nothing to do with the instances any more, whoever leaves them: they are another process's."""
+        """Mark all instances as gone, even if users still leave them: they belong to another process."""
         for instance in self.registry:
             instance.state = GONE
 
     # -- the rules, each in one place
 
     def _match(self, now: float) -> None:
-        """Enter what there is room for; then close idle ones for the rest, unless as many are being closed already."""
+        """Enter the instances that there is room for. For the others, close idle instances.
+
+        Closes that go on already will make room, so they count.
+        """
         while self.queue and (not self.max_size or len(self.registry) < self.max_size):
             self._enter(self.queue.pop(0), now)
         if self.queue:
@@ -268,7 +279,7 @@ class KeyedMachine(Generic[T]):
                 self._close_instance(instance, Reason.MAX_SIZE)
 
     def _disturb_idle(self, now: float) -> None:
-        """Something has become idle that may not stay so."""
+        """Close idle instances, since one has become idle that may not stay so."""
         if self.is_shut_down:
             self._close_idle(Reason.SHUTDOWN)
         elif not self.ttl:
@@ -308,7 +319,7 @@ class KeyedMachine(Generic[T]):
         self.stops.append(instance)
 
     def _remove(self, instance: Instance[T], now: float) -> None:
-        """Forget the instance. Whatever was to follow it under its key takes its place in the queue."""
+        """Remove an instance. Its successor moves to the queue, to the place that its number gives it."""
         instance.state = GONE
         self.registry.remove(instance)
         self.counters.uses += instance.uses
@@ -322,7 +333,7 @@ class KeyedMachine(Generic[T]):
             self._match(now)
 
     def _unqueue(self, instance: Instance[T]) -> None:
-        """Nobody wants it any more: out of the queue, or of the succession."""
+        """Remove an instance without waiters from the queue, or from the successors."""
         instance.state = GONE
         if instance.predecessor is not None:
             self.successors.remove(instance)
@@ -332,13 +343,13 @@ class KeyedMachine(Generic[T]):
             self._lead(instance, None)
 
     def _lead(self, instance: Instance[T], successor: Instance[T] | None) -> None:
-        """Have the key of an instance that is GONE lead to its heir, or nowhere.
+        """Map the key of an instance that is GONE to its successor, or remove the key.
 
-        When its hash or its equality does not find it any more, all stays as it is: what it leads to is GONE.
+        If the key's hash or equality does not find the entry any more, it stays: an entry that is GONE counts as none.
         """
         with suppress(Exception):
             if self.known.get(instance.key) is not instance:
-                return  # it leads to another one by now
+                return  # the key has another instance by now
             if successor is None:
                 del self.known[instance.key]
             else:
@@ -359,9 +370,9 @@ class KeyedMachine(Generic[T]):
         waited = now - waiter.since
         self.counters.wait.add(1, waited, waited)
 
-    def _check(self, instance: Instance[T], *phases: State) -> None:
-        if instance.state not in phases or instance not in self.registry:
-            raise IllegalMove(f"{instance!r} should be {' or '.join(state.value for state in phases)}")
+    def _check(self, instance: Instance[T], *states: State) -> None:
+        if instance.state not in states or instance not in self.registry:
+            raise IllegalMove(f"{instance!r} should be {' or '.join(state.value for state in states)}")
 
 
 def _number(instance: Instance[Any]) -> int:

@@ -1,4 +1,4 @@
-"""AsyncKeyedPool: the pool of shared instances, as its callers see it: a face over the engine of each event loop."""
+"""AsyncKeyedPool: the pool of shared instances, as its callers see it. It is a face over the engine of each loop."""
 
 from __future__ import annotations
 
@@ -23,19 +23,28 @@ T = TypeVar("T")
 
 
 class AsyncKeyedPool(Generic[P, T]):
-    """One instance per arguments, shared by everybody who asks, closed `ttl` seconds after its last user has left.
+    """A pool with one shared instance for each set of arguments. Each is closed after `ttl` seconds without users.
 
-    `fun(*args, **kwargs)` returns an asynchronous context manager, which is entered, or another awaitable, whose result
-    is the object. It runs in a task of the instance's own, in an empty context, and so do the entering and the exit.
+    The parameters are:
 
-    Arguments are told apart by equality, as the keys of a dictionary, or by what `key(*args, **kwargs)` returns. At
-    most `max_size` instances exist, those being entered or closed included (0: no limit): the one unused for longest
-    makes room; if all are in use, callers wait, first come, first served. They wait at most `timeout` seconds (None:
-    for ever), the entering included. A `ttl` of 0 closes at once, None with the pool. `name` is for logs and errors.
+    - `fun`: called with the arguments of `get`; returns an asynchronous context manager, which is entered, or another
+      awaitable, whose result is the object
+    - `key`: called with the same arguments; returns a hashable key for them. By default, the arguments themselves are
+      the key, and compared like the keys of a dictionary
+    - `ttl`: seconds without users after which an instance is closed; 0 closes it at once, and None with the pool
+    - `max_size`: the maximum number of instances, those being entered or closed included; 0 and None are no limit
+    - `timeout`: seconds that a caller waits for an instance, its entering included; None waits without a limit
+    - `name`: the name of the pool in logs, errors and statistics
 
-    It may be made anywhere, and belongs to the event loop of its first use, until that one ends; then its instances
-    are closed, and it starts anew in the next one. Another thread may read `len`, `repr` and `stats`, and no more.
-    Pickled, it travels as its parameters, and arrives empty; a forked child has an empty one, too.
+    With `max_size` instances, the instance unused for longest makes room for a new one. If all are in use, callers
+    wait in the order of arrival.
+
+    Each instance has a task of its own, with an empty context. It runs `fun`, the entering and the exit.
+
+    A pool may be made anywhere. It belongs to the event loop of its first use. When that loop ends, the pool's
+    instances are closed, and the pool starts anew in the next loop. Other threads may call only `len`, `repr` and
+    `stats`. A pickled pool consists of its parameters, and is empty when it is unpickled. A forked child has an empty
+    pool, too.
     """
 
     def __init__(
@@ -62,15 +71,15 @@ class AsyncKeyedPool(Generic[P, T]):
     # -- the engine
 
     def _use_engine(self, engine: KeyedEngine[T]) -> None:
-        self._engine = engine  # of the loop that the pool belongs to; of none before its first use, and after its end
-        self._report = engine.report  # of the last loop, until there is another
+        self._engine = engine  # of the pool's loop; before the first use, and after the loop's end, one without a loop
+        self._report = engine.report  # of the last loop, until the pool is bound to another
 
     def _begin(self, loop: AbstractEventLoop | None) -> None:
-        """Have an engine for this loop: without instances, and closed if the last one was."""
+        """Make the engine for a loop. It has no instances, and is closed if the last engine was."""
         self._use_engine(KeyedEngine(self._config, self._engine.closed, loop, WeakMethod(self._on_loop_ended)))
 
     def _bind(self) -> KeyedEngine[T]:
-        """Belong to the running loop. `PoolException` when another one has the pool, and has not ended."""
+        """Bind the pool to the running loop. `PoolException` if it belongs to another loop that has not ended."""
         self._binding.bind(self._begin)
         return self._engine
 
@@ -84,23 +93,23 @@ class AsyncKeyedPool(Generic[P, T]):
         keep(self._engine)
         self._binding.release(self._begin)
 
-    # -- what it tells
+    # -- its state
 
     @property
     def name(self) -> str:
-        """What the pool calls itself in logs, errors and statistics."""
+        """The name of the pool in logs, errors and statistics."""
         return str(self._config.name)
 
     def __len__(self) -> int:
-        """How many instances there are, those being entered or closed included."""
+        """Return the number of instances, those being entered or closed included."""
         return self._report.size
 
     def __bool__(self) -> bool:
-        """A pool is true, an empty one too: ``if pool:`` asks whether there is one."""
+        """Return True, even for an empty pool: ``if pool:`` asks whether there is one."""
         return True
 
     def stats(self) -> KeyedStats:
-        """Tell configuration, sizes and counters as plain data. They begin anew with each event loop."""
+        """Return configuration, sizes and counters as plain data. Each event loop begins with new counters."""
         return self._report.stats(self._engine.closed)
 
     def __repr__(self) -> str:
@@ -109,35 +118,49 @@ class AsyncKeyedPool(Generic[P, T]):
     # -- using it
 
     def get(self, /, *args: P.args, **kwargs: P.kwargs) -> KeyedLease[T]:
-        """Use the instance for these arguments in an ``async with`` block. It is made when there is none.
+        """Borrow the instance of these arguments for an ``async with`` block. Without one, make it.
 
-        Entering the block raises what making it raises, for everybody who waits for that; the next one tries again.
-        `TimeOut` when that takes longer than the pool's `timeout`; `PoolClosed` after `shutdown`; `PoolException` in
-        another loop than the pool's; `TypeError` for unhashable arguments without `key`. Who is cancelled stops
-        waiting, and no more: what is being made goes on, and will be there for the next one.
+        Entering the block waits for the instance, at most the pool's `timeout`. The instance is not closed before all
+        its users have left their blocks.
+
+        The errors are:
+
+        - the exception of `fun` or of the entering, in all callers that wait for it; the next caller tries again
+        - `TimeOut` after the pool's `timeout`
+        - `PoolClosed` after `shutdown`
+        - `PoolException` in another loop than the pool's, and for a block inside another one of the same `get`
+        - `TypeError` for an unhashable argument, without a `key`
+
+        Cancelling a caller only ends its waiting. An instance that is being made goes on, and serves the next caller.
         """
         return KeyedLease(self, args, kwargs)
 
     async def discard(self, obj: T) -> None:
-        """Tell that an instance is broken, by its object: nobody else gets it. Never waits.
+        """Mark the instance that has this object as broken: no other caller gets it. Never waits.
 
-        Those who use it keep it until they leave; then it is closed in the background, with an exception. Who asks for
-        it meanwhile waits for that, and gets another. Whoever tells it again changes nothing; what the pool does not
-        have, or no more, is logged as a warning. `PoolException` in another loop than the pool's.
+        Its users keep it until they leave. Then it is closed in the background, with an exception. A caller that asks
+        for its key meanwhile waits for that, and gets a new instance.
+
+        A second `discard` changes nothing. An object that the pool does not have is logged as a warning.
+        `PoolException` in another loop than the pool's.
         """
         engine = self._bind()
         if not engine.machine.discard(obj):
-            what = f"something of type {type(obj).__name__} was discarded which is not here"
-            log.warning("%s: %s (wanted is the object, not its arguments)", self.name, what)
+            what = f"discarded something of type {type(obj).__name__} that the pool does not have"
+            log.warning("%s: %s (give it the object, not its arguments)", self.name, what)
         engine.act()
 
     async def shutdown(self, delay: float = 0.0) -> None:
-        """End the pool, for good. Who waits is sent away with `PoolClosed`, what is being entered is cancelled.
+        """Close the pool for good. Waiting callers raise `PoolClosed`, and instances being entered are cancelled.
 
-        Idle instances are closed, at the same time; those in use too when their last user leaves, never before. Waits
-        at most `delay` seconds for the users, then for all that is being closed. What has been cancelled and goes on
-        nevertheless is waited for 1 second, and closed when it is there. What closing has raised meanwhile is raised
-        in an `ExceptionGroup`, when all is done. Being cancelled ends the waiting only. Twice is once.
+        Closes all idle instances at the same time. An instance in use is closed when its last user leaves, and never
+        before. Waits at most `delay` seconds for the users, then until all closes have ended.
+
+        The pool waits 1 second for an entering that goes on although it was cancelled. If that succeeds later, the
+        instance is closed then.
+
+        The exceptions of closes during the call are raised at its end, in an `ExceptionGroup`. Being cancelled ends
+        only the waiting. A second call only waits.
         """
         delay = checked_seconds("delay", delay)
         await self._bind().shutdown(delay)

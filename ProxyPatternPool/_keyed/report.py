@@ -15,9 +15,10 @@ T = TypeVar("T")
 
 
 class KeyedReport(Generic[T]):
-    """Tells the state of one machine. An engine holds it, and the pool, which tells of its last loop after the end.
+    """A report on the state of one machine. The engine has it, and so has the pool, even after the end of the loop.
 
-    `closed` tells whether the pool is closed for good: a machine is closed with its loop, too.
+    Methods are told by `closed` whether the pool is closed for good. The machine does not know: its loop's end closes
+    it, too.
     """
 
     def __init__(self, config: KeyedConfig, machine: KeyedMachine[T]) -> None:
@@ -31,7 +32,7 @@ class KeyedReport(Generic[T]):
         return len(self.machine.registry)
 
     def stats(self, closed: bool) -> KeyedStats:
-        """Return what `AsyncKeyedPool.stats` tells."""
+        """Return the result of `AsyncKeyedPool.stats`."""
         config, machine = self._config, self.machine
         counters, instances = machine.counters, list(machine.registry)
         return {
@@ -57,7 +58,7 @@ class KeyedReport(Generic[T]):
         }
 
     def text(self, kind: str, closed: bool) -> str:
-        """Return what the `repr` of a pool of that kind tells."""
+        """Return the `repr` of a pool whose class is named `kind`."""
         state = "closed" if closed else "open"
         limit = self._config.max_size or "unlimited"
         return f"<{kind} {self.name} {state}: max {limit}, {self._sizes()}>"
@@ -80,7 +81,7 @@ class KeyedReport(Generic[T]):
         return PoolClosed(f"{self.name}: the pool has been shut down")
 
     def why(self, instance: Instance[T]) -> str:
-        """Return what an instance waits for that is not open."""
+        """Return the reason why an instance is not open yet, as a text."""
         if instance.state is State.ENTERING:
             return "the instance is still being entered"
         if instance.predecessor is not None:
@@ -89,11 +90,11 @@ class KeyedReport(Generic[T]):
         return f"pool max size reached ({self.machine.max_size})"
 
     def log_closing(self, error: BaseException) -> None:
-        """Log what closing an instance has raised."""
+        """Log the exception of a close."""
         log.error("%s: closing an instance failed", self.name, exc_info=error)
 
     def timeout_error(self, why: str, now: float) -> TimeOut:
-        """Return the error of a caller whose time is over."""
+        """Return the error of a caller whose timeout is over."""
         text = f"{self.name}: {why}, timeout after {self._config.timeout} s: {self._sizes()}"
         used = [instance.since for instance in self.machine.registry if instance.users]
         if used:

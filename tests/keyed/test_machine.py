@@ -203,7 +203,7 @@ def test_an_illegal_move_changes_nothing() -> None:
     with pytest.raises(IllegalMove, match="should be entering"):
         core.entered(instance, "another", 1.0)
     core.leave(instance, 1.0)
-    with pytest.raises(IllegalMove, match="no user who could leave"):
+    with pytest.raises(IllegalMove, match="no user that could leave"):
         core.leave(instance, 2.0)
     assert core.join("a", 3.0) is instance
     assert (instance.users, instance.obj) == (1, "object of a")

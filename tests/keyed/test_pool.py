@@ -168,7 +168,7 @@ def test_what_is_wrong_with_a_key_is_told_as_it_is(run_loop: Run) -> None:
         pool: Pool = AsyncKeyedPool(Source(), key=lambda *args: list(args), name="db")  # type: ignore[arg-type]  # that is the point
         with pytest.raises(TypeError, match="unhashable") as caught:
             await use(pool, 1)
-        assert caught.value.__notes__ == ["db: raised by key, or by what it has returned"]
+        assert caught.value.__notes__ == ["db: raised by key, or by the key that it has returned"]
         pool = AsyncKeyedPool(Source())
         strange = Strange()
         await use(pool, strange)
@@ -443,7 +443,7 @@ def test_a_failure_that_nobody_waits_for_is_logged_once(run_loop: Run, caplog: p
         assert pool.stats()["nentering_errors"] == 1
 
     run_loop(main())
-    assert caplog.messages == ["db: entering an instance failed, after all had stopped waiting"]
+    assert caplog.messages == ["db: entering an instance failed, and no caller waits for it"]
 
 
 def test_an_entering_that_is_cancelled_from_inside_cancels_nobody(run_loop: Run) -> None:
@@ -454,7 +454,7 @@ def test_an_entering_that_is_cancelled_from_inside_cancels_nobody(run_loop: Run)
 
     async def main() -> None:
         pool: Pool = AsyncKeyedPool(Source(entering), name="db")
-        with pytest.raises(PoolException, match="db: the entering of an instance was cancelled"):
+        with pytest.raises(PoolException, match="db: entering an instance was cancelled"):
             await use(pool, 1)
 
     run_loop(main())
@@ -493,7 +493,7 @@ def test_an_instance_that_ends_by_itself_is_replaced(
             assert pool.stats()["nclosed"] == {"lost": 1}
 
     run_loop(main())
-    assert caplog.messages == ["db: an instance has ended by itself"]
+    assert caplog.messages == ["db: an instance has ended on its own"]
     assert "connection lost" in caplog.text
 
 
@@ -589,7 +589,7 @@ def test_discarding_what_is_not_there_changes_nothing(run_loop: Run, caplog: pyt
 
     run_loop(main())
     assert caplog.messages == [
-        f"db: something of type {kind} was discarded which is not here (wanted is the object, not its arguments)"
+        f"db: discarded something of type {kind} that the pool does not have (give it the object, not its arguments)"
         for kind in ("AsyncThing", "str")
     ]
 
@@ -618,7 +618,7 @@ def test_what_is_discarded_may_end_by_itself(run_loop: Run, caplog: pytest.LogCa
             assert pool.stats()["nclosed"] == {"lost": 1}
 
     run_loop(main())
-    assert caplog.messages == ["db: an instance has ended by itself"]
+    assert caplog.messages == ["db: an instance has ended on its own"]
 
 
 # -- time
@@ -1122,8 +1122,8 @@ async def asynchronous_generator(_key: str) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("parameters", "error", "told"),
     [
-        ({"fun": 1}, TypeError, "fun must be callable, not 1"),
-        ({"key": 1}, TypeError, "key must be callable, not 1"),
+        ({"fun": 1}, TypeError, "fun must be a callable, not 1"),
+        ({"key": 1}, TypeError, "key must be a callable or None, not 1"),
         ({"fun": asynchronous_generator}, TypeError, "fun must not be an asynchronous generator, but is <function "),
         (
             {"key": turns},
@@ -1141,7 +1141,7 @@ async def asynchronous_generator(_key: str) -> AsyncIterator[str]:
         ({"timeout": -0.5}, ValueError, "timeout must be a finite number of seconds from 0, not -0.5"),
         ({"max_size": -1}, ValueError, "max_size must not be negative, but is -1"),
         ({"max_size": 1.5}, TypeError, "max_size must be an int, not 1.5"),
-        ({"name": 1}, TypeError, "name must be a text, not 1"),
+        ({"name": 1}, TypeError, "name must be a str, not 1"),
         ({"size": 1}, TypeError, "unexpected keyword argument 'size'"),
     ],
 )
