@@ -1,7 +1,7 @@
-"""TaskProvider: lends a proxy's object to each task, from a pool which is awaited.
+"""TaskProvider: a proxy's objects from an `AsyncPool`, one for each task.
 
-This is a file of its own because it needs asyncio. Taking an object takes awaiting, and so `fetch` does it; using it
-does not: it is at hand, as with the pools of threads, and the bookkeeping is theirs, see `_target`.
+The module is separate because it needs asyncio. Taking an object has to be awaited, so `fetch` does that. Using the
+object does not: it is in the cache then, as with the pools of threads, and `per_owner` does the rest.
 """
 
 from __future__ import annotations
@@ -28,28 +28,30 @@ T = TypeVar("T")
 class KeptAsyncLease(Generic[T]):
     """A lease that a proxy keeps for a task.
 
-    With `auto_return`, the use is over when nothing keeps it: at the task's end, in a finaliser. A forked child has it
-    in its memory, but it is the parent's. If `pooled` is false the object was made for its task, and ends with it: with
-    an exception, if the task has not given it back, for it may be a transaction.
+    With `auto_return`, the use ends when no task refers to it any more: at the task's end, in a finaliser. In a forked
+    child the finaliser does nothing, since the object is the parent's.
+
+    If `pooled` is false, the object was made for its task, and ends with it. If the task has not given it back, it is
+    closed with an exception, since it may be in a transaction.
     """
 
     __slots__ = ("_auto_return", "_lease", "_obj", "_pooled", "_process")
 
     def __init__(self, lease: AsyncLease[T], auto_return: bool, pooled: bool) -> None:
         self._lease = lease
-        self._obj: T  # once taken
+        self._obj: T  # after `take`
         self._auto_return = auto_return
         self._pooled = pooled
         self._process = getpid()
 
     async def take(self, holder: Holder) -> None:
-        """Take an object. Waits and raises as `AsyncPool.get`."""
+        """Take an object. Waits and raises as `AsyncPool.get` does."""
         self._obj = await self._lease.__aenter__()
         self._lease.hand_to(holder)
 
     @property
     def held(self) -> T:
-        """The object."""
+        """The object of the lease."""
         return self._obj
 
     def is_out(self) -> bool:
@@ -57,37 +59,37 @@ class KeptAsyncLease(Generic[T]):
         return self._lease.is_out()
 
     def check(self) -> None:
-        """Raise `PoolException` when the object was taken away: its user must not go on with another one unawares."""
+        """Raise `PoolException` if the pool has taken the object away: its user must not get another one unawares."""
         self._lease.check()
 
     def cache_in(self, cache: dict[str, Any]) -> None:
-        """Put the object into a cache of its owner, until the lease ends, by any caller."""
+        """Put the object into a cache of its owner, until the lease ends, through any caller."""
         slot = self._lease.slot
         if slot is not None and cache.get("obj", slot) is not self._obj:
-            slot.caches.append(cache)  # the lease is still out: the loop runs nothing between that look and this
+            slot.caches.append(cache)  # the lease is still out: no other code has run since the check
             cache["obj"] = self._obj
 
     def end(self) -> None:
-        """Have the loop return the object, if it is still out. Never waits; safe anywhere, in finalisers, too."""
+        """Have the loop return the object, if it is still out. Never waits. Safe anywhere, even in finalisers."""
         self._lease.end()
 
     async def give_back(self, failed: bool) -> None:
-        """Return the object, and wait for the `retter`; with `failed`, close one that was made for its task."""
+        """Return the object, and wait for the `retter`. With `failed`, close an object that was made for its task."""
         if failed and not self._pooled:
             self._lease.end(failed=True)
         else:
             await self._lease.__aexit__(None, None, None)
 
     def __del__(self, getpid: Callable[[], int] = getpid, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
-        # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
+        # The functions are bound as defaults: at its very end, the interpreter runs finalisers when globals are gone
         if self._auto_return and getpid() == self._process and not is_finalizing():
             self._lease.end(failed=not self._pooled)
 
 
 class TaskProvider(OwnerProvider[T]):
-    """An object of an `AsyncPool` for each task, from its `fetch` until it is given back.
+    """A provider with an object of an `AsyncPool` for each task, from its `fetch` until it is given back.
 
-    Without a pool, each is made for its task, and ends with it.
+    If `pooled` is false, each object is made for its task, and ends with it.
     """
 
     def __init__(self, config: PoolConfig[T], pooled: bool, reshape: Callable[[Provider[T]], None]) -> None:
@@ -95,7 +97,7 @@ class TaskProvider(OwnerProvider[T]):
         super().__init__(storage, reshape)
         self._leases: OwnerStorage[KeptAsyncLease[T]] = storage
         self.pooled = pooled
-        if not pooled:  # an object must not be left open: its task cannot exit it when it has ended
+        if not pooled:  # so no object stays open: a task that has ended cannot exit it
             config = replace(config, min_size=0, max_use=1, auto_return=True)
         self._config = config
         self.lender: AsyncPool[T] = AsyncPool._configured(config)
