@@ -51,7 +51,7 @@ class HookRunner(Generic[T]):
     def prepare(
         self, waiter: TaskWaiter[T], slot: Slot[T], doubtful: bool, settle: Callable[[Task[None]], None]
     ) -> None:
-        """Check an object if it is `doubtful`, call the `getter` with it, then call `settle` with the task.
+        """Start a task that checks an object if it is `doubtful`, then calls the `getter`. At its end, call `settle`.
 
         By then `waiter.unfit` names the hook that the object has failed. None means that it may be lent.
         """
@@ -99,7 +99,7 @@ class HookRunner(Generic[T]):
     # -- while an object is idle
 
     def check(self, slot: Slot[T], settle: Callable[[bool], object]) -> None:
-        """Check an object that no waiter waits for, then call `settle(healthy)`. Does not wait."""
+        """Start the check of an object that no waiter waits for. At its end, call `settle(healthy)`."""
         self._resources.run(self._is_healthy(slot), Context(), partial(self._checked, slot, settle))
 
     def _checked(self, slot: Slot[T], settle: Callable[[bool], object], task: Task[bool]) -> None:
@@ -112,7 +112,7 @@ class HookRunner(Generic[T]):
     # -- when an object comes back
 
     def tidy(self, slot: Slot[T], context: Context, settle: Callable[[Reason | None], object]) -> Task[None]:
-        """Have the `retter` tidy an object up, then call `settle` with the reason to close it, or None."""
+        """Start the `retter` for an object. At its end, call `settle` with the reason to close the object, or None."""
         hook = self._call("retter", self._retter, slot)
         return self._resources.run(hook, context, partial(self._tidied, slot, settle))
 

@@ -49,7 +49,8 @@ class AsyncPool(PoolFace[T]):
 
     The parameters and their defaults are those of `Pool`, which ``help(Pool)`` lists. These differ:
 
-    - `min_size`: ``async with pool`` makes the objects, or the first `get` in the background; the constructor does not
+    - `min_size`: the constructor makes no objects; ``async with pool`` makes them, or the first `get` has them made in
+      the background
     - `timeout`: covers not only the queue, but also the creation and the check of the object
     - `close`: replaces the exit of a context manager
     - `opener`, `getter`, `retter`, `health`, `close`: plain or ``async`` functions; a plain one must not block, since
@@ -136,7 +137,7 @@ class AsyncPool(PoolFace[T]):
         - `PoolException` in another loop than the pool's
         - an exception of `fun`, `opener` or `getter` in this caller's turn, with a note that names the pool
 
-        Cancelling a caller only ends its waiting. An object that is being made or prepared for it goes to the next one.
+        Cancelling a caller only ends its waiting. An object that is being made or prepared goes to the next caller.
         """
         if timeout is not CONFIGURED:
             timeout = self._config.patience(timeout)
@@ -148,7 +149,8 @@ class AsyncPool(PoolFace[T]):
     async def ret(self, obj: T) -> None:
         """Give an object back. Never waits, not even for `close`, except for the `retter`.
 
-        If the caller is cancelled in that wait, the `retter` goes on for at most 5 seconds. Then the object is closed.
+        If the caller is cancelled in that wait, the `retter` goes on for at most 5 seconds. After that time, the object
+        is closed.
 
         An object that is not lent (given back twice, taken away, or never the pool's) changes nothing. It is counted,
         and logged as a warning. `PoolException` in another loop than the pool's.
@@ -180,10 +182,10 @@ class AsyncPool(PoolFace[T]):
         """Borrow an object for an ``async with`` block, and give it back when the block ends, even by an exception.
 
         Waits and raises as `get` does when the block is entered, and as `ret` does when it ends. A second cancellation
-        at the end does not prevent the return. If the object was given back in the block, its end changes nothing.
+        at the end does not prevent the return. After a `ret` in the block, the end of the block changes nothing.
 
-        The loop returns the object in its next turn if the block is in an asynchronous generator that is closed there,
-        or in a task that is collected. If a subclass overrides `get` or `ret`, the block calls them.
+        A block cannot wait if it ends because its asynchronous generator is closed, or its task is collected. Then the
+        loop returns the object in its next turn. If a subclass overrides `get` or `ret`, the block calls them.
         """
         if timeout is not CONFIGURED:
             timeout = self._config.patience(timeout)
@@ -224,14 +226,17 @@ class AsyncPool(PoolFace[T]):
         Closes all idle objects at the same time. Waits at most `delay` seconds for the objects in use, then until all
         closes have ended. An object that comes back later is closed then, and never while it is in use.
 
-        Running hooks are cancelled after 1 second. A creation or hook that goes on although it was cancelled is waited
-        for 1 second. Being cancelled ends only the waiting. A second call only waits.
+        Running hooks are cancelled after 1 second. The pool waits 1 second for a creation or hook that goes on although
+        it was cancelled. Being cancelled ends only the waiting. A second call only waits.
         """
         delay = checked_seconds("delay", delay)
         await self._bind().shutdown(delay)
 
     async def __aenter__(self) -> Self:
-        """Make the first `min_size` objects, all at the same time. If one fails, close the pool and raise the error."""
+        """Make the first `min_size` objects, all at the same time. If one fails, close the pool and raise the error.
+
+        Being cancelled closes the pool, too. `PoolClosed` after `shutdown`.
+        """
         engine = self._bind()
         if engine.machine.is_shut_down:
             raise engine.report.closed_error()

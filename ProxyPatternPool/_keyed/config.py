@@ -52,7 +52,7 @@ class KeyedConfig:
         return (*args, KEYWORDS, frozenset(kwargs.items())) if kwargs else args
 
     def explain(self, error: TypeError, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Explain the TypeError of a key. Without `key`, raise one that names the unhashable argument's type."""
+        """Explain the TypeError of a key. Without `key`, raise a TypeError with the type of the unhashable argument."""
         if self.key is not None:
             note_once(error, f"{self.name}: raised by key, or by the key that it has returned")
             return

@@ -4,9 +4,9 @@ How to read it: every change of state is a move of the machine. After each move,
 All of that is synchronous. Timers run in empty contexts. Otherwise a timer would keep the variables of the request that
 starts it: a cancelled one does so until its time has come.
 
-A caller waits in four places: for an instance (`wait`), for the close of one (`left`), for the instances in use, and
-for those being closed (both in `shutdown`). Being cancelled there ends only the waiting. Creations and closes go on in
-the tasks of the instances.
+A caller waits in four places. It waits for an instance in `wait`, and for the close of one in `left`. In `shutdown` it
+waits for the instances in use, then for those being closed. Being cancelled there ends only the waiting. Creations and
+closes go on in the tasks of the instances.
 
 The pool holds its engine, and the engine does not know the pool. While the engine has instances, the loop keeps it.
 """
@@ -169,7 +169,7 @@ class KeyedEngine(Generic[T]):
         """Empty the outboxes of the machine, and do the work that they ask for."""
         machine = self.machine
         while machine.to_wake:
-            cast("KeyedWaiter[T]", machine.to_wake.popleft()).wake()
+            cast(KeyedWaiter[T], machine.to_wake.popleft()).wake()
         while machine.starts:
             self._make(machine.starts.popleft())
         while machine.stops:

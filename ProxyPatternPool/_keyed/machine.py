@@ -62,8 +62,8 @@ class KeyedMachine(Generic[T]):
         self.ttl = inf if ttl is None else ttl
 
         # State.
-        # One for each key, QUEUED to CLOSING; empty when closed. An instance that is GONE counts as none: its key was
-        # not found again when it was to be removed
+        # One for each key, QUEUED to CLOSING; empty when closed. An instance that is GONE counts as none. It stays here
+        # if its key was not found again
         self.known: dict[Hashable, Instance[T]] = {}
         self.registry: set[Instance[T]] = set()  # ENTERING to CLOSING: the size of the pool
         self.entering: set[Instance[T]] = set()

@@ -29,10 +29,10 @@ class AsyncKeyedPool(Generic[P, T]):
 
     - `fun`: called with the arguments of `get`; returns an asynchronous context manager, which is entered, or another
       awaitable, whose result is the object
-    - `key`: called with the same arguments; returns their key. Without it, the arguments themselves are the key, and
-      compared like the keys of a dictionary
+    - `key`: called with the same arguments; returns a hashable key for them. By default, the arguments themselves are
+      the key, and compared like the keys of a dictionary
     - `ttl`: seconds without users after which an instance is closed; 0 closes it at once, and None with the pool
-    - `max_size`: the maximum number of instances, those being entered or closed included; 0 is no limit
+    - `max_size`: the maximum number of instances, those being entered or closed included; 0 and None are no limit
     - `timeout`: seconds that a caller waits for an instance, its entering included; None waits without a limit
     - `name`: the name of the pool in logs, errors and statistics
 
@@ -156,9 +156,11 @@ class AsyncKeyedPool(Generic[P, T]):
         Closes all idle instances at the same time. An instance in use is closed when its last user leaves, and never
         before. Waits at most `delay` seconds for the users, then until all closes have ended.
 
-        An entering that goes on although it was cancelled is waited for 1 second. If it succeeds later, the instance is
-        closed then. The exceptions of all these closes are raised at the end, in an `ExceptionGroup`. Being cancelled
-        ends only the waiting. A second call only waits.
+        The pool waits 1 second for an entering that goes on although it was cancelled. If that succeeds later, the
+        instance is closed then.
+
+        The exceptions of closes during the call are raised at its end, in an `ExceptionGroup`. Being cancelled ends
+        only the waiting. A second call only waits.
         """
         delay = checked_seconds("delay", delay)
         await self._bind().shutdown(delay)
