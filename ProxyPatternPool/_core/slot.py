@@ -83,21 +83,21 @@ class Slot(Generic[T]):
     )
 
     def __init__(self, number: int, generation: int, now: float) -> None:
-        self.number = number
-        self.generation = generation  # `refresh` counts it up, and replaces the objects of earlier generations
-        self.made = False  # whether there is an object
+        self.number: int = number
+        self.generation: int = generation  # `refresh` counts it up, and replaces the objects of earlier generations
+        self.made: bool = False  # whether there is an object
         self.obj: T  # set when made, kept until the slot is dropped
-        self.state = CREATING
-        self.since = now  # when the present state began
-        self.alive = now  # when the object was last known to work: when it was made, returned, or checked
-        self.expires = inf  # when the object reaches its max_lifetime
+        self.state: State = CREATING
+        self.since: float = now  # when the present state began
+        self.alive: float = now  # when the object was last known to work: when it was made, returned, or checked
+        self.expires: float = inf  # when the object reaches its max_lifetime
         self.holder: object = None  # the holder of the lease, in the driver's terms
         self.caches: list[dict[str, Any]] = []  # of proxies, which have cached the object as "obj" during the lease
-        self.uses = 0  # leases so far, a current one included
-        self.use = number  # the key of the latest lease: no two leases of a pool have the same
-        self.warned = 0  # the key of the lease that was last reported as too long
-        self.busy = 0.0  # seconds spent leased, in total
-        self.longest = 0.0  # seconds of the longest lease
+        self.uses: int = 0  # leases so far, a current one included
+        self.use: int = number  # the key of the latest lease: no two leases of a pool have the same
+        self.warned: int = 0  # the key of the lease that was last reported as too long
+        self.busy: float = 0.0  # seconds spent leased, in total
+        self.longest: float = 0.0  # seconds of the longest lease
         self.reason: Reason | None = None  # set with CLOSING
 
     def was_killed(self, use: int) -> bool:

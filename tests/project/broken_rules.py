@@ -166,7 +166,7 @@ BREAKS = [
         "PoolMachine.enter",
         "        else:\n            self.waiters.append(waiter)\n        self.match(now)\n        waiter.parked",
         "        else:\n            self.match(now)\n            self.waiters.append(waiter)\n        waiter.parked",
-        "threads/test_pool.py::test_an_object_is_made_when_needed_and_used_again",
+        "core/test_machine.py::test_a_waiter_that_queues_just_before_a_return_is_seen_by_it",
     ),
     Break(
         "who returns appends to idle, then looks at who waits",
