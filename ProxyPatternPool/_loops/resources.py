@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import Context
 from functools import partial
+from sys import is_finalizing
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import ref
 
@@ -247,9 +248,11 @@ class LoopResources(Generic[K, T]):
         """Keep the owner alive as long as the loop. With None, stop that."""
         self._kept = owner
 
-    def outlive_owner(self) -> None:
+    def outlive_owner(self, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
         """Close the objects that no task uses: the owner is being collected, by any thread."""
-        call_soon(self.loop, self._close_unused)
+        # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
+        if self.loop is not None and not is_finalizing():
+            call_soon(self.loop, self._close_unused)
 
     def _close_unused(self) -> None:
         for item, task in list(self.tasks.items()):

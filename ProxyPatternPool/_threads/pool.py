@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import partial
+from sys import is_finalizing
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
@@ -94,9 +95,10 @@ class Pool(PoolFace[T]):
     def _renew(self) -> None:
         self._use(self._engine.successor())
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = is_finalizing) -> None:
+        # bound when defined: at its very end, the interpreter finalises what is left over, when globals are gone
         engine: Engine[T] | None = getattr(self, "_engine", None)
-        if engine is not None:
+        if engine is not None and not is_finalizing():
             engine.abandon()
 
     # -- using it

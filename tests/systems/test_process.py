@@ -130,6 +130,38 @@ def test_a_pool_that_was_just_collected_is_closed_at_the_end() -> None:
     assert result.stderr == ""
 
 
+LATE = {
+    "Pool": """
+    import atexit, sys
+    atexit.register(lambda: pool.ret(held))  # runs after the pool's own function, which is registered later
+    from ProxyPatternPool import Pool
+    pool = Pool(lambda n: n, 1, close=print)
+    held = pool.get()
+    sys._kept = pool
+    """,
+    "AsyncPool": """
+    import asyncio, sys
+    from ProxyPatternPool import AsyncPool
+    async def make(number):
+        return number
+    async def use():
+        async with pool.obj():
+            pass
+    pool = AsyncPool(make, 1)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(use())
+    sys._kept = pool, loop
+    del pool, loop
+    """,
+}
+
+
+@pytest.mark.parametrize("kind", LATE)
+def test_a_pool_that_is_finalised_after_the_globals_of_its_module_prints_no_error(kind: str) -> None:
+    """Otherwise a program would end with a traceback of the library. Without the GIL this order is common."""
+    assert run(LATE[kind]).stderr == ""
+
+
 def test_a_close_that_raises_at_the_end_leaves_nothing_open() -> None:
     """Otherwise one bad close would leave the connections of all other pools open."""
     result = run("""
