@@ -1,4 +1,4 @@
-"""Statistics, texts, log messages and errors of a pool of either kind. Nothing here waits or takes a lock."""
+"""Statistics, texts, log messages and errors of `Pool` and `AsyncPool`. Nothing here waits or takes a lock."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ class PoolReport(Generic[T]):
 
 
 class PoolFace(Generic[T]):
-    """The part of every pool that reports its state. Safe from any thread. It takes no lock, and never blocks."""
+    """The part of `Pool` and `AsyncPool` that reports its state. Safe from any thread. It takes no lock, and never blocks."""
 
     _report: PoolReport[T]  # that of the pool's current engine
 

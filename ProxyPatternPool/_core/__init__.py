@@ -1,4 +1,4 @@
-"""The pure state machine of every pool: no lock, clock, log or user code.
+"""The pure state machine of `Pool` and `AsyncPool`: no lock, clock, log or user code.
 
 It imports nothing but the exceptions.
 """
