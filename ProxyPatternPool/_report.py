@@ -296,7 +296,7 @@ class PoolReport(Generic[T]):
 
 
 class PoolFace(Generic[T]):
-    """The part of `Pool` and `AsyncPool` that reports its state. Safe from any thread. It takes no lock, and never blocks."""
+    """The part of `Pool` and `AsyncPool` that reports its state. Safe from any thread. Takes no lock, never blocks."""
 
     _report: PoolReport[T]  # that of the pool's current engine
 
