@@ -123,7 +123,7 @@ class AsyncLease(Generic[T]):
 class IndirectLease(AsyncLease[T]):
     """A lease of a pool whose `get` or `ret` is overridden. It takes and gives back the object through these methods.
 
-    An overridden `get` may return another object than the pool's, such as a wrapper. `returns` tells whether `ret` is
+    An overridden `get` may return an object other than the pool's, such as a wrapper. `returns` tells whether `ret` is
     overridden, and to be called: the pool's own `ret` would not know a wrapper.
     """
 

@@ -43,14 +43,14 @@ class AsyncPool(PoolFace[T]):
     A pool may be made anywhere. It belongs to the event loop of its first use. When that loop ends, the pool's objects
     are closed, and the pool starts anew in the next loop.
 
-    Call all methods in the pool's loop, from tasks or callbacks. Other threads may call only `stats`, `leases` and
-    `repr`; for the other methods they use `asyncio.run_coroutine_threadsafe`. No method is safe in a finaliser or in a
-    signal handler: use ``loop.call_soon_threadsafe`` there.
+    Call all methods in the pool's loop, from tasks or callbacks. Other threads, finalisers and signal handlers may call
+    only `stats`, `leases` and `repr`. For the other methods, threads use `asyncio.run_coroutine_threadsafe`. Finalisers
+    and signal handlers use ``loop.call_soon_threadsafe``.
 
     The parameters and their defaults are those of `Pool`, which ``help(Pool)`` lists. These differ:
 
-    - `min_size`: the constructor makes no objects; ``async with pool`` makes them, or the first `get` has them made in
-      the background
+    - `min_size`: ``async with pool`` makes the objects, or the first `get` does, in the background; the constructor
+      makes none
     - `timeout`: covers not only the queue, but also the creation and the check of the object
     - `close`: replaces the exit of a context manager
     - `opener`, `getter`, `retter`, `health`, `close`: plain or ``async`` functions; a plain one must not block, since
@@ -123,18 +123,18 @@ class AsyncPool(PoolFace[T]):
     # -- using it
 
     async def get(self, timeout: float | Default | None = CONFIGURED) -> T:
-        """Take an object. The caller has to give it back with `ret` or `discard`.
+        """Take an object, which the caller has to give back with `ret` or `discard`.
 
-        Waits at most `timeout` seconds (0: takes an idle object or none; None: without a limit; by default, the pool's
-        own `timeout`). This covers the queue, the creation and the check. Callers are served in the order of arrival.
-        With a timeout of 0, `get` waits only for the `health` and `getter` of an idle object, which have 5 seconds.
+        Waits at most `timeout` seconds (0: takes an idle object, if any; None: without a limit; by default, the pool's
+        own `timeout`). The time covers the queue, the creation and the check. With a timeout of 0, `get` waits only for
+        the `health` and `getter` of an idle object, which have 5 seconds. Callers are served in the order of arrival.
 
         The errors are:
 
         - `TimeOut` after that time; its cause is the last error of a creation, if there was one
-        - `PoolFull` at once, if `max_waiting` callers are waiting
+        - `PoolFull`, at once, if `max_waiting` callers are waiting already
         - `PoolClosed` after `shutdown`
-        - `PoolException` in another loop than the pool's
+        - `PoolException` in a loop other than the pool's
         - an exception of `fun`, `opener` or `getter` in this caller's turn, with a note that names the pool
 
         Cancelling a caller only ends its waiting. An object that is being made or prepared goes to the next caller.
@@ -152,8 +152,9 @@ class AsyncPool(PoolFace[T]):
         If the caller is cancelled in that wait, the `retter` goes on for at most 5 seconds. After that time, the object
         is closed.
 
-        An object that is not lent (given back twice, taken away, or never the pool's) changes nothing. It is counted,
-        and logged as a warning. `PoolException` in another loop than the pool's.
+        The return of an object that is not out is counted and logged as a warning, and changes nothing. Such an object
+        was returned before, was taken away, or never belonged to the pool. Raises `PoolException` in a loop other than
+        the pool's.
         """
         engine = self._engine
         if get_ident() != engine.thread or current_task(engine.loop) is None:
@@ -169,7 +170,8 @@ class AsyncPool(PoolFace[T]):
     async def discard(self, obj: T) -> None:
         """Give back a broken object, which is closed in the background, with an exception. Never waits.
 
-        An object that is not lent is treated as in `ret`. `PoolException` in another loop than the pool's.
+        The discard of an object that is not out is counted, logged, and changes nothing, as in `ret`. Raises
+        `PoolException` in a loop other than the pool's.
         """
         engine = self._bind()
         try:
@@ -179,13 +181,13 @@ class AsyncPool(PoolFace[T]):
             engine.refuse_return(obj)
 
     def obj(self, timeout: float | Default | None = CONFIGURED) -> AsyncLease[T]:
-        """Borrow an object for an ``async with`` block, and give it back when the block ends, even by an exception.
+        """Borrow an object for an ``async with`` block, and give it back when the block ends, even after an exception.
 
         Waits and raises as `get` does when the block is entered, and as `ret` does when it ends. A second cancellation
-        at the end does not prevent the return. After a `ret` in the block, the end of the block changes nothing.
+        at the end does not prevent the return. If the object was given back inside the block, the end changes nothing.
 
-        A block cannot wait if it ends because its asynchronous generator is closed, or its task is collected. Then the
-        loop returns the object in its next turn. If a subclass overrides `get` or `ret`, the block calls them.
+        The block may be in an asynchronous generator that the loop closes, or in a task that is collected. The loop
+        then returns the object in its next turn. If a subclass overrides `get` or `ret`, the block calls them.
         """
         if timeout is not CONFIGURED:
             timeout = self._config.patience(timeout)
@@ -195,10 +197,10 @@ class AsyncPool(PoolFace[T]):
         return IndirectLease(self, timeout, kind.ret is not RET)
 
     def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
-        """Change the sizes. None leaves a size as it is, and a `max_size` of 0 is no limit. Does not wait for objects.
+        """Change the sizes. None leaves a size unchanged; a `max_size` of 0 means no limit. Does not wait for objects.
 
-        A larger pool serves waiting callers at once. In a smaller pool, idle objects beyond the size are closed now,
-        and objects in use when they come back. TypeError or ValueError as for a new pool.
+        A larger pool serves waiting callers at once. In a smaller pool, surplus idle objects are closed now, and
+        surplus objects in use when they come back. Raises TypeError or ValueError as the constructor does.
         """
         self._binding.check(self._begin)
         engine = self._engine
@@ -211,23 +213,23 @@ class AsyncPool(PoolFace[T]):
         engine.follow_up()
 
     def refresh(self) -> None:
-        """Replace all objects: none that exists now is lent again. Does not wait.
+        """Replace all objects: no object that exists now is lent again. Does not wait.
 
-        Idle objects are closed one at a time, objects in use when they come back. New objects are made up to `min_size`
-        then, and beyond that when callers need them.
+        Idle objects are closed one at a time, objects in use when they come back. As many as `min_size` needs are then
+        made again. Further objects are made when callers need them.
         """
         self._binding.check(self._begin)
         self._engine.machine.refresh(self._engine.clock())
         self._engine.follow_up()
 
     async def shutdown(self, delay: float = 0.0) -> None:
-        """Close the pool for good. Waiting callers raise `PoolClosed`, and creations are cancelled.
+        """Close the pool forever. Waiting callers get `PoolClosed`, and creations are cancelled.
 
         Closes all idle objects at the same time. Waits at most `delay` seconds for the objects in use, then until all
-        closes have ended. An object that comes back later is closed then, and never while it is in use.
+        running closes have ended. An object that comes back later is closed then, and never while it is in use.
 
-        Running hooks are cancelled after 1 second. The pool waits 1 second for a creation or hook that goes on although
-        it was cancelled. Being cancelled ends only the waiting. A second call only waits.
+        Running hooks are cancelled after 1 second. The pool then waits 1 second for a creation or hook that ignores its
+        cancellation. Cancelling `shutdown` only ends its waiting. A second call only waits.
         """
         delay = checked_seconds("delay", delay)
         await self._bind().shutdown(delay)

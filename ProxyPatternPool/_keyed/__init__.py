@@ -1,1 +1,1 @@
-"""`AsyncKeyedPool`: one shared instance per arguments, with a pure state machine and a driver of its own."""
+"""`AsyncKeyedPool`: one shared instance per set of arguments, with a pure state machine and a driver of its own."""

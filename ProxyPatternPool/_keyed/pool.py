@@ -29,17 +29,17 @@ class AsyncKeyedPool(Generic[P, T]):
 
     - `fun`: called with the arguments of `get`; returns an asynchronous context manager, which is entered, or another
       awaitable, whose result is the object
-    - `key`: called with the same arguments; returns a hashable key for them. By default, the arguments themselves are
-      the key, and compared like the keys of a dictionary
-    - `ttl`: seconds without users after which an instance is closed; 0 closes it at once, and None with the pool
-    - `max_size`: the maximum number of instances, those being entered or closed included; 0 and None are no limit
-    - `timeout`: seconds that a caller waits for an instance, its entering included; None waits without a limit
+    - `key`: called with the same arguments; returns their key. Without it, the arguments themselves are the key, and
+      compared like the keys of a dictionary
+    - `ttl`: seconds without users after which an instance is closed; 0 closes it at once, and None when the pool ends
+    - `max_size`: the maximum number of instances, including those being entered or closed; 0 and None mean no limit
+    - `timeout`: seconds that a caller waits for an instance, including its entering; None waits without a limit
     - `name`: the name of the pool in logs, errors and statistics
 
-    With `max_size` instances, the instance unused for longest makes room for a new one. If all are in use, callers
-    wait in the order of arrival.
+    With `max_size` instances, the instance that has been idle for longest makes room for a new one. If all are in use,
+    callers wait in the order of arrival.
 
-    Each instance has a task of its own, with an empty context. It runs `fun`, the entering and the exit.
+    Each instance has a task of its own, with an empty context. That task runs `fun`, the entering and the exit.
 
     A pool may be made anywhere. It belongs to the event loop of its first use. When that loop ends, the pool's
     instances are closed, and the pool starts anew in the next loop. Other threads may call only `len`, `repr` and
@@ -128,7 +128,7 @@ class AsyncKeyedPool(Generic[P, T]):
         - the exception of `fun` or of the entering, in all callers that wait for it; the next caller tries again
         - `TimeOut` after the pool's `timeout`
         - `PoolClosed` after `shutdown`
-        - `PoolException` in another loop than the pool's, and for a block inside another one of the same `get`
+        - `PoolException` in a loop other than the pool's, and for a block inside another block of the same `get`
         - `TypeError` for an unhashable argument, without a `key`
 
         Cancelling a caller only ends its waiting. An instance that is being made goes on, and serves the next caller.
@@ -142,7 +142,7 @@ class AsyncKeyedPool(Generic[P, T]):
         for its key meanwhile waits for that, and gets a new instance.
 
         A second `discard` changes nothing. An object that the pool does not have is logged as a warning.
-        `PoolException` in another loop than the pool's.
+        Raises `PoolException` in a loop other than the pool's.
         """
         engine = self._bind()
         if not engine.machine.discard(obj):
@@ -151,16 +151,14 @@ class AsyncKeyedPool(Generic[P, T]):
         engine.act()
 
     async def shutdown(self, delay: float = 0.0) -> None:
-        """Close the pool for good. Waiting callers raise `PoolClosed`, and instances being entered are cancelled.
+        """Close the pool forever. Waiting callers get `PoolClosed`, and instances being entered are cancelled.
 
         Closes all idle instances at the same time. An instance in use is closed when its last user leaves, and never
-        before. Waits at most `delay` seconds for the users, then until all closes have ended.
+        before. Waits at most `delay` seconds for the users, then until all running closes have ended.
 
-        The pool waits 1 second for an entering that goes on although it was cancelled. If that succeeds later, the
-        instance is closed then.
-
-        The exceptions of closes during the call are raised at its end, in an `ExceptionGroup`. Being cancelled ends
-        only the waiting. A second call only waits.
+        The pool waits 1 second for an instance whose entering ignores the cancellation. If the entering succeeds later,
+        the instance is closed then. The exceptions of closing are raised at the end, in an `ExceptionGroup`. Cancelling
+        `shutdown` only ends its waiting. A second call only waits.
         """
         delay = checked_seconds("delay", delay)
         await self._bind().shutdown(delay)

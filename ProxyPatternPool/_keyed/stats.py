@@ -27,7 +27,7 @@ class KeyedStats(TypedDict):
     nentering_errors: int  #: instances that could not be entered
     nclosing_errors: int  #: instances whose closing raised
     ntimeouts: int  #: callers that got `TimeOut`
-    nclosed: dict[str, int]  #: instances closed, by the reason
+    nclosed: dict[str, int]  #: instances closed, by reason
     wait: Duration  #: of callers that found no open instance, served or not
     entering_time: Duration  #: of the instances that were entered
 

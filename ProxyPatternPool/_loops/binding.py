@@ -42,7 +42,7 @@ class LoopBinding:
             self.loop = loop
 
     def check(self, begin: Callable[[None], object]) -> None:
-        """Raise `PoolException` if the pool belongs to another loop than the running one, and that loop has not ended.
+        """Raise `PoolException` if the pool belongs to a loop other than the running one, and that loop has not ended.
 
         If the pool's loop was closed without notice, `begin(None)` makes an engine without a loop.
         """

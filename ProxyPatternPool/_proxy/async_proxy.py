@@ -137,12 +137,12 @@ class AsyncProxy(BaseProxy[T]):
 
     @asynccontextmanager
     async def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> AsyncIterator[T]:
-        """Borrow the object for an ``async with`` block, and give it back when the block ends, even by an exception.
+        """Borrow the object for an ``async with`` block, and give it back when the block ends, even after an exception.
 
         Waits as `_get_obj` and `_ret_obj` do. Nested blocks share one object. Only the block that has borrowed it gives
-        it back, since an outer block may be in the middle of a transaction.
+        it back, because an outer block may be in the middle of a transaction.
 
-        A block in a generator may be left by another task than the one that has entered it. It gives back the object
+        A block in a generator may be left by a task other than the one that entered it. The block gives back the object
         that it has borrowed, and does not touch the object of the task that leaves it.
         """
         had = {provider for provider in self._proxy_providers() if provider.has()}

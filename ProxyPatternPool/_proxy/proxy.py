@@ -28,8 +28,8 @@ class Proxy(BaseProxy[T]):
     The owner is the current thread by default. Another `scope` makes it the current task, greenlet or event loop.
 
     A proxy does what its object does, and nothing else: attributes, calls, items, ``with``, operators, ``str``, truth,
-    hash, ``isinstance``... If the owner has no object, each of these first takes one from the pool, or makes one. The
-    proxy's own attributes start with an underscore, except its setters.
+    hash, ``isinstance``... If the owner has no object, each of these, except ``isinstance``, first takes one from the
+    pool, or makes one. The proxy's own attributes start with an underscore, except its setters.
 
     There are three ways to set a proxy:
 
@@ -42,8 +42,8 @@ class Proxy(BaseProxy[T]):
     parameters are the pool's. The pool opens at first use: setting a function creates nothing. Setting the proxy again
     shuts the previous pool down.
 
-    An owner keeps its object from its first use until it calls `_ret_obj`, or, with `auto_return`, until it ends. A
-    loop keeps its object until the loop's end.
+    An owner keeps its object from its first use until it calls `_ret_obj`, or, with `auto_return`, until the owner
+    ends. A loop keeps its object until the loop's end.
 
     The proxy's own methods and attributes are:
 
@@ -80,12 +80,12 @@ class Proxy(BaseProxy[T]):
 
     @contextmanager
     def _obj(self, timeout: float | Default | None = Default.TIMEOUT) -> Iterator[T]:
-        """Borrow the object for a ``with`` block, and give it back when the block ends, even by an exception.
+        """Borrow the object for a ``with`` block, and give it back when the block ends, even after an exception.
 
         Waits and raises as `_get_obj` does. Nested blocks share one object. Only the block that has borrowed it gives
-        it back, since an outer block may be in the middle of a transaction.
+        it back, because an outer block may be in the middle of a transaction.
 
-        A block in a generator may be left by another thread or task than the one that has entered it. It gives back
+        A block in a generator may be left by a thread or task other than the one that entered it. The block gives back
         the object that it has borrowed, and does not touch the object of the thread or task that leaves it.
 
         Two such generators share an object if the same thread begins both. FastAPI does that with dependencies that

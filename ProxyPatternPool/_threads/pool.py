@@ -192,7 +192,7 @@ class Pool(PoolFace[T]):
         """Replace all objects: no object that exists now is lent again. Does not wait.
 
         Idle objects are closed one at a time in the background, objects in use when they come back. As many as
-        `min_size` needs are then made again; further ones are made when callers need them.
+        `min_size` needs are then made again. Further objects are made when callers need them.
         """
         engine = self._engine
         engine.locked.run(engine.machine.refresh)
