@@ -31,6 +31,7 @@ def discard_soon(engine: Engine[T], slot: Slot[T], use: int) -> None:
 
 
 def _end_soon(engine: Engine[T], slot: Slot[T], use: int, end: Callable[[Engine[T], int], None]) -> None:
+    assert engine.loop is not None  # it has lent an object
     call_soon(engine.loop, _end, ref(engine), engine.resources, slot, use, end)
 
 

@@ -294,11 +294,10 @@ class LoopResources(Generic[K, T]):
             owner.on_loop_ended()
 
 
-def call_soon(loop: AbstractEventLoop | None, function: Callable[..., object], *arguments: object) -> None:
+def call_soon(loop: AbstractEventLoop, function: Callable[..., object], *arguments: object) -> None:
     """Have a loop call a function in its next turn. Safe from any thread, and in finalisers.
 
-    Does nothing if the loop is closed, or None.
+    Does nothing if the loop is closed.
     """
-    if loop is not None:
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(function, *arguments, context=Context())
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *arguments, context=Context())
