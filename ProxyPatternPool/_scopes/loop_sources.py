@@ -29,6 +29,8 @@ class LoopObjects(Generic[T]):
     `see` is called with each object, before the object is cached.
     """
 
+    __slots__ = ("_all", "_cache", "_makers", "_numbers", "_see", "config")
+
     def __init__(self, config: PoolConfig[T], cache: LoopCache, see: Callable[[T], object]) -> None:
         self.config = config
         self._cache = cache
@@ -96,6 +98,8 @@ class LoopSource(Protocol[T]):
 class MadeSource(Generic[T]):
     """A source whose object is the result of `fun`, made at the first use in a loop."""
 
+    __slots__ = ("objects",)
+
     obeyed: Collection[str] = ("close",)
 
     def __init__(self, objects: LoopObjects[T]) -> None:
@@ -122,6 +126,8 @@ class MadeSource(Generic[T]):
 
 class EnteredSource(Generic[T]):
     """A source whose object has to be awaited. So only `fetch` makes it; from then on it is cached."""
+
+    __slots__ = ("_name", "_once", "objects")
 
     obeyed: Collection[str] = ("opener", "close")
 

@@ -30,8 +30,8 @@ class LoopProvider(Provider[T]):
         self.cache: LoopCache = LoopCache(self.load, config.name)
         self.obeyed = source.obeyed
         self._name = config.name
-        self._seen = SeenTypes(reshape)
-        self._new_source: Callable[[], LoopSource[T]] = lambda: source(LoopObjects(config, self.cache, self._see))
+        self._seen = SeenTypes(self, reshape)
+        self._new_source: Callable[[], LoopSource[T]] = lambda: source(LoopObjects(config, self.cache, self._seen.see))
         self._source = self._new_source()  # replaced in a forked child
         renew_after_fork(self)
 
@@ -43,10 +43,7 @@ class LoopProvider(Provider[T]):
         return self._seen.shape
 
     def class_of_all(self, unknown: type) -> Any:
-        return self._seen.class_of_all(self, unknown)
-
-    def _see(self, obj: T) -> None:
-        self._seen.see(obj, self)
+        return self._seen.class_of_all(unknown)
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         entry: LoopEntry[T] | None = self.cache.entry()

@@ -67,7 +67,7 @@ class OwnerProvider(Provider[T]):
     ) -> None:
         super().__init__()
         self._objects = OwnerObjects(storage, self.load)
-        self._seen = SeenTypes(reshape)
+        self._seen = SeenTypes(self, reshape)
         self._source = source
         self.cache = self._objects.cache
         self.obeyed = source.obeyed
@@ -82,10 +82,7 @@ class OwnerProvider(Provider[T]):
         return self._seen.shape
 
     def class_of_all(self, unknown: type) -> Any:
-        return self._seen.class_of_all(self, unknown)
-
-    def _see(self, obj: T) -> None:
-        self._seen.see(obj, self)
+        return self._seen.class_of_all(unknown)
 
     @property
     def pool(self) -> Pool[T] | None:
@@ -102,7 +99,7 @@ class OwnerProvider(Provider[T]):
                 if self.successor is None:
                     raise
                 return self.successor.get(timeout)  # the proxy was set again during the wait
-            self._objects.keep(kept, self._see)
+            self._objects.keep(kept, self._seen.see)
         kept.cache_in(self.cache.current())
         return kept.held
 

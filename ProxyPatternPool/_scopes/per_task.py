@@ -96,7 +96,7 @@ class TaskProvider(Provider[T]):
     def __init__(self, config: PoolConfig[T], pooled: bool, reshape: Callable[[Provider[T]], None]) -> None:
         super().__init__()
         self._leases: OwnerObjects[KeptAsyncLease[T]] = OwnerObjects(OwnerStorage(), self.load)
-        self._seen = SeenTypes(reshape)
+        self._seen = SeenTypes(self, reshape)
         self.cache = self._leases.cache
         self.pooled = pooled
         if not pooled:  # an object must not be left open: its task cannot exit it when it has ended
@@ -112,10 +112,7 @@ class TaskProvider(Provider[T]):
         return self._seen.shape
 
     def class_of_all(self, unknown: type) -> Any:
-        return self._seen.class_of_all(self, unknown)
-
-    def _see(self, obj: T) -> None:
-        self._seen.see(obj, self)
+        return self._seen.class_of_all(unknown)
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         kept = self._leases.still_out()
@@ -142,7 +139,7 @@ class TaskProvider(Provider[T]):
             if self.successor is not None:  # the proxy was set again meanwhile
                 lease.end()
                 return await self.successor.fetch(timeout)
-            self._leases.keep(lease, self._see)
+            self._leases.keep(lease, self._seen.see)
         return kept.held
 
     def lacks(self) -> str | None:

@@ -73,7 +73,7 @@ class SingletonProvider(Provider[T]):
     def __init__(self, config: PoolConfig[T], reshape: Callable[[Provider[T]], None]) -> None:
         super().__init__()
         self._config = config
-        self._seen = SeenTypes(reshape)
+        self._seen = SeenTypes(self, reshape)
         self._making = _Making()  # replaced in a forked child
         renew_after_fork(self)
 
@@ -81,13 +81,13 @@ class SingletonProvider(Provider[T]):
         keep(self.drop())
         self._making = _Making()
         self.fixed = False
-        self._seen.reshape(self)
+        self._seen.reshape()
 
     def shape(self) -> Shape:
         return self._seen.shape
 
     def class_of_all(self, unknown: type) -> Any:
-        return self._seen.class_of_all(self, unknown)
+        return self._seen.class_of_all(unknown)
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         if not self.has():
@@ -128,10 +128,10 @@ class SingletonProvider(Provider[T]):
         obj = self._call(making)
         if making is not self._making:
             raise PoolException(f"{self._config.name}: the process was forked meanwhile: this object is the parent's")
-        self._seen.see(obj, self)
+        self._seen.see(obj)
         self.obj: T = obj
         self.fixed = True
-        self._seen.reshape(self)
+        self._seen.reshape()
 
     def _call(self, making: _Making) -> T:
         number = next(making.numbers)

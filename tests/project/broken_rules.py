@@ -457,7 +457,7 @@ BREAKS = [
         "a forked child makes its own shared object",
         "its operations are still those of the parent's",
         "SingletonProvider._renew",
-        "        self.fixed = False\n        self._seen.reshape(self)\n",
+        "        self.fixed = False\n        self._seen.reshape()\n",
         "        self.fixed = False\n",
         "proxy/test_proxy.py::test_a_forked_child_makes_its_own_shared_object",
     ),

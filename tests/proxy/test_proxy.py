@@ -303,7 +303,6 @@ def test_who_asks_while_the_proxy_is_set_again_gets_the_new_one(
 ) -> None:
     """Otherwise a reload would fail those who come at that very moment."""
     db: Any = Proxy(fun=factory, max_size=2)
-
     take = PoolSource.take
 
     def reload(source: PoolSource[Thing], timeout: Any) -> object:
