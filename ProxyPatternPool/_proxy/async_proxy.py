@@ -11,9 +11,10 @@ from ProxyPatternPool._config import Default, PoolConfig, ProxyParameters
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._proxy.base import BaseProxy, ProxyScope
-from ProxyPatternPool._scopes.per_loop import EnteredLoopProvider
+from ProxyPatternPool._scopes.per_loop import entered_per_loop
 from ProxyPatternPool._scopes.per_task import TaskProvider
 from ProxyPatternPool._scopes.provider import Provider
+from ProxyPatternPool._transparency.type_hints import AnyOperations
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -26,7 +27,7 @@ AsyncFunction: TypeAlias = (
 )
 
 
-class AsyncProxy(BaseProxy[T]):
+class AsyncProxy(BaseProxy[T], AnyOperations):
     """A stand-in for an object of the current task or event loop.
 
     ``await db._get_obj()`` takes or makes the object. From then on, the proxy forwards to it as a `Proxy` does. It is
@@ -181,7 +182,7 @@ class AsyncProxy(BaseProxy[T]):
         self, scope: ProxyScope, config: PoolConfig[T], pooled: bool, reshape: Callable[[Provider[T]], None]
     ) -> Provider[T]:
         if scope is ProxyScope.LOOP:
-            return EnteredLoopProvider(config, reshape)
+            return entered_per_loop(config, reshape)
         if scope in (ProxyScope.AUTO, ProxyScope.VERSATILE):
             return TaskProvider(config, pooled, reshape)
         raise ProxyException(

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from ProxyPatternPool._config import PoolConfig, ProxyParameters, configure, log
 from ProxyPatternPool._errors import ProxyException
 from ProxyPatternPool._process import FreshLock
-from ProxyPatternPool._scopes.provider import Provider, leads_to
+from ProxyPatternPool._scopes.provider import Provider, UnsetProvider, leads_to
 from ProxyPatternPool._scopes.shared import ObjectProvider
 from ProxyPatternPool._transparency.transparent_type import defined_by, is_special, take_on, transparent_type
-from ProxyPatternPool._transparency.type_hints import AnyOperations
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -38,7 +37,7 @@ class ProxyScope(Enum):
     WERKZEUG = GEVENT = EVENTLET = VERSATILE  # names of earlier releases
 
 
-class BaseProxy(Generic[T], AnyOperations):
+class BaseProxy(Generic[T]):
     """A stand-in for the object of its `Provider`, once it is set."""
 
     Scope: TypeAlias = ProxyScope
@@ -76,7 +75,7 @@ class BaseProxy(Generic[T], AnyOperations):
         self.__earlier = []
         self.__setting = FreshLock()
         self.__name_setters(set_name)
-        unset: Provider[T] = Provider(f"{name}: the proxy is not set yet: {_advice(set_name)}")
+        unset: Provider[T] = UnsetProvider(f"{name}: the proxy is not set yet: {_advice(set_name)}")
         self._proxy_provider = unset
         if obj is None and fun is None:
             self.__take_on(unset)

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._proxy.base import BaseProxy, ProxyScope
-from ProxyPatternPool._scopes.per_owner import PooledOnTrail, PooledProvider, UnpooledProvider
+from ProxyPatternPool._scopes.per_owner import ObjectSource, OwnerProvider
+from ProxyPatternPool._scopes.pool_source import PoolSource
 from ProxyPatternPool._scopes.provider import Provider
 from ProxyPatternPool._scopes.shared import SingletonProvider
 from ProxyPatternPool._scopes.storage import OwnerStorage, ThreadStorage
+from ProxyPatternPool._scopes.unpooled_source import UnpooledSource
 from ProxyPatternPool._threads.pool import Pool
-
-if TYPE_CHECKING:
-    from ProxyPatternPool._scopes.per_loop import MadeLoopProvider
+from ProxyPatternPool._transparency.type_hints import AnyOperations
 
 T = TypeVar("T")
 
 
-class Proxy(BaseProxy[T]):
+class Proxy(BaseProxy[T], AnyOperations):
     """A stand-in for an object, or for one object per owner, that can be set later.
 
     The owner is the current thread by default. Another `scope` makes it the current task, greenlet or event loop.
@@ -121,10 +121,10 @@ class Proxy(BaseProxy[T]):
         if scope is ProxyScope.SHARED:
             return SingletonProvider(config, reshape)
         if scope is ProxyScope.LOOP:
-            return _per_loop()(config, reshape)
-        if scope is ProxyScope.VERSATILE:
-            return (PooledOnTrail if pooled else UnpooledProvider)(OwnerStorage(), reshape, config)
-        return (PooledProvider if pooled else UnpooledProvider)(ThreadStorage(), reshape, config)
+            return _made_per_loop()(config, reshape)
+        storage: ThreadStorage[Any] = OwnerStorage() if scope is ProxyScope.VERSATILE else ThreadStorage()
+        source: ObjectSource[T] = PoolSource(config, storage) if pooled else UnpooledSource(config)
+        return OwnerProvider(storage, source, reshape)
 
 
 def transparent(proxy: Proxy[T]) -> T:
@@ -135,7 +135,8 @@ def transparent(proxy: Proxy[T]) -> T:
     return cast(T, proxy)
 
 
-def _per_loop() -> type[MadeLoopProvider[Any]]:
-    """Import the provider that needs asyncio: a program without an event loop does not pay for it."""
-    kind: type[MadeLoopProvider[Any]] = import_module("ProxyPatternPool._scopes.per_loop").MadeLoopProvider
-    return kind
+def _made_per_loop() -> Callable[[PoolConfig[T], Callable[[Provider[T]], None]], Provider[T]]:
+    """Import the module that needs asyncio: a program without an event loop does not pay for it."""
+    made: Callable[[PoolConfig[T], Callable[[Provider[T]], None]], Provider[T]]
+    made = import_module("ProxyPatternPool._scopes.per_loop").made_per_loop
+    return made

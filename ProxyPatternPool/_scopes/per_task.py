@@ -17,10 +17,13 @@ from ProxyPatternPool._async_pool.pool import AsyncPool
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._errors import PoolClosed, ProxyException
 from ProxyPatternPool._owner import Holder
+from ProxyPatternPool._process import keep, renew_after_fork
 from ProxyPatternPool._scopes.kept import Kept
-from ProxyPatternPool._scopes.per_owner import OwnerProvider
+from ProxyPatternPool._scopes.owner_objects import OwnerObjects
 from ProxyPatternPool._scopes.provider import Provider
+from ProxyPatternPool._scopes.seen_types import SeenTypes
 from ProxyPatternPool._scopes.storage import OwnerStorage
+from ProxyPatternPool._transparency.transparent_type import Shape
 
 T = TypeVar("T")
 
@@ -86,48 +89,75 @@ class KeptAsyncLease(Generic[T]):
             self._lease.end(failed=not self._pooled)
 
 
-class TaskProvider(OwnerProvider[T]):
+class TaskProvider(Provider[T]):
     """A provider with an object of an `AsyncPool` for each task, from its `fetch` until it is given back.
 
     If `pooled` is false, each object is made for its task, and ends with it.
     """
 
     def __init__(self, config: PoolConfig[T], pooled: bool, reshape: Callable[[Provider[T]], None]) -> None:
-        storage: OwnerStorage[Any] = OwnerStorage()
-        super().__init__(storage, reshape)
-        self._leases: OwnerStorage[KeptAsyncLease[T]] = storage
+        super().__init__()
+        self._leases: OwnerObjects[KeptAsyncLease[T]] = OwnerObjects(OwnerStorage(), self.load)
+        self._seen = SeenTypes(self, reshape)
+        self.cache = self._leases.cache
         self.pooled = pooled
         if not pooled:  # so no object stays open: a task that has ended cannot exit it
             config = replace(config, min_size=0, max_use=1, auto_return=True)
         self._config = config
         self.lender: AsyncPool[T] = AsyncPool._configured(config)
+        renew_after_fork(self)
+
+    def _renew(self) -> None:
+        keep(self.cache.drop())
+
+    def shape(self) -> Shape:
+        return self._seen.shape
+
+    def class_of_all(self, unknown: type) -> Any:
+        return self._seen.class_of_all(unknown)
+
+    def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
+        kept = self._leases.still_out()
+        if kept is None:
+            if self.successor is not None:
+                return self.successor.get(timeout)  # the proxy was set again
+            raise ProxyException(
+                f"{self.lender.name}: this task has no object: await _get_obj() first, or use it inside async with "
+                "_obj()"
+            )
+        kept.cache_in(self.cache.current())
+        return kept.held
 
     async def fetch(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         patience = self._config.patience(timeout)
-        kept = self._still_out()
+        kept = self._leases.still_out()
         if kept is None:
             kept = lease = KeptAsyncLease(self.lender.obj(patience), self._config.auto_return, self.pooled)
             try:
-                await lease.take(self._leases.holder())
+                await lease.take(self._leases.storage.holder())
             except PoolClosed:
                 if self.successor is None:
                     raise
             if self.successor is not None:  # the proxy was set again meanwhile
                 lease.end()
                 return await self.successor.fetch(timeout)
-            self._keep(lease)
+            self._leases.keep(lease, self._seen.see)
         return kept.held
 
     def lacks(self) -> str | None:
         return None if self.has() else f"{self.lender.name}: this task has no object"
 
-    def take(self, timeout: float | Default | None) -> Kept[T]:
-        raise ProxyException(
-            f"{self.lender.name}: this task has no object: await _get_obj() first, or use it inside async with _obj()"
-        )
+    def kept(self) -> Kept[T] | None:
+        return self._leases.storage.get()
+
+    def has(self) -> bool:
+        return self._leases.has()
+
+    def ret(self) -> None:
+        self._leases.give_back()
 
     async def give_back(self, failed: bool) -> None:
-        lease = self._leases.pop()
+        lease = self._leases.storage.pop()
         if lease is not None:
             await lease.give_back(failed)
 

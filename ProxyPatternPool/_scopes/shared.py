@@ -15,7 +15,9 @@ from ProxyPatternPool._core.limits import checked_timeout
 from ProxyPatternPool._core.transitions import popped
 from ProxyPatternPool._errors import PoolException, ProxyException, TimeOut, note_once
 from ProxyPatternPool._owner import this_owner
-from ProxyPatternPool._scopes.provider import FunctionProvider, Provider
+from ProxyPatternPool._process import keep, renew_after_fork
+from ProxyPatternPool._scopes.provider import Provider
+from ProxyPatternPool._scopes.seen_types import SeenTypes
 from ProxyPatternPool._threads.parking import Parker, new_lock, new_parker, park_for_a_while
 from ProxyPatternPool._transparency.transparent_type import Shape, shape_of
 
@@ -47,7 +49,19 @@ class ObjectProvider(Provider[T]):
         return 1
 
 
-class SingletonProvider(FunctionProvider[T]):
+class _Making:
+    """The state of making one object for all owners, in one process."""
+
+    __slots__ = ("maker", "numbers", "parkers", "turn")
+
+    def __init__(self) -> None:
+        self.turn = new_lock()  # held by the caller that runs `fun`; others try it, and never wait for it
+        self.maker: object = None  # the owner that runs `fun`
+        self.numbers = count()  # the arguments of the calls of `fun`
+        self.parkers: deque[Parker] = deque()  # of callers that wait for the end of `fun`
+
+
+class SingletonProvider(Provider[T]):
     """A provider of one object for all owners. The first caller that needs it makes it, while others park.
 
     No caller blocks on a lock while `fun` runs. So a greenlet that waits leaves its thread to the hub, and a `fun` that
@@ -58,21 +72,23 @@ class SingletonProvider(FunctionProvider[T]):
     obeyed = ()
 
     def __init__(self, config: PoolConfig[T], reshape: Callable[[Provider[T]], None]) -> None:
-        super().__init__(reshape)
+        super().__init__()
         self._config = config
-        self._begin()
-
-    def _begin(self) -> None:
-        self._turn = new_lock()  # held by the caller that runs `fun`; others try it, and never wait for it
-        self._maker: object = None  # the owner that runs `fun`
-        self._numbers = count()  # the arguments of the calls of `fun`
-        self._parkers: deque[Parker] = deque()  # of callers that wait for the end of `fun`
+        self._seen = SeenTypes(self, reshape)
+        self._making = _Making()  # replaced in a forked child
+        renew_after_fork(self)
 
     def _renew(self) -> None:
-        super()._renew()
-        self._begin()
+        keep(self.drop())
+        self._making = _Making()
         self.fixed = False
-        self._reshape(self)
+        self._seen.reshape()
+
+    def shape(self) -> Shape:
+        return self._seen.shape
+
+    def class_of_all(self, unknown: type) -> Any:
+        return self._seen.class_of_all(unknown)
 
     def get(self, timeout: float | Default | None = Default.TIMEOUT) -> T:
         if not self.has():
@@ -83,7 +99,7 @@ class SingletonProvider(FunctionProvider[T]):
 
     def _make_or_wait(self, patience: float | None) -> None:
         deadline = inf if patience is None else monotonic() + patience
-        if self._maker == this_owner():
+        if self._making.maker == this_owner():
             raise ProxyException("fun uses the proxy whose object it is to make")
         while not (self._make_in_turn() or self.has()):
             left = deadline - monotonic()
@@ -96,47 +112,48 @@ class SingletonProvider(FunctionProvider[T]):
 
         The loop takes the turn inside a single bytecode, as `LockedMachine` takes its lock. So no interrupt loses it.
         """
-        turn = self._turn
-        for _ in iter(partial(turn.acquire, False), False):
+        making = self._making
+        for _ in iter(partial(making.turn.acquire, False), False):
             try:
                 try:
                     if not self.has():
-                        self._make(turn)
+                        self._make(making)
                 finally:
-                    turn.release()
+                    making.turn.release()
             finally:
                 self._wake()
             return True
         return False
 
-    def _make(self, turn: object) -> None:
-        obj = self._call(next(self._numbers))
-        if turn is not self._turn:
+    def _make(self, making: _Making) -> None:
+        obj = self._call(making)
+        if making is not self._making:
             raise PoolException(f"{self._config.name}: the process was forked meanwhile: this object is the parent's")
-        self._see(obj)
+        self._seen.see(obj)
         self.obj: T = obj
         self.fixed = True
-        self._reshape(self)
+        self._seen.reshape()
 
-    def _call(self, number: int) -> T:
+    def _call(self, making: _Making) -> T:
+        number = next(making.numbers)
         try:
-            self._maker = this_owner()
+            making.maker = this_owner()
             return self._config.make(number)
         except BaseException as error:
             note_once(error, f"{self._config.name}: raised by fun", f"({number})")
             raise
         finally:
-            self._maker = None
+            making.maker = None
 
     def _park(self, timeout: float) -> None:
         parker = new_parker()
-        self._parkers.append(parker)  # published before the look: the maker releases the turn, then wakes
-        if self._turn.locked():
+        self._making.parkers.append(parker)  # published before the look: the maker releases the turn, then wakes
+        if self._making.turn.locked():
             park_for_a_while(parker, timeout)
 
     def _wake(self) -> None:
         """Wake all waiting callers. To wake one would not be enough: it may have given up, or may be about to."""
-        while parker := popped(self._parkers):
+        while parker := popped(self._making.parkers):
             parker.unpark()
 
     def drop(self) -> object:

@@ -49,6 +49,12 @@ class ThreadStorage(Generic[V]):
         """Return a `Holder` by which others remember the current owner."""
         return Holder(running_thread())
 
+    holder_on_trail = holder  # where threads alone are owners, a request has one
+
+    def trail_to_clear(self) -> object | None:
+        """Return the trail on which other owners may have left objects, or None."""
+        return None
+
 
 class OwnerStorage(ThreadStorage[V]):
     """A storage of one value per task, greenlet or thread: the owner is the innermost that runs the code.

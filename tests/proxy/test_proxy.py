@@ -26,6 +26,7 @@ import pytest
 import ProxyPatternPool
 from ProxyPatternPool import Pool, PoolClosed, Proxy, ProxyException, TimeOut
 from ProxyPatternPool._proxy.base import _no_function
+from ProxyPatternPool._scopes.pool_source import PoolSource
 from ProxyPatternPool._scopes.storage import ThreadStorage
 from tests.conftest import Crew, Factory, Thing, run, until
 from tests.support.bytecodes import at_bytecode, at_each_bytecode
@@ -297,16 +298,21 @@ def test_an_object_being_taken_while_the_proxy_is_set_again_goes_back(factory: F
     until(lambda: old.closed)
 
 
-def test_a_caller_gets_the_new_object_while_the_proxy_is_set_again(factory: Factory) -> None:
+def test_a_caller_gets_the_new_object_while_the_proxy_is_set_again(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise a reload would fail the callers of that very moment."""
     db: Any = Proxy(fun=factory, max_size=2)
+    take = PoolSource.take
 
-    def reload(_: object) -> None:
+    def reload(source: PoolSource[Thing], timeout: Any) -> object:
+        if source is not early._source:
+            return take(source, timeout)
         db.set_fun(factory)
         raise PoolClosed
 
     early = db._proxy_provider
-    early.take = reload
+    monkeypatch.setattr(PoolSource, "take", reload)
     assert db.number == 0
     assert early is not db._proxy_provider
     db._ret_obj()
@@ -597,7 +603,7 @@ def test_a_shared_function_is_called_once_whenever_callers_come(crew: Crew) -> N
         def come() -> None:
             if not made:  # a caller that comes after that finds the object
                 crew.start(lambda: got.append(proxy._get_obj()))
-                until(lambda: got or provider._parkers)
+                until(lambda: got or provider._making.parkers)
 
         at_bytecode(number, come, proxy._get_obj)
         crew.join()
@@ -617,7 +623,7 @@ def test_callers_of_a_shared_function_that_fails_try_in_turn(crew: Crew) -> None
 
     def fun(number: int) -> str:
         calls.append(number)
-        until(lambda: len(proxy._proxy_provider._parkers) == 7 or number)  # all others wait for the first one
+        until(lambda: len(proxy._proxy_provider._making.parkers) == 7 or number)  # all others wait for the first one
         if errors:
             raise errors.pop()
         return "made"

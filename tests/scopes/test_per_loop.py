@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from ProxyPatternPool import Proxy, ProxyException
+from ProxyPatternPool._config import PoolConfig
+from ProxyPatternPool._scopes.per_loop import made_per_loop
 from ProxyPatternPool.loop_local import at_exit
 from tests.conftest import Crew, Factory, run
 from tests.support.effort import effort
@@ -137,6 +139,18 @@ def test_a_function_that_uses_its_own_proxy_is_refused(run_loop: Run) -> None:
         for _ in range(2):
             with pytest.raises(ProxyException, match="fun uses the proxy whose object it is to make"):
                 own.bit_length()
+
+    run_loop(main())
+
+
+def test_a_provider_of_plain_results_returns_the_same_object_awaited_or_not(run_loop: Run, factory: Factory) -> None:
+    """Otherwise a coroutine that awaits the object of a loop would make a second one."""
+    provider = made_per_loop(PoolConfig(fun=factory), lambda _: None)
+
+    async def main() -> None:
+        obj = await provider.fetch()
+        assert obj is await provider.fetch() is provider.get()
+        assert factory.things == [obj]
 
     run_loop(main())
 

@@ -8,21 +8,26 @@ import pytest
 
 from ProxyPatternPool import Pool, PoolClosed
 from ProxyPatternPool._config import PoolConfig
-from ProxyPatternPool._scopes.per_owner import PooledProvider
-from ProxyPatternPool._scopes.provider import Provider
+from ProxyPatternPool._scopes.per_owner import OwnerProvider
+from ProxyPatternPool._scopes.pool_source import PoolSource
+from ProxyPatternPool._scopes.provider import UnsetProvider
 from ProxyPatternPool._scopes.storage import ThreadStorage
 from tests.support.bytecodes import at_bytecode, at_each_bytecode
 
 
-def provider(**parameters: Any) -> PooledProvider[list[int]]:
-    return PooledProvider(ThreadStorage(), lambda _: None, PoolConfig(fun=lambda n: [n], **parameters))
+def source(**parameters: Any) -> PoolSource[list[int]]:
+    return PoolSource(PoolConfig(fun=lambda n: [n], **parameters), ThreadStorage())
+
+
+def provider(source: PoolSource[list[int]]) -> OwnerProvider[list[int]]:
+    return OwnerProvider(ThreadStorage(), source, lambda _: None)
 
 
 def test_callers_at_the_same_time_get_the_same_pool() -> None:
     """Otherwise there would be twice as many objects as allowed."""
 
     def attempt(number: int) -> bool:
-        one = provider()
+        one = source()
         pools: set[Pool[list[int]]] = set()
 
         def ask() -> None:
@@ -39,24 +44,25 @@ def test_an_end_at_any_time_closes_the_pool() -> None:
     """Otherwise a caller that comes a moment too late would open a connection that nothing closes."""
 
     def attempt(number: int) -> bool:
-        one, successor = provider(), Provider[list[int]]()
+        one, successor = source(), UnsetProvider[list[int]]("not set")
+        late = provider(one)
         pools: list[Pool[list[int]]] = []
-        ended = at_bytecode(number, lambda: one.end(successor), lambda: pools.append(one.pool))
-        one.end(successor)
+        ended = at_bytecode(number, lambda: late.end(successor), lambda: pools.append(one.pool))
+        late.end(successor)
         with pytest.raises(PoolClosed):
             pools[0].get()
         return ended
 
     assert at_each_bytecode(attempt) > 30
-    never_used = provider()
-    never_used.end(Provider())
+    never_used = source()
+    provider(never_used).end(UnsetProvider("not set"))
     with pytest.raises(PoolClosed):
         never_used.pool.get()
 
 
 def test_a_proxy_that_is_not_used_has_no_pool() -> None:
     """Otherwise a program that sets a hundred proxies, and uses three, would start more slowly."""
-    one = provider(min_size=2)
+    one = source(min_size=2)
     assert (one._made, one.count(), one.in_use()) == ({}, 0, False)
-    one.get()
+    provider(one).get()
     assert (list(one._made), one.in_use()) == (["pool"], True)

@@ -566,12 +566,12 @@ def test_tasks_leave_nothing_behind(run_loop: Run, source: Source) -> None:
 
     async def request() -> None:
         async with db._obj():
-            assert db._proxy_provider._storage._entries
+            assert db._proxy_provider._leases.storage._entries
 
     async def main() -> None:
         for _ in range(3):
             await in_task(request)
-        assert db._proxy_provider._storage._entries == {}
+        assert db._proxy_provider._leases.storage._entries == {}
 
     run_loop(watched(main()))
 
