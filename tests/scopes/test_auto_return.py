@@ -298,8 +298,7 @@ def test_without_auto_return_the_error_tells_of_ended_threads(factory: Factory) 
     with pytest.raises(TimeOut) as caught:
         db._get_obj()
     assert str(caught.value).endswith(
-        "oldest held 0.0 s by a thread that has ended; "
-        "2 held for owners that have ended: auto_return=True would give them back"
+        " s by a thread that has ended; 2 held for owners that have ended: auto_return=True would give them back"
     )
 
 
