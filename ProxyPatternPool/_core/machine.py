@@ -115,7 +115,11 @@ class PoolMachine(Maintenance[T]):
             self.to_tidy.append(slot)
 
     def put_back(self, slot: Slot[T], reason: Reason | None, now: float) -> bool:
-        """Put a reserved slot back, or close it if there is a `reason`. Return True if there may be work."""
+        """Put a reserved slot back, or close it if there is a `reason`. Return True if there may be work.
+
+        Raises `IllegalMove`, and changes nothing, if the slot is not reserved.
+        """
+        self._check(slot, RESERVED)
         return self._settle(slot, now, reason)
 
     def discard(self, obj: T, now: float) -> None:
