@@ -28,7 +28,11 @@ class TimeOut(PoolException, TimeoutError):
 
 
 class IllegalMove(PPPException, RuntimeError):
-    """A step that a slot's state does not allow. It has changed nothing. A driver has a bug, and not the program."""
+    """A step that a slot's state does not allow. It has changed nothing.
+
+    A driver that lets it reach the program has a bug. `NotLeased` and `AlreadyPooled` are the two that drivers expect:
+    a program has returned an object twice, or `fun` has made one object twice.
+    """
 
 
 for _public in (PPPException, ProxyException, PoolException, PoolClosed, PoolFull, TimeOut):
