@@ -61,8 +61,8 @@ HOOKS = ("health", "opener", "getter", "retter", "close")
 ON_OBJECTS = (*HOOKS, "max_use", "max_delay", "max_lifetime", "max_using_delay", "max_using_delay_kill")
 
 
-#: Parameters whose default is no limit. None stands for the default.
-LIMITS = (
+#: Parameters that accept None, which stands for the default.
+NONE_IS_DEFAULT = (
     *("max_size", "max_use", "max_delay", "max_lifetime", "max_using_delay", "max_using_delay_kill", "max_waiting"),
     *("delay", "health_freq"),
 )
@@ -216,8 +216,8 @@ def configure(kind: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
             likely = [OTHER_NAMES[name]] if name in OTHER_NAMES else get_close_matches(name, known, 1)
             hint = "".join(f": did you mean {ours}?" for ours in likely)
             raise TypeError(f"{kind} has no parameter {name} (given as {value!r}){hint}")
-    unlimited = {name for name in LIMITS if parameters.get(name, 0) is None}
-    return PoolConfig(**{name: value for name, value in parameters.items() if name not in unlimited})
+    defaulted = {name for name in NONE_IS_DEFAULT if parameters.get(name, 0) is None}
+    return PoolConfig(**{name: value for name, value in parameters.items() if name not in defaulted})
 
 
 def _refuses(function: Callable[..., object], argument: object) -> bool:
