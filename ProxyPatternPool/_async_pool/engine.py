@@ -211,8 +211,7 @@ class Engine(Generic[T]):
             self._failed(slot, cast(BaseException, error))
         else:
             if error is not None:
-                what = self.report.describe(slot.obj, slot)
-                self.report.log.error("%s: closing %s failed", self.report.name, what, exc_info=error)
+                self.report.log_failed("closing", slot, error)
             if slot.state is CLOSING:
                 self.machine.closed(slot, self.clock())
         if self.machine.inspecting:

@@ -105,8 +105,7 @@ class HookRunner(Generic[T]):
     def _checked(self, slot: Slot[T], settle: Callable[[bool], object], task: Task[bool]) -> None:
         error = failure(task)
         if not (error is None or isinstance(error, CancelledError)):
-            what = self._report.describe(slot.obj, slot)
-            self._report.log.error("%s: checking %s failed", self._report.name, what, exc_info=error)
+            self._report.log_failed("checking", slot, error)
         settle(error is None and task.result() and self._resources.has(slot))
 
     # -- when an object comes back

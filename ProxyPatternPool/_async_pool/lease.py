@@ -13,13 +13,10 @@ from ProxyPatternPool._async_pool.engine import Engine
 from ProxyPatternPool._async_pool.finalising import discard_soon, give_soon
 from ProxyPatternPool._async_pool.lending import Request
 from ProxyPatternPool._config import Default
-from ProxyPatternPool._core.slot import Slot
+from ProxyPatternPool._core.slot import OVER, Slot
 from ProxyPatternPool._errors import PoolException
 
 T = TypeVar("T")
-
-#: The key of a use that is over. No lease in the machine has this key.
-OVER = 0
 
 
 class Lender(Protocol[T]):

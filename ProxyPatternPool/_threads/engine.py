@@ -205,8 +205,8 @@ class Engine(Generic[T]):
     def abandon(self) -> None:
         """Close the idle objects of a collected pool, in the background.
 
-        The caller is a finaliser: nothing may block here, and no user code may run. Another thread may have the lock, or
-        this thread itself, whose move the collector has interrupted. So the next round shuts down.
+        The caller is a finaliser: nothing may block here, and no user code may run. A thread may have the lock, even
+        this one, in a move that the collector has interrupted. So the next round shuts down.
         The housekeeper's calls keep the engine alive until it is empty. The collector has removed it from the weak
         lists of `renew_after_fork` and `end_with_program`. It is added again, for a fork or an exit before that.
         """

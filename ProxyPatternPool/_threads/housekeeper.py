@@ -20,7 +20,14 @@ from time import monotonic
 from typing import Protocol
 
 from ProxyPatternPool._process import keep, renew_after_fork
-from ProxyPatternPool._threads.parking import Parker, ThreadParker, new_lock, new_parker, start_alone, start_native_thread
+from ProxyPatternPool._threads.parking import (
+    Parker,
+    ThreadParker,
+    new_lock,
+    new_parker,
+    start_alone,
+    start_native_thread,
+)
 
 log = logging.getLogger("ProxyPatternPool")
 
