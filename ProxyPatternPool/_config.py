@@ -18,6 +18,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 
 from ProxyPatternPool._callables import ADVICE, PLAIN, check_fun, check_hook, check_plain
 from ProxyPatternPool._core.limits import Limits, check_count, checked_timeout
+from ProxyPatternPool._errors import note_once
 
 T = TypeVar("T")
 
@@ -166,7 +167,17 @@ class PoolConfig(Limits, Generic[T]):
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
 
     def make(self, number: int) -> T:
-        """Call `fun` with the object's number, and return its result. TypeError if `fun` does not take a number."""
+        """Call `fun` with the object's number, and return its result. An exception gets a note that names the pool.
+
+        TypeError if `fun` does not take a number.
+        """
+        try:
+            return self._call_fun(number)
+        except BaseException as error:
+            note_once(error, f"{self.name}: raised by fun", f"({number})")
+            raise
+
+    def _call_fun(self, number: int) -> T:
         try:
             return self.fun(number)
         except TypeError as error:

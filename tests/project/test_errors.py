@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import traceback
+from typing import Any
 
 import pytest
 
 import ProxyPatternPool
-from ProxyPatternPool import _errors
+from ProxyPatternPool import Proxy, _errors
 
 PUBLIC = [getattr(ProxyPatternPool, name) for name in ProxyPatternPool.__all__ if hasattr(_errors, name)]
 
@@ -34,3 +36,31 @@ def test_there_is_nothing_else_to_catch() -> None:
         "ProxyException",
         "TimeOut",
     }
+
+
+Scope = Proxy.Scope
+
+WAYS: list[dict[str, Any]] = [
+    {"max_size": 1, "min_size": 0},
+    {"max_size": None, "scope": Scope.SHARED},
+    {"max_size": None, "scope": Scope.THREAD},
+    {"max_size": None, "scope": Scope.LOOP},
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_an_error_of_fun_has_one_note_that_names_the_pool(way: dict[str, Any]) -> None:
+    """Otherwise a traceback would not tell which of a program's pools has called the function."""
+    down = OSError("down")
+
+    def fail(_number: int) -> object:
+        raise down
+
+    async def main() -> None:
+        proxy = Proxy(fun=fail, name="db", **way)
+        for _ in range(2):
+            with pytest.raises(OSError, match="down"):
+                proxy._get_obj()
+
+    asyncio.run(main())
+    assert down.__notes__ == ["db: raised by fun(0)"]
