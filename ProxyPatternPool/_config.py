@@ -18,7 +18,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 
 from ProxyPatternPool._callables import ADVICE, PLAIN, check_fun, check_hook, check_plain
 from ProxyPatternPool._core.limits import Limits, check_count, checked_timeout
-from ProxyPatternPool._errors import note_once
+from ProxyPatternPool._errors import PUBLIC, note_once
 
 T = TypeVar("T")
 
@@ -31,6 +31,9 @@ class Default(Enum):
     """A default for `timeout` in `get` and `obj`: the `timeout` that the pool was made with."""
 
     TIMEOUT = "the pool's own timeout"
+
+
+Default.__module__ = PUBLIC
 
 
 #: Names of parameters in earlier releases, which are still accepted.

@@ -35,8 +35,11 @@ class IllegalMove(PPPException, RuntimeError):
     """
 
 
+#: The `__module__` of public classes: a traceback, `help` and a pickle name what a program can import.
+PUBLIC = "ProxyPatternPool"
+
 for _public in (PPPException, ProxyException, PoolException, PoolClosed, PoolFull, TimeOut):
-    _public.__module__ = "ProxyPatternPool"  # so that a traceback names what a program can import
+    _public.__module__ = PUBLIC
 
 
 def note_once(error: BaseException, note: str, detail: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The exceptions: what they are called, wherever they are read."""
+"""The exceptions and other public types: what they are called, wherever they are read."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ def test_there_is_nothing_else_to_catch() -> None:
         "ProxyException",
         "TimeOut",
     }
+
+
+@pytest.mark.parametrize("name", ["AsyncKeyedPool", "AsyncLease", "Default", "KeyedLease", "Lease"])
+def test_a_type_for_annotations_names_what_a_program_can_import(name: str) -> None:
+    """Otherwise a subclass that overrides `obj` could not be annotated, or `help` would name a private file."""
+    kind = getattr(ProxyPatternPool, name)
+    assert name in ProxyPatternPool.__all__
+    assert (kind.__module__, kind.__qualname__) == ("ProxyPatternPool", name)
+    assert vars(ProxyPatternPool)[name] is kind  # after the first use, at no cost
 
 
 Scope = Proxy.Scope
