@@ -18,6 +18,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 
 from ProxyPatternPool._callables import ADVICE, PLAIN, check_fun, check_hook, check_plain
 from ProxyPatternPool._core.limits import Limits, check_count, checked_timeout
+from ProxyPatternPool._errors import PUBLIC, note_once
 
 T = TypeVar("T")
 
@@ -30,6 +31,9 @@ class Default(Enum):
     """A default for `timeout` in `get` and `obj`: the `timeout` that the pool was made with."""
 
     TIMEOUT = "the pool's own timeout"
+
+
+Default.__module__ = PUBLIC
 
 
 #: Names of parameters in earlier releases, which are still accepted.
@@ -61,8 +65,8 @@ HOOKS = ("health", "opener", "getter", "retter", "close")
 ON_OBJECTS = (*HOOKS, "max_use", "max_delay", "max_lifetime", "max_using_delay", "max_using_delay_kill")
 
 
-#: Parameters whose default is no limit. None stands for the default.
-LIMITS = (
+#: Parameters that accept None, which stands for the default.
+NONE_IS_DEFAULT = (
     *("max_size", "max_use", "max_delay", "max_lifetime", "max_using_delay", "max_using_delay_kill", "max_waiting"),
     *("delay", "health_freq"),
 )
@@ -166,7 +170,17 @@ class PoolConfig(Limits, Generic[T]):
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
 
     def make(self, number: int) -> T:
-        """Call `fun` with the object's number, and return its result. TypeError if `fun` does not take a number."""
+        """Call `fun` with the object's number, and return its result. An exception gets a note that names the pool.
+
+        TypeError if `fun` does not take a number.
+        """
+        try:
+            return self._call_fun(number)
+        except BaseException as error:
+            note_once(error, f"{self.name}: raised by fun", f"({number})")
+            raise
+
+    def _call_fun(self, number: int) -> T:
         try:
             return self.fun(number)
         except TypeError as error:
@@ -216,8 +230,8 @@ def configure(kind: str, parameters: dict[str, Any]) -> PoolConfig[Any]:
             likely = [OTHER_NAMES[name]] if name in OTHER_NAMES else get_close_matches(name, known, 1)
             hint = "".join(f": did you mean {ours}?" for ours in likely)
             raise TypeError(f"{kind} has no parameter {name} (given as {value!r}){hint}")
-    unlimited = {name for name in LIMITS if parameters.get(name, 0) is None}
-    return PoolConfig(**{name: value for name, value in parameters.items() if name not in unlimited})
+    defaulted = {name for name in NONE_IS_DEFAULT if parameters.get(name, 0) is None}
+    return PoolConfig(**{name: value for name, value in parameters.items() if name not in defaulted})
 
 
 def _refuses(function: Callable[..., object], argument: object) -> bool:

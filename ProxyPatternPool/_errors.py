@@ -28,11 +28,18 @@ class TimeOut(PoolException, TimeoutError):
 
 
 class IllegalMove(PPPException, RuntimeError):
-    """A step that a slot's state does not allow. It has changed nothing. A driver has a bug, and not the program."""
+    """A step that a slot's state does not allow. It has changed nothing.
 
+    A driver that lets it reach the program has a bug. `NotLeased` and `AlreadyPooled` are the two that drivers expect:
+    a program has returned an object twice, or `fun` has made one object twice.
+    """
+
+
+#: The `__module__` of public classes: a traceback, `help` and a pickle name what a program can import.
+PUBLIC = "ProxyPatternPool"
 
 for _public in (PPPException, ProxyException, PoolException, PoolClosed, PoolFull, TimeOut):
-    _public.__module__ = "ProxyPatternPool"  # so that a traceback names what a program can import
+    _public.__module__ = PUBLIC
 
 
 def note_once(error: BaseException, note: str, detail: str = "") -> None:

@@ -165,7 +165,7 @@ class Engine(Generic[T]):
 
     def _create(self, slot: Slot[T]) -> None:
         config = self.config
-        self.machine.create(slot, self.clock())
+        self.machine.creation_begins(slot, self.clock())
         context: PooledContext[T] = PooledContext(
             partial(config.make, slot.number),
             on_made=partial(_on_made, ref(self), slot),
@@ -211,8 +211,7 @@ class Engine(Generic[T]):
             self._failed(slot, cast(BaseException, error))
         else:
             if error is not None:
-                what = self.report.describe(slot.obj, slot)
-                self.report.log.error("%s: closing %s failed", self.report.name, what, exc_info=error)
+                self.report.log_failed("closing", slot, error)
             if slot.state is CLOSING:
                 self.machine.closed(slot, self.clock())
         if self.machine.inspecting:

@@ -9,17 +9,14 @@ from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 from weakref import ref
 
+from ProxyPatternPool._async_pool.deferred import discard_soon, give_soon
 from ProxyPatternPool._async_pool.engine import Engine
-from ProxyPatternPool._async_pool.finalising import discard_soon, give_soon
 from ProxyPatternPool._async_pool.lending import Request
 from ProxyPatternPool._config import Default
-from ProxyPatternPool._core.slot import Slot
-from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._core.slot import OVER, Slot
+from ProxyPatternPool._errors import PUBLIC, PoolException
 
 T = TypeVar("T")
-
-#: The key of a use that is over. No lease in the machine has this key.
-OVER = 0
 
 
 class Lender(Protocol[T]):
@@ -118,6 +115,9 @@ class AsyncLease(Generic[T]):
         if self._slot is not None and self.is_out():
             (discard_soon if failed else give_soon)(self._engine, self._slot, self._use)
         self._use = OVER  # the task still has this lease, but another thread may be ending it
+
+
+AsyncLease.__module__ = PUBLIC
 
 
 class IndirectLease(AsyncLease[T]):

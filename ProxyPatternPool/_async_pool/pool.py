@@ -204,12 +204,7 @@ class AsyncPool(PoolFace[T]):
         """
         self._binding.check(self._begin)
         engine = self._engine
-        limits = engine.machine.limits
-        engine.machine.resize(
-            limits.min_size if min_size is None else min_size,
-            limits.max_size if max_size is None else max_size,
-            engine.clock(),
-        )
+        engine.machine.resize(min_size, max_size, engine.clock())
         engine.follow_up()
 
     def refresh(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from types import TracebackType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._errors import PUBLIC, PoolException
 from ProxyPatternPool._keyed.config import KeyedConfig
 from ProxyPatternPool._keyed.engine import KeyedEngine
 from ProxyPatternPool._keyed.instance import Instance
@@ -79,3 +79,6 @@ class KeyedLease(Generic[T]):
         engine = self._engine
         if engine.leave(instance, engine.clock()) or engine.needs_timer:
             await engine.left(instance)
+
+
+KeyedLease.__module__ = PUBLIC

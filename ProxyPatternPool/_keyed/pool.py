@@ -5,12 +5,14 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import fields
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 from weakref import WeakMethod
 
 from ProxyPatternPool._config import log
 from ProxyPatternPool._core.limits import checked_seconds
+from ProxyPatternPool._errors import PUBLIC
 from ProxyPatternPool._keyed.config import KeyedConfig
 from ProxyPatternPool._keyed.engine import KeyedEngine
 from ProxyPatternPool._keyed.lease import KeyedLease
@@ -57,13 +59,13 @@ class AsyncKeyedPool(Generic[P, T]):
         timeout: float | None = 30.0,
         name: str | None = None,
     ) -> None:
-        self.__setstate__(KeyedConfig(fun=fun, key=key, ttl=ttl, max_size=max_size, timeout=timeout, name=name))
+        self.__setstate__({"fun": fun, "key": key, "ttl": ttl, "max_size": max_size, "timeout": timeout, "name": name})
 
-    def __getstate__(self) -> KeyedConfig:
-        return self._config
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self._config, field.name) for field in fields(KeyedConfig)}
 
-    def __setstate__(self, config: KeyedConfig) -> None:
-        self._config = config
+    def __setstate__(self, parameters: dict[str, Any]) -> None:
+        self._config = config = KeyedConfig(**parameters)
         self._binding = LoopBinding(str(config.name))
         self._use_engine(KeyedEngine(config, False, None, WeakMethod(self._on_loop_ended)))
         renew_after_fork(self)
@@ -175,3 +177,6 @@ class AsyncKeyedPool(Generic[P, T]):
     ) -> None:
         self._binding.leave()
         await self.shutdown()
+
+
+AsyncKeyedPool.__module__ = PUBLIC

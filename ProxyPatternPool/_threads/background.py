@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -18,7 +19,7 @@ from ProxyPatternPool._owner import me
 from ProxyPatternPool._report import PoolReport
 from ProxyPatternPool._threads.hooks import HookRunner
 from ProxyPatternPool._threads.locking import LockedMachine
-from ProxyPatternPool._threads.parking import Parker, home_hub, new_lock, new_parker, start_thread
+from ProxyPatternPool._threads.parking import Parker, home_hub, new_lock, new_parker, start_alone, start_thread
 
 T = TypeVar("T")
 
@@ -109,12 +110,10 @@ class Worker:
 
     def start(self, work: Callable[[], None], name: str, then: Callable[[], None]) -> bool:
         """Run `work` and then `then` in a thread, unless one is alive. Return False if no thread can be started."""
-        if self._alive.acquire(False):
-            try:
-                start_thread(partial(self._run, work, then), name, self._hub)
-            except (RuntimeError, MemoryError):  # no more threads, or no more interpreter
-                self._alive.release()
-                return False
+        try:
+            start_alone(self._alive, partial(start_thread, name=name, hub=self._hub), partial(self._run, work, then))
+        except (RuntimeError, MemoryError):  # no more threads, or no more interpreter
+            return False
         return True
 
     def is_alive(self) -> bool:
@@ -131,13 +130,13 @@ class Worker:
                 break
             parker.park(left)
 
-    def _run(self, work: Callable[[], None], then: Callable[[], None]) -> None:
-        self._thread = me.thread
+    def _run(self, work: Callable[[], None], then: Callable[[], None], alive: Lock) -> None:
         try:
+            self._thread = me.thread
             work()
         finally:
             self._thread = None
-            self._alive.release()
+            alive.release()
             while joiner := popped(self._joiners):
                 joiner.unpark()
             then()

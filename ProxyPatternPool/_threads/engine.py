@@ -47,6 +47,7 @@ class Engine(Generic[T]):
         self.background = Background(self.locked, self.hooks, self.report)
         self.ending: Owner | None = None  # the thread that runs the program's exit: waiters in others sleep on
         self._worker = Worker()
+        self._is_abandoned = False  # true, and never false again, once the pool was collected
         self._is_timed = False  # true, and never false again, once the housekeeper knows of the time limits
         self._inherited = inherited  # id(obj) -> slot, of the objects that belong to a parent process
         # without the hook concerned, callers reach the machine's moves directly
@@ -154,6 +155,8 @@ class Engine(Generic[T]):
 
     def _round(self) -> float:
         """Do a round for the housekeeper, and return the seconds to the next. User code runs only in the worker."""
+        if self._is_abandoned:
+            self.locked.run(self.machine.shutdown)
         pause = self.locked.run(self.machine.sweep) - self.clock()
         if self.background.has_work() and not self._start_worker():
             pause = min(pause, RETRY)
@@ -202,15 +205,15 @@ class Engine(Generic[T]):
     def abandon(self) -> None:
         """Close the idle objects of a collected pool, in the background.
 
-        The caller is a finaliser: nothing may block here, and no user code may run.
+        The caller is a finaliser: nothing may block here, and no user code may run. A thread may have the lock, even
+        this one, in a move that the collector has interrupted. So the next round shuts down.
         The housekeeper's calls keep the engine alive until it is empty. The collector has removed it from the weak
         lists of `renew_after_fork` and `end_with_program`. It is added again, for a fork or an exit before that.
         """
-        machine = self.machine
-        if machine.closes and (machine.idle or machine.to_close):
+        if self.machine.closes and self.machine.registry:  # in the middle of a move, `idle` may lack a slot
             renew_after_fork(self)
             end_with_program(self)
-            self.locked.attempt(machine.shutdown)
+            self._is_abandoned = True  # before the call: the housekeeper may be in this engine's round
             self._call_housekeeper()
 
     def successor(self) -> Engine[T]:

@@ -37,7 +37,7 @@ class HookRunner(Generic[T]):
     def create(self, slot: Slot[T]) -> None:
         """Make the object of a slot, and call the `opener`. If either fails, give up the slot, and raise the error."""
         machine, locked = self._machine, self._locked
-        machine.create(slot, locked.clock())
+        machine.creation_begins(slot, locked.clock())
         try:
             obj = plain_object(self._make(slot.number))
         except BaseException as error:
@@ -72,12 +72,16 @@ class HookRunner(Generic[T]):
     def is_healthy(self, slot: Slot[T]) -> bool:
         """Call `health` and return its answer. An Exception is logged and means no. Other BaseExceptions are raised."""
         try:
-            answer = self._health(slot.obj)
-            healthy = bool(answer)
-        except Exception as error:
-            self._report.log_failed_check(slot, error)
-            return False
-        plain_result("health", answer)  # raises TypeError for an awaitable, which is no answer
+            try:
+                answer = self._health(slot.obj)
+                healthy = bool(answer)
+            except Exception as error:
+                self._report.log_failed_check(slot, error)
+                return False
+            plain_result("health", answer)  # raises TypeError for an awaitable, which is no answer
+        except BaseException as error:
+            self._report.note(error, "health")
+            raise
         if not healthy:
             self._report.log_bad_health(slot)
         return healthy

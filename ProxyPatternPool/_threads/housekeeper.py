@@ -13,12 +13,21 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import deque
+from contextlib import suppress
 from math import inf
+from threading import Lock
 from time import monotonic
 from typing import Protocol
 
 from ProxyPatternPool._process import keep, renew_after_fork
-from ProxyPatternPool._threads.parking import Parker, ThreadParker, new_lock, new_parker, start_native_thread
+from ProxyPatternPool._threads.parking import (
+    Parker,
+    ThreadParker,
+    new_lock,
+    new_parker,
+    start_alone,
+    start_native_thread,
+)
 
 log = logging.getLogger("ProxyPatternPool")
 
@@ -62,14 +71,10 @@ class Housekeeper:
         self._start()
 
     def _start(self) -> None:
-        if self._alive.acquire(False):
-            try:
-                start_native_thread(self._run)
-            except (RuntimeError, MemoryError):  # no more threads: the pool waits for the next call
-                self._alive.release()
+        with suppress(RuntimeError, MemoryError):  # no more threads: the pool waits for the next call
+            start_alone(self._alive, start_native_thread, self._run)
 
-    def _run(self) -> None:
-        alive = self._alive
+    def _run(self, alive: Lock) -> None:
         try:
             self._run_rounds(alive)
         finally:
@@ -78,7 +83,7 @@ class Housekeeper:
         if self._calls:
             self._start()
 
-    def _run_rounds(self, alive: object) -> None:
+    def _run_rounds(self, alive: Lock) -> None:
         lingering = False
         # a green thread of eventlet lives on in a forked child, which has made a new `_alive`: it must end there
         while alive is self._alive and (not lingering or self._due or self._calls):

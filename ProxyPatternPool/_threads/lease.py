@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ProxyPatternPool._config import Default
 from ProxyPatternPool._core.slot import OVER, Slot
-from ProxyPatternPool._errors import PoolException
+from ProxyPatternPool._errors import PUBLIC, PoolException
 from ProxyPatternPool._owner import Holder, me
 from ProxyPatternPool._threads.engine import Engine
 from ProxyPatternPool._threads.lending import Request
@@ -106,6 +106,9 @@ class Lease(Generic[T]):
     def end_later(self) -> None:
         """Return the object in a finaliser, if the use still lasts. Never blocks; a `retter` runs in the background."""
         self._engine.give_later(self._use)
+
+
+Lease.__module__ = PUBLIC
 
 
 class MethodLease(Lease[T]):

@@ -26,7 +26,7 @@ class Request(Generic[T]):
     def __init__(self, engine: Engine[T], timeout: float | Default | None) -> None:
         self._engine = engine  # stays the same, even if `fun` forks
         self._machine = engine.machine
-        self._patience = engine.config.timeout if isinstance(timeout, Default) else timeout  # seconds; None: no limit
+        self._patience = engine.config.patience(timeout)  # seconds; None: no limit
         self._deadline = inf if self._patience is None else monotonic() + self._patience
         self._waiter: ParkedWaiter[T] = ParkedWaiter()  # replaced after each object that was not fit
 

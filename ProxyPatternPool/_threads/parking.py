@@ -16,8 +16,12 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
+
+from ProxyPatternPool._core.transitions import popped
 
 #: The seconds after which a parked caller looks around. Its wake-up may be lost, if a signal handler has raised in the
 #: thread that was about to wake it.
@@ -82,6 +86,31 @@ def start_thread(run: Callable[[], None], name: str, hub: Any) -> None:
         start_native_thread(run)
     else:
         threading.Thread(target=run, name=name, daemon=True).start()
+
+
+def start_alone(
+    alive: threading.Lock, start: Callable[[Callable[[], None]], None], run: Callable[[threading.Lock], None]
+) -> None:
+    """Have `start` run a function in a thread, unless `alive` is taken. The function releases it at its end.
+
+    The caller may be interrupted at any bytecode. The loop takes `alive` inside a single bytecode, as in
+    `LockedMachine._hold`. A thread may be running when `start` raises. So the thread and the caller both try to pop the
+    ticket: the one that gets it owns `alive`. A thread that does not get it ends at once.
+    """
+    ticket = deque((alive,))
+    for _ in iter(partial(alive.acquire, False), False):
+        try:
+            start(partial(_run_alone, ticket, run))
+        except BaseException:
+            if popped(ticket):
+                alive.release()
+            raise
+        return
+
+
+def _run_alone(ticket: deque[threading.Lock], run: Callable[[threading.Lock], None]) -> None:
+    if alive := popped(ticket):
+        run(alive)
 
 
 def home_hub() -> Any:

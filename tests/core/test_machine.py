@@ -173,6 +173,22 @@ def test_slots_that_are_gone_are_kept_until_the_lock_is_free() -> None:
     assert repr(slot) == "<slot 0 gone, 1 uses>"
 
 
+@pytest.mark.parametrize("state", ["leased", "idle", "closing"])
+def test_a_slot_that_is_not_reserved_is_not_put_back(state: str) -> None:
+    """Otherwise a hook that settles its slot twice would have its object lent to two callers."""
+    core = new_core()
+    slot = lease(core)
+    if state == "idle":
+        core.give(slot.obj, 1.0)
+    elif state == "closing":
+        core.discard(slot.obj, 1.0)
+    before = (list(core.idle), dict(core.leased), list(core.to_close))
+    with pytest.raises(IllegalMove, match=f"slot 0 {state}, 1 uses> should be reserved"):
+        core.put_back(slot, None, 2.0)
+    assert (list(core.idle), dict(core.leased), list(core.to_close)) == before
+    assert slot.state.value == state
+
+
 def test_a_slot_of_another_pool_is_refused() -> None:
     """Otherwise two pools that are mixed up would both lose count."""
     core = new_core()

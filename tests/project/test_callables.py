@@ -200,8 +200,9 @@ def test_a_hook_that_returns_an_awaitable_fails_for_the_caller(
         pool.ret(pool.get())
     with pytest.raises(
         TypeError, match=f"^{name} must be a plain function, but has returned something of type {told}: use Async"
-    ):
+    ) as caught:
         pool.get()
+    assert caught.value.__notes__ == [f"{pool.name}: raised by {name}"]
     slip = False
     assert pool.get(timeout=20).number == 1
     assert factory.closed == [0]

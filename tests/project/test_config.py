@@ -14,7 +14,7 @@ import pytest
 from ProxyPatternPool import AsyncPool, AsyncProxy, Pool, Proxy
 from ProxyPatternPool._config import (
     EARLIER_NAMES,
-    LIMITS,
+    NONE_IS_DEFAULT,
     OTHER_NAMES,
     PoolConfig,
     PoolParameters,
@@ -124,7 +124,7 @@ def test_limits_of_earlier_programs_are_accepted() -> None:
     assert Pool(lambda n: n, timeout=3, max_delay=1).stats()["max_delay"] == 1
 
 
-@pytest.mark.parametrize("name", [*LIMITS, "max_avail_delay"])
+@pytest.mark.parametrize("name", [*NONE_IS_DEFAULT, "max_avail_delay"])
 @pytest.mark.parametrize("what", [Pool, Proxy])
 def test_none_is_no_limit(what: Any, name: str) -> None:
     """Otherwise programs written for earlier releases would fail, or None would mean another thing for each limit."""

@@ -78,6 +78,32 @@ def test_a_thousand_pools_made_and_dropped_leave_nothing() -> None:
     assert (result.stderr, result.stdout) == ("", "nothing\n")
 
 
+def test_a_pool_that_is_dropped_while_its_lock_is_taken_closes_its_objects(factory: Factory) -> None:
+    """Otherwise a pool that another thread happens to sweep as it is dropped would leave its connections open."""
+    pools = [Pool(factory, 1, min_size=1, close="close")]
+    pools[0]._engine.locked.run(lambda _now: pools.clear())
+    until(lambda: factory.closed == [0])
+
+
+@pytest.mark.no_cover
+def test_a_pool_that_is_collected_at_each_bytecode_of_its_round_closes_its_objects() -> None:
+    """Otherwise a collection in the housekeeper would leave the connections of the pool that it sweeps open."""
+
+    def attempt(number: int) -> bool:
+        factory = Factory()
+        pool = Pool(factory, 2, min_size=2, max_delay=3600.0, close="close")
+        engine = pool._engine
+        pool.cycle = pool  # type: ignore[attr-defined]  # for the collector
+        del pool
+        collected = at_bytecode(number, lambda: gc.collect(0), engine._round)
+        gc.collect(0)
+        del engine
+        until(lambda: sorted(factory.closed) == [0, 1])
+        return collected
+
+    assert at_each_bytecode(lambda number: attempt(number * STEP)) * STEP > 50
+
+
 # -- garbage that uses pools
 
 

@@ -131,8 +131,9 @@ def test_a_check_that_ends_the_program_loses_nothing(server: Server, clock: Cloc
 
     pool = Pool(server.factory, 1, health=health, close="close", clock=clock)
     clock.now += 20
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         pool.get()
+    assert caught.value.__notes__ == [f"{pool.name}: raised by health"]
     assert pool.get(timeout=20).number == 1
     assert server.factory.closed == [0]
 

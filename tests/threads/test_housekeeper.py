@@ -15,6 +15,7 @@ import pytest
 from ProxyPatternPool._threads import housekeeper as _housekeeper
 from ProxyPatternPool._threads.housekeeper import Housekeeper
 from tests.conftest import until
+from tests.support.bytecodes import at_bytecode, at_each_bytecode
 
 
 class Kept:
@@ -124,6 +125,33 @@ class AtRelease:
         if callable(last):
             last()
         self.lock.release()
+
+
+class Interrupted(BaseException):
+    """An exception that a signal handler raises."""
+
+
+@pytest.mark.no_cover
+def test_a_call_that_is_interrupted_at_each_bytecode_stops_no_later_call(housekeeper: Housekeeper) -> None:
+    """Otherwise one interrupt would end the background work of every pool for good."""
+
+    def interrupt() -> None:
+        raise Interrupted
+
+    def attempt(number: int) -> bool:
+        hit, later = Kept(), Kept()
+        try:
+            # `start_alone` takes the mark inside one bytecode, which no signal handler can split, but a tracer can
+            interrupted = at_bytecode(number, interrupt, lambda: housekeeper.call(hit), spare="start_alone")
+        except Interrupted:
+            interrupted = True
+        housekeeper.call(later)
+        until(lambda: later.rounds == 1)
+        until(lambda: not (housekeeper._calls or housekeeper._alive.locked()))
+        assert hit.rounds <= 1
+        return interrupted
+
+    assert at_each_bytecode(attempt) > 20
 
 
 def test_a_pool_in_trouble_stops_no_other(

@@ -692,7 +692,7 @@ def test_the_import_is_light() -> None:
     assert (result.stdout, result.stderr) == ("[]\n", "")
 
 
-@pytest.mark.parametrize("name", ["AsyncKeyedPool", "AsyncPool", "AsyncProxy"])
+@pytest.mark.parametrize("name", ["AsyncKeyedPool", "AsyncLease", "AsyncPool", "AsyncProxy", "KeyedLease"])
 def test_asyncio_is_loaded_with_the_first_name_that_needs_it(name: str) -> None:
     """Otherwise programs without an event loop would pay for one, or programs with one would miss a name."""
     result = run(f"""
