@@ -82,6 +82,8 @@ class _OwnedObjects(Generic[T]):
 class OwnedObject(Generic[T]):
     """An object that stays with its owner. It implements `Kept`."""
 
+    __slots__ = ("__weakref__", "_close", "_obj")
+
     def __init__(self, obj: T, close: Callable[[T], object] | None) -> None:
         self._obj = obj
         self._close = close

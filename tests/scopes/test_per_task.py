@@ -704,6 +704,20 @@ async def use(db: Any) -> None:
         assert db.open
 
 
+def test_a_provider_that_was_replaced_answers_with_the_object_of_its_successor(run_loop: Run, source: Source) -> None:
+    """Otherwise a use that begins just before a reload would fail, although the task has an object."""
+    db = proxy(source)
+    late = db._proxy_provider  # looked up before the setting, and asked after it
+    db.set_fun(source)
+
+    async def main() -> None:
+        obj = await db._get_obj()
+        assert late.get() is obj
+        await db._ret_obj()
+
+    run_loop(watched(main()))
+
+
 def test_a_waiter_gets_the_new_object_when_the_proxy_is_set_again(run_loop: Run, source: Source) -> None:
     """Otherwise a reload would fail the requests that wait."""
     db = proxy(source, max_size=1)
