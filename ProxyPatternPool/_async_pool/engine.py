@@ -165,7 +165,7 @@ class Engine(Generic[T]):
 
     def _create(self, slot: Slot[T]) -> None:
         config = self.config
-        self.machine.create(slot, self.clock())
+        self.machine.creation_begins(slot, self.clock())
         context: PooledContext[T] = PooledContext(
             partial(config.make, slot.number),
             on_made=partial(_on_made, ref(self), slot),

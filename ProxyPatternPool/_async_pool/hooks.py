@@ -19,7 +19,7 @@ from ProxyPatternPool._callables import awaited_result
 from ProxyPatternPool._config import PoolConfig, nothing
 from ProxyPatternPool._core.slot import Reason, Slot
 from ProxyPatternPool._errors import PoolException
-from ProxyPatternPool._loops.factory import outcome
+from ProxyPatternPool._loops.factory import awaited
 from ProxyPatternPool._loops.resources import LoopResources
 from ProxyPatternPool._loops.system_task import failure
 from ProxyPatternPool._report import PoolReport
@@ -44,7 +44,7 @@ class HookRunner(Generic[T]):
         self.tidies = config.retter is not None  # a hook runs after each lease
 
     async def _call(self, name: str, hook: Callable[[T], object], slot: Slot[T]) -> None:
-        awaited_result(name, await outcome(hook(slot.obj)))
+        awaited_result(name, await awaited(hook(slot.obj)))
 
     # -- before an object is lent
 
@@ -86,7 +86,7 @@ class HookRunner(Generic[T]):
     async def _is_healthy(self, slot: Slot[T]) -> bool:
         """Return the answer of `health`. Its Exception is logged, and means no. Any other exception is passed on."""
         try:
-            answer = await outcome(self._health(slot.obj))
+            answer = await awaited(self._health(slot.obj))
             healthy = bool(answer)
         except Exception as error:
             self._report.log_failed_check(slot, error)
@@ -171,7 +171,7 @@ class CloseHook(Generic[T]):
         while closer is None:  # another thread is collecting the engine, which leaves its `close` in a moment
             await self._resources.wait_for(self._closer)
             closer = self._closer()
-        return await outcome(closer(obj))
+        return await awaited(closer(obj))
 
     def _closer(self) -> Callable[[T], object] | None:
         engine = self._engine()

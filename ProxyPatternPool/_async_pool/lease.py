@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 from weakref import ref
 
+from ProxyPatternPool._async_pool.deferred import discard_soon, give_soon
 from ProxyPatternPool._async_pool.engine import Engine
-from ProxyPatternPool._async_pool.finalising import discard_soon, give_soon
 from ProxyPatternPool._async_pool.lending import Request
 from ProxyPatternPool._config import Default
 from ProxyPatternPool._core.slot import OVER, Slot

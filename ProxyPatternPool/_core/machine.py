@@ -56,8 +56,8 @@ class PoolMachine(Maintenance[T]):
         self.leased[use] = slot
         return slot
 
-    def create(self, slot: Slot[T], now: float) -> None:
-        """Start to measure the creation of a slot's object. The caller owns the slot, and calls `fun` next."""
+    def creation_begins(self, slot: Slot[T], now: float) -> None:
+        """Note when the creation of a slot's object begins. The caller owns the slot, and calls `fun` next."""
         slot.since = now
 
     def give(self, obj: T, now: float) -> bool:
@@ -115,10 +115,7 @@ class PoolMachine(Maintenance[T]):
             self.to_tidy.append(slot)
 
     def put_back(self, slot: Slot[T], reason: Reason | None, now: float) -> bool:
-        """Put a reserved slot back, or close it if there is a `reason`. Return True if there may be work.
-
-        Raises `IllegalMove`, and changes nothing, if the slot is not reserved.
-        """
+        """Put a reserved slot back, or close it if there is a `reason`. Return True if there may be work."""
         self._check(slot, RESERVED)
         return self._settle(slot, now, reason)
 

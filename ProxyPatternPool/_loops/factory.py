@@ -78,7 +78,7 @@ class PooledContext(FactoryContext[T]):
             self._claim()
             opener, self._opener = self._opener, None  # it may refer to the pool, which must not be kept
             if opener is not None:
-                awaited_result("opener", await outcome(opener(self.obj)))
+                awaited_result("opener", await awaited(opener(self.obj)))
         except BaseException as error:
             await self._undo(error)
             raise
@@ -107,13 +107,13 @@ class PooledContext(FactoryContext[T]):
     ) -> Any:
         if self._close is None:
             return await super().__aexit__(kind, error, trace)
-        awaited_result("close", await outcome(self._close(self.obj)))
+        awaited_result("close", await awaited(self._close(self.obj)))
         return None
 
     def _as_it_is(self, made: T) -> T:
         return entered_object(made)
 
 
-async def outcome(result: object) -> object:
+async def awaited(result: object) -> object:
     """Return a hook's result, and await it if it is an awaitable: hooks may be plain or ``async`` functions."""
     return await result if isawaitable(result) else result

@@ -37,7 +37,7 @@ class HookRunner(Generic[T]):
     def create(self, slot: Slot[T]) -> None:
         """Make the object of a slot, and call the `opener`. If either fails, give up the slot, and raise the error."""
         machine, locked = self._machine, self._locked
-        machine.create(slot, locked.clock())
+        machine.creation_begins(slot, locked.clock())
         try:
             obj = plain_object(self._make(slot.number))
         except BaseException as error:

@@ -1,5 +1,6 @@
-"""Uses that end in a finaliser, which may run in any thread, between any two steps, and cannot await.
+"""Deferred ends: uses that end in a finaliser, in another loop or in another thread, and are ended by the pool's loop.
 
+Such a caller cannot await, and a finaliser may run in any thread, between any two steps.
 The loop ends such a use in its next turn, unless the loop is closed. It does not keep the engine for that: the engine
 may be collected together with the task that has the object.
 """
