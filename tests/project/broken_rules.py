@@ -350,6 +350,22 @@ BREAKS = [
         "threads/test_housekeeper.py::test_when_no_thread_can_be_started_the_call_is_kept",
     ),
     Break(
+        "an interrupt does not end the background work",
+        "a start that is interrupted leaves the thread marked as alive",
+        "start_alone",
+        "            if popped(ticket):\n                alive.release()\n",
+        "",
+        "threads/test_housekeeper.py::test_when_no_thread_can_be_started_the_call_is_kept",
+    ),
+    Break(
+        "a pool that is collected closes its objects",
+        "its next round does not know that it was collected",
+        "Engine.abandon",
+        "            self._is_abandoned = True",
+        "            self.locked.attempt(self.machine.shutdown)",
+        "threads/test_garbage.py::test_a_pool_that_is_dropped_while_its_lock_is_taken_closes_its_objects",
+    ),
+    Break(
         "what a proxy keeps is the lease",
         "it trusts that the object is still out",
         "Lease.is_out",
