@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ProxyPatternPool._config import Default, PoolConfig
 from ProxyPatternPool._core.limits import checked_timeout
 from ProxyPatternPool._core.transitions import popped
-from ProxyPatternPool._errors import PoolException, ProxyException, TimeOut, note_once
+from ProxyPatternPool._errors import PoolException, ProxyException, TimeOut
 from ProxyPatternPool._owner import this_owner
 from ProxyPatternPool._process import keep, renew_after_fork
 from ProxyPatternPool._scopes.provider import Provider
@@ -135,13 +135,9 @@ class SingletonProvider(Provider[T]):
         self._seen.reshape()
 
     def _call(self, making: _Making) -> T:
-        number = next(making.numbers)
         try:
             making.maker = this_owner()
-            return self._config.make(number)
-        except BaseException as error:
-            note_once(error, f"{self._config.name}: raised by fun", f"({number})")
-            raise
+            return self._config.make(next(making.numbers))
         finally:
             making.maker = None
 
