@@ -31,6 +31,7 @@ from ProxyPatternPool._async_pool.waiter import TaskWaiter
 from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._core.limits import Limits
 from ProxyPatternPool._core.machine import PoolMachine
+from ProxyPatternPool._core.maintenance import timed
 from ProxyPatternPool._core.slot import CLOSING, CREATING, LEASED, RESERVED, Reason, Slot, State
 from ProxyPatternPool._core.transitions import AlreadyPooled, popped
 from ProxyPatternPool._errors import PoolException
@@ -121,7 +122,7 @@ class Engine(Generic[T]):
                 break
         machine.gone.clear()
         self.resources.changed()
-        if machine.timed and not self.resources.timed:
+        if timed(machine) and not self.resources.timed:
             self.resources.schedule(0.0)
 
     def follow_up(self) -> None:

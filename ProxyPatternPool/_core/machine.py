@@ -22,9 +22,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from ProxyPatternPool._core.maintenance import Maintenance
+from ProxyPatternPool._core.maintenance import evict_idle, evict_unfit, kill, next_sweep, queue_checks, warn
 from ProxyPatternPool._core.slot import CLOSING, CREATING, IDLE, LEASED, NEXT_USE, RESERVED, Reason, Slot, Waiter
-from ProxyPatternPool._core.transitions import NotLeased, filled, popped
+from ProxyPatternPool._core.transitions import NotLeased, SlotTable, filled, popped
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 BACKOFF, BACKOFF_MAX = 0.1, 5.0
 
 
-class PoolMachine(Maintenance[T]):
+class PoolMachine(SlotTable[T]):
     """A state machine that decides which caller gets which slot, and when slots are made and closed."""
 
     # -- without the lock
@@ -291,13 +291,13 @@ class PoolMachine(Maintenance[T]):
 
     def sweep(self, now: float) -> float:
         """Do the work that is due by now. Return the time of the next sweep; infinity means none. Locked."""
-        self._evict_idle(now)
-        self._evict_unfit(now)
-        self._kill(now)
-        self._warn(now)
-        self._queue_checks(now)
+        evict_idle(self, now)
+        evict_unfit(self, now)
+        kill(self, now)
+        warn(self, now)
+        queue_checks(self, now)
         self.match(now)
-        return self._next_sweep(now)
+        return next_sweep(self, now)
 
     def resize(self, min_size: int | None, max_size: int | None, now: float) -> None:
         """Change the sizes. None leaves a size unchanged. Locked.
@@ -321,7 +321,7 @@ class PoolMachine(Maintenance[T]):
         """Replace all objects that exist now: close idle ones one at a time, others when they come back. Locked."""
         self.generation += 1
         self._watch()
-        self._evict_unfit(now)
+        evict_unfit(self, now)
         self.match(now)
 
     def shutdown(self, now: float) -> None:

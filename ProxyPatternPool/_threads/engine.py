@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from ProxyPatternPool._config import PoolConfig
 from ProxyPatternPool._core.limits import Limits, checked_seconds
 from ProxyPatternPool._core.machine import PoolMachine
+from ProxyPatternPool._core.maintenance import timed
 from ProxyPatternPool._core.slot import CLOSING, Slot
 from ProxyPatternPool._owner import Holder, Owner, me
 from ProxyPatternPool._process import end_with_program, keep, renew_after_fork
@@ -79,7 +80,7 @@ class Engine(Generic[T]):
             return  # all objects belong to the parent process
         if not self.locked.is_held():
             self.background.let_go()
-        if self.background.has_work() or (self.machine.timed and not self._is_timed):
+        if self.background.has_work() or (timed(self.machine) and not self._is_timed):
             self._is_timed = True
             self._call_housekeeper()
 
