@@ -182,7 +182,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.to_close.clear()
 
     def pop_idle(self) -> Place | None:
-        """Take the one used last that is fit for use; the others on the way there are doomed."""
+        """Take the slot used last that is fit for use. Evict the unfit slots on the way there."""
         while self.idle:
             slot, _ = self.idle.pop()
             reason = self.unfit(slot)
