@@ -60,29 +60,18 @@ class Owner:
 
 
 class Holder(Owner):
-    """An owner for which a proxy keeps an object."""
-
-    __slots__ = ()
-
-    dismissed = False  # whether the object goes back at the owner's end, even without `auto_return`
-
-    def dismiss(self, trail: object) -> bool:
-        """Have an owner on `trail` give its object back at its end. Return True if such an owner has ended already."""
-        return False
-
-
-class HolderOnTrail(Holder):
-    """A holder that works for one request, see `_trail`."""
+    """An owner for which a proxy keeps an object, and the trail of the request that it works for. See `_trail`."""
 
     __slots__ = ("_trail", "dismissed")
 
-    def __init__(self, trail: object, *parts: Any) -> None:
+    def __init__(self, *parts: Any, trail: object | None = None) -> None:
         super().__init__(*parts)
-        self._trail = weakref.ref(trail)
-        self.dismissed = False
+        self._trail = None if trail is None else weakref.ref(trail)
+        self.dismissed = False  # whether the object goes back at the owner's end, even without `auto_return`
 
     def dismiss(self, trail: object) -> bool:
-        if self._trail() is not trail:
+        """Have an owner on `trail` give its object back at its end. Return True if such an owner has ended already."""
+        if self._trail is None or self._trail() is not trail:
             return False
         self.dismissed = True  # before `ended` is read: an owner that ends meanwhile is noticed by one of the two
         return self.ended

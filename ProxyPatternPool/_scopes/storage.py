@@ -11,7 +11,7 @@ import threading
 import weakref
 from typing import Any, Generic, TypeVar
 
-from ProxyPatternPool._owner import Holder, HolderOnTrail, current_greenlet, current_task, running_thread
+from ProxyPatternPool._owner import Holder, current_greenlet, current_task, running_thread
 from ProxyPatternPool._process import keep, renew_after_fork
 from ProxyPatternPool._trail import begin_trail, current_trail
 
@@ -116,7 +116,7 @@ class OwnerStorage(ThreadStorage[V]):
     def holder_on_trail(self) -> Holder:
         """Return a `Holder` that also knows the owner's trail, if it has one. A task without a trail begins one."""
         trail = current_trail() if current_task() is None else begin_trail()
-        return Holder(*_innermost()) if trail is None else HolderOnTrail(trail, *_innermost())
+        return Holder(*_innermost(), trail=trail)
 
     def trail_to_clear(self) -> object | None:
         """Return the trail on which other owners may have left objects. None for a task that has an object itself.

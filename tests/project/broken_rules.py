@@ -616,7 +616,7 @@ BREAKS = [
     Break(
         "an object is taken back from owners that have ended, never from one that lives",
         "all owners of a request have ended",
-        "HolderOnTrail.dismiss",
+        "Holder.dismiss",
         "        return self.ended\n",
         "        return True\n",
         "examples/test_async_views.py::test_interleaved_calls_without_flask_never_take_from_a_living_task",
@@ -624,9 +624,9 @@ BREAKS = [
     Break(
         "the end of a request takes back what its own tasks have left",
         "what tasks of all requests have left",
-        "HolderOnTrail.dismiss",
-        "        if self._trail() is not trail:",
-        "        if False:",
+        "Holder.dismiss",
+        "        if self._trail is None or self._trail() is not trail:",
+        "        if self._trail is None:",
         "examples/test_async_views.py::test_interleaved_requests_of_one_thread_give_back_their_own",
     ),
 ]
