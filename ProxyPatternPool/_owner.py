@@ -67,7 +67,7 @@ class Holder(Owner):
     def __init__(self, *parts: Any, trail: object | None = None) -> None:
         super().__init__(*parts)
         self._trail = None if trail is None else weakref.ref(trail)
-        self.dismissed = False  # whether the object goes back at the owner's end, even without `auto_return`
+        self.dismissed: bool = False  # whether the object goes back at the owner's end, even without `auto_return`
 
     def dismiss(self, trail: object) -> bool:
         """Have an owner on `trail` give its object back at its end. Return True if such an owner has ended already."""
