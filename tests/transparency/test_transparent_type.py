@@ -97,15 +97,19 @@ SMALL: dict[str, Callable[[], object]] = {
 def test_a_proxy_takes_little_memory(kind: str) -> None:
     """Otherwise a program could not have thousands of them, one for each tenant, or each lazily made constant."""
     SMALL[kind]()
+    taken, left = [], []
     tracemalloc.start()
     try:
-        before = bytes_in_use()
-        proxies = [SMALL[kind]() for _ in range(50)]
-        assert (bytes_in_use() - before) / 50 < 10_000
-        proxies.clear()
-        assert (bytes_in_use() - before) / 50 < 1_000
+        for _ in range(3):  # the least counts: in one of them a table of the whole process may just double its size
+            before = bytes_in_use()
+            proxies = [SMALL[kind]() for _ in range(50)]
+            taken.append((bytes_in_use() - before) / 50)
+            proxies.clear()
+            left.append((bytes_in_use() - before) / 50)
     finally:
         tracemalloc.stop()
+    assert min(taken) < 10_000
+    assert min(left) < 1_000
 
 
 @pytest.mark.parametrize("kind", ["object", "function"])
