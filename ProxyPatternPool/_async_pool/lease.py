@@ -6,7 +6,7 @@ from asyncio import current_task
 from contextvars import copy_context
 from threading import get_ident
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from weakref import ref
 
 from ProxyPatternPool._async_pool.deferred import discard_soon, give_soon
@@ -92,11 +92,6 @@ class AsyncLease(Generic[T]):
 
     # -- for a proxy, which keeps the lease for a task
 
-    @property
-    def slot(self) -> Slot[T] | None:
-        """The slot of the object, None if it is not known."""
-        return self._slot
-
     def is_out(self) -> bool:
         """Tell whether the object has not been returned or discarded yet, by any caller."""
         return self._slot is not None and self._engine.machine.holds(self._use)
@@ -109,6 +104,10 @@ class AsyncLease(Generic[T]):
     def hand_to(self, holder: object) -> None:
         """Make `holder` the holder of the object, in place of the task."""
         self._engine.machine.hand_to(self._use, holder)
+
+    def cache_in(self, cache: dict[str, Any], obj: T) -> None:
+        """Put the object, or its wrapper, into a cache as "obj". The end of the lease removes it."""
+        self._engine.machine.cache_in(self._use, cache, obj)
 
     def end(self, failed: bool = False) -> None:
         """Have the loop return the object, or close it if its use has `failed`. Never waits. Safe in finalisers."""

@@ -132,13 +132,16 @@ class SlotTable(Generic[T]):
         if slot is not None:
             slot.holder = holder
 
-    def cache_in(self, use: int, cache: dict[str, Any]) -> None:
-        """Put the object of a use into a cache as "obj", until the use ends. If it is over already, do nothing."""
+    def cache_in(self, use: int, cache: dict[str, Any], obj: object) -> None:
+        """Put the object of a use, or a wrapper of it, into a cache as "obj", until the use ends.
+
+        If the use is over already, do nothing.
+        """
         slot = self.leased.get(use)
-        if slot is None or cache.get("obj", slot) is slot.obj:
+        if slot is None or cache.get("obj", slot) is obj:
             return
         slot.caches.append(cache)  # never a replacement: this use may be over, and the next use may have its caches
-        cache["obj"] = slot.obj
+        cache["obj"] = obj
         if use not in self.leased:  # the use has ended meanwhile, and its end may not have found this cache
             cache.pop("obj", None)
 

@@ -67,10 +67,7 @@ class KeptAsyncLease(Generic[T]):
 
     def cache_in(self, cache: dict[str, Any]) -> None:
         """Put the object into a cache of its owner, until the lease ends, through any caller."""
-        slot = self._lease.slot
-        if slot is not None and cache.get("obj", slot) is not self._obj:
-            slot.caches.append(cache)  # the lease is still out: no other code has run since the check
-            cache["obj"] = self._obj
+        self._lease.cache_in(cache, self._obj)
 
     def end(self) -> None:
         """Have the loop return the object, if it is still out. Never waits. Safe anywhere, even in finalisers."""

@@ -96,7 +96,8 @@ class Lease(Generic[T]):
 
     def cache_in(self, cache: dict[str, Any]) -> None:
         """Put the object into a cache as "obj". The end of the lease, of any kind, removes it."""
-        self._engine.machine.cache_in(self._use, cache)
+        assert self._slot is not None  # a lease without one has an own way to cache its wrapper
+        self._engine.machine.cache_in(self._use, cache, self._slot.obj)
 
     def end(self) -> None:
         """Return the object, if the use still lasts. Safe from any thread."""

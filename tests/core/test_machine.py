@@ -393,9 +393,9 @@ def test_an_object_is_not_cached_when_its_use_ends_just_then() -> None:
             super().__setitem__(key, value)
 
     cache = Cache()
-    core.cache_in(slot.use, cache)
+    core.cache_in(slot.use, cache, slot.obj)
     assert cache == {}
-    core.cache_in(slot.use, cache)
+    core.cache_in(slot.use, cache, slot.obj)
     assert cache == {}
 
 
